@@ -1,0 +1,45 @@
+"""slmlab: the notebook lab where people meet small language models.
+
+>>> import slmlab
+>>> slmlab.start()                                        # doctest: +SKIP
+>>> models = slmlab.ready()                               # doctest: +SKIP
+>>> slmlab.ask(models[0], "Why is the sky blue?")         # doctest: +SKIP
+>>> slmlab.compare(models, ["Why is the sky blue?"])      # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import importlib
+
+__version__ = "0.1.0"
+
+# Name → the module that has it. Imported on first use, so that `import slmlab` stays quick.
+_HOMES = {
+    "add": "models",
+    "ask": "display",
+    "chain": "prompts",
+    "compare": "compare",
+    "doctor": "doctor",
+    "generate": "generate",
+    "machine": "hardware",
+    "pull": "models",
+    "ready": "models",
+    "remove": "models",
+    "start": "server",
+    "status": "server",
+    "stop": "server",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOMES:
+        value = getattr(importlib.import_module(f"slmlab.{_HOMES[name]}"), name)
+        # Importing slmlab.compare binds the module to this name; the verb must win.
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'slmlab' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,213 @@
+"""The command line: ``python -m slmlab``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+import slmlab
+from slmlab.errors import SlmlabError
+
+EPILOG = """\
+first steps:
+  python -m slmlab setup                     get an engine and models, run the first comparison
+  python -m slmlab ask MODEL "Why is ...?"   one question to one model
+  python -m slmlab compare "Why is ...?"     one question to every model here, with numbers
+
+exit codes: 0 done, 1 it could not be done (one sentence says why), 2 wrong usage, 130 interrupted
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    # A model may write any character; a terminal that lacks it gets a placeholder, not a crash.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    asked = _parser().parse_args(arguments)
+    try:
+        return asked.run(asked) or 0
+    except SlmlabError as error:
+        print(f"slmlab: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nslmlab: interrupted.", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m slmlab",
+        description="Run, compare and measure small language models on this machine.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"slmlab {slmlab.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(name: str, run: object, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        sub.set_defaults(run=run)
+        return sub
+
+    def with_json(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--json", action="store_true", help="print JSON for a program")
+
+    def with_engine(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument(
+            "--engine",
+            choices=("auto", "ollama", "embedded"),
+            default="auto",
+            help="auto: Ollama where it is or can be installed, else the embedded engine",
+        )
+
+    def with_options(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument(
+            "--template", default="plain", help="a template's name, or a text with {question}"
+        )
+        sub.add_argument("--temperature", type=float, help="0 always takes the likeliest token")
+        sub.add_argument("--seed", type=int, help="same seed, same answer (default 0)")
+        sub.add_argument("--num-ctx", type=int, help="context length in tokens")
+        sub.add_argument("--num-predict", type=int, help="at most this many tokens of answer")
+
+    sub = command("doctor", _doctor, "say what this machine is and what is missing")
+    with_json(sub)
+
+    sub = command("setup", _setup, "get an engine and models that fit, then run the demo")
+    with_engine(sub)
+    sub.add_argument("--models", nargs="+", metavar="MODEL", help="models to get (default: those that fit)")
+    sub.add_argument("--ollama-version", metavar="X.Y.Z", help="install this Ollama release")
+    sub.add_argument("--no-demo", action="store_true", help="do not run the first comparison")
+
+    sub = command("models", _models, "list the models on this machine")
+    with_json(sub)
+
+    sub = command("pull", _pull, "download models")
+    with_engine(sub)
+    sub.add_argument("models", nargs="+", metavar="MODEL")
+
+    sub = command("ask", _ask, "put one question to one model")
+    with_engine(sub)
+    sub.add_argument("model")
+    sub.add_argument("question")
+    with_options(sub)
+    with_json(sub)
+
+    sub = command("compare", _compare, "put one question to several models and measure them")
+    with_engine(sub)
+    sub.add_argument("question")
+    sub.add_argument("--models", nargs="+", metavar="MODEL", help="default: every model here")
+    sub.add_argument("--repeats", type=int, default=1, help="runs of each (default 1)")
+    with_options(sub)
+    with_json(sub)
+
+    sub = command("serve", _serve, "run the embedded engine in the foreground")
+    sub.add_argument("--port", type=int, default=11434, help="TCP port on 127.0.0.1 (default 11434)")
+
+    command("stop", _stop, "stop the servers that slmlab started")
+    return parser
+
+
+def _doctor(asked: argparse.Namespace) -> int:
+    checks = slmlab.doctor(quiet=asked.json)
+    if asked.json:
+        print(json.dumps(checks, indent=2))
+    return int(any(check["level"] == "FAIL" for check in checks))
+
+
+def _setup(asked: argparse.Namespace) -> None:
+    print(slmlab.machine(), end="\n\n")
+    slmlab.start(asked.engine, version=asked.ollama_version)
+    names = slmlab.ready(asked.models)
+    print(f"Models: {', '.join(names)}")
+    if not asked.no_demo:
+        from slmlab import prompts
+
+        print(f"\nThe first comparison. {prompts.HYPOTENUSE}\n")
+        _run_comparison(names, prompts.fill("step_by_step", question=prompts.HYPOTENUSE), 1, {})
+
+
+def _models(asked: argparse.Namespace) -> None:
+    from slmlab import models
+
+    _need_server("auto", asked.json)
+    if asked.json:
+        from dataclasses import asdict
+
+        print(json.dumps([asdict(one) for one in models.installed()], indent=2))
+        return
+    table = models.table()
+    print(table.to_string(index=False) if len(table) else "No model is here yet: slmlab pull MODEL")
+
+
+def _pull(asked: argparse.Namespace) -> None:
+    _need_server(asked.engine)
+    slmlab.pull(*asked.models)
+
+
+def _ask(asked: argparse.Namespace) -> None:
+    from slmlab import prompts
+
+    _need_server(asked.engine, asked.json)
+    if asked.json:
+        prompt = prompts.fill(asked.template, question=asked.question)
+        record = slmlab.generate(asked.model, prompt, **_options(asked))
+        print(json.dumps(record.to_dict(), indent=2))
+    else:
+        slmlab.ask(asked.model, asked.question, template=asked.template, **_options(asked))
+
+
+def _compare(asked: argparse.Namespace) -> None:
+    from slmlab import models, prompts
+
+    _need_server(asked.engine, asked.json)
+    names = asked.models or [one.name for one in models.installed()] or slmlab.ready()
+    prompt = prompts.fill(asked.template, question=asked.question)
+    if asked.json:
+        frame = slmlab.compare(names, prompt, repeats=asked.repeats, **_options(asked))
+        print(frame.to_json(orient="records", indent=2))
+    else:
+        _run_comparison(names, prompt, asked.repeats, _options(asked))
+
+
+def _run_comparison(names: list[str], prompt: str, repeats: int, options: dict) -> None:
+    """Stream every answer to the terminal, then print the table."""
+    from slmlab import display, results
+
+    frame = slmlab.compare(
+        names,
+        prompt,
+        repeats=repeats,
+        on_cell=lambda cell: print(f"── {cell.model} " + "─" * max(2, 60 - len(cell.model))),
+        on_text=lambda text: print(text, end="", flush=True),
+        on_record=lambda record: print(f"\n[{display.caption(record)}]\n"),
+        **options,
+    )
+    print(results.table(frame).to_string(index=False))
+
+
+def _serve(asked: argparse.Namespace) -> None:
+    try:
+        from slmlab.embedded.app import serve
+    except ImportError as error:
+        raise SlmlabError(
+            f"The embedded engine needs the package {error.name}: pip install {error.name}"
+        ) from None
+    serve(asked.port)
+
+
+def _stop(_: argparse.Namespace) -> None:
+    stopped = slmlab.stop()
+    print(f"Stopped {', '.join(stopped)}." if stopped else "slmlab started no server here.")
+
+
+def _need_server(engine: str, quiet: bool = True) -> None:
+    """A server for a command that needs one: the one that answers, else one started now."""
+    slmlab.start(engine, quiet=quiet)
+
+
+def _options(asked: argparse.Namespace) -> dict:
+    names = ("temperature", "seed", "num_ctx", "num_predict")
+    return {name: getattr(asked, name) for name in names if getattr(asked, name) is not None}

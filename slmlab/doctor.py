@@ -1,0 +1,121 @@
+"""Is this machine ready? One line for each thing that a lesson needs, with the remedy."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from slmlab import hardware, models, ollama_install, server
+from slmlab.errors import SlmlabError
+
+PACKAGES = ("langchain-core", "langchain-ollama", "ollama", "pandas", "matplotlib", "ipywidgets")
+SMALLEST_DISK = 2 * hardware.GIB
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at: ``level`` is OK, WARN or FAIL; ``remedy`` is empty where it is OK."""
+
+    level: str
+    name: str
+    found: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        """The line for a person."""
+        remedy = f"\n       → {self.remedy}" if self.remedy else ""
+        return f"[{self.level:4}] {self.name}: {self.found}{remedy}"
+
+
+def doctor(*, quiet: bool = False) -> list[dict]:
+    """Look at hardware, packages, engines, server and models; print a report, return it as data.
+
+    Args:
+        quiet: print nothing.
+
+    Returns:
+        One dict for each check, with ``level`` (OK, WARN, FAIL), ``name``, ``found``, ``remedy``.
+    """
+    machine = hardware.machine()
+    checks = [*_hardware(machine), *_packages(), *_engines(), *_server()]
+    if not quiet:
+        print("\n".join(map(str, checks)))
+    return [asdict(check) for check in checks]
+
+
+def _hardware(machine: hardware.Machine) -> list[Check]:
+    checks = [
+        Check("OK", "Platform", f"{machine.platform}, {machine.system}"),
+        Check("OK", "CPU", f"{machine.cpu}, {machine.cores} usable cores"),
+        Check(
+            "OK",
+            "Memory",
+            f"{hardware.gib(machine.free_memory)} free of {hardware.gib(machine.memory)}",
+        ),
+    ]
+    disk = f"{hardware.gib(machine.free_disk)} free at {machine.models_folder}"
+    if machine.free_disk < SMALLEST_DISK:
+        remedy = "free some, or set SLMLAB_HOME and OLLAMA_MODELS to folders on a bigger disk"
+        checks.append(Check("WARN", "Disk", disk, remedy))
+    else:
+        checks.append(Check("OK", "Disk", disk))
+    for gpu in machine.gpus:
+        size = f", {hardware.gib(gpu.total_memory)}" if gpu.total_memory else ""
+        checks.append(
+            Check("OK" if gpu.usable else "WARN", "GPU", f"{gpu.name}{size}", gpu.note)
+            if not gpu.usable
+            else Check("OK", "GPU", f"{gpu.name}{size}{' — ' + gpu.note if gpu.note else ''}")
+        )
+    if not machine.gpus:
+        hint = hardware.COLAB_GPU_HINT if machine.platform == "Google Colab" else ""
+        level = "WARN" if hint else "OK"
+        checks.append(Check(level, "GPU", "none, models run on the CPU", hint))
+    return checks
+
+
+def _packages() -> list[Check]:
+    checks = []
+    for name in PACKAGES:
+        try:
+            checks.append(Check("OK", name, version(name)))
+        except PackageNotFoundError:
+            checks.append(Check("FAIL", name, "not installed", "pip install -r requirements.txt"))
+    return checks
+
+
+def _engines() -> list[Check]:
+    checks = []
+    binary = ollama_install.find()
+    if binary:
+        found = f"{ollama_install.installed_version(binary)} at {binary}"
+        checks.append(Check("OK", "Ollama", found))
+    try:
+        checks.append(Check("OK", "Embedded engine", f"llama.cpp by xllamacpp {version('xllamacpp')}"))
+    except PackageNotFoundError:
+        level = "OK" if binary else "FAIL"
+        remedy = "" if binary else "pip install xllamacpp, or install Ollama"
+        checks.append(Check(level, "Embedded engine", "not installed", remedy))
+    if not binary:
+        checks.append(
+            Check("OK", "Ollama", "not installed; `python -m slmlab setup` gets it where it can")
+        )
+    return checks
+
+
+def _server() -> list[Check]:
+    try:
+        current = server.status()
+        if current is None:
+            return [Check("WARN", "Server", f"none at {server.host()}", "slmlab.start()")]
+        names = [one.name for one in models.installed(current.host)]
+    except SlmlabError as error:
+        return [Check("FAIL", "Server", str(error))]
+    checks = [Check("OK", "Server", str(current))]
+    if names:
+        checks.append(Check("OK", "Models", ", ".join(names)))
+    else:
+        checks.append(Check("WARN", "Models", "none yet", "slmlab.ready()"))
+    for one in models.loaded(current.host):
+        where = f"{one.gpu_share:.0%} on the GPU"
+        checks.append(Check("OK", "Loaded", f"{one.name}, {hardware.gib(one.memory)}, {where}"))
+    return checks

@@ -1,0 +1,120 @@
+"""The bodies that the embedded engine's routes take, with Ollama's names and error texts."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+
+class RequestError(ValueError):
+    """The request's body is missing, no JSON, or has a field of the wrong type (status 400)."""
+
+
+class _Body(BaseModel):
+    # Strict, as Go's decoder is: "5" is no number. Unknown fields are ignored, as there.
+    model_config = ConfigDict(strict=True, extra="ignore", populate_by_name=True)
+
+
+class NameRequest(_Body):
+    """A model's name, in the field ``model`` or the older ``name``."""
+
+    model: str = ""
+    name: str = ""
+    stream: bool | None = None
+
+    def name_given(self, otherwise: str) -> str:
+        """The name, or ``RequestError(otherwise)`` where none is given."""
+        if not (self.model or self.name):
+            raise RequestError(otherwise)
+        return self.model or self.name
+
+
+class CreateRequest(NameRequest):
+    """``/api/create``."""
+
+    from_: str = Field("", alias="from")
+    files: dict[str, str] | None = None
+    adapters: dict[str, str] | None = None
+    quantize: str | None = None
+    template: str | None = None
+    system: str | None = None
+    license: str | None = None
+    parameters: dict[str, Any] | None = None
+
+
+class CopyRequest(_Body):
+    """``/api/copy``."""
+
+    source: str = ""
+    destination: str = ""
+
+
+class _Run(_Body):
+    model: str = ""
+    stream: bool | None = None
+    format: Any = None
+    keep_alive: Any = None
+    options: dict[str, Any] | None = None
+    think: bool | str | None = None
+    truncate: bool | None = None
+    shift: bool | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    debug_render_only: bool = Field(False, alias="_debug_render_only")
+
+
+class GenerateRequest(_Run):
+    """``/api/generate``."""
+
+    prompt: str = ""
+    suffix: str | None = None
+    system: str | None = None
+    template: str | None = None
+    context: list[int] | None = None
+    raw: bool | None = None
+    images: list[str] | None = None
+
+
+class Message(_Body):
+    """One message of a chat."""
+
+    role: str
+    content: str = ""
+    images: list[str] | None = None
+
+
+class ChatRequest(_Run):
+    """``/api/chat``."""
+
+    messages: list[Message] = Field(default_factory=list)
+    tools: list[Any] | None = None
+
+
+class EmbedRequest(_Body):
+    """``/api/embed``."""
+
+    model: str = ""
+    input: str | list[str]
+    truncate: bool | None = None
+    options: dict[str, Any] | None = None
+    keep_alive: Any = None
+
+
+Kind = TypeVar("Kind", bound=_Body)
+
+
+def parse(kind: type[Kind], body: bytes) -> Kind:
+    """The request in ``body``.
+
+    Raises:
+        RequestError: with one sentence on the first thing that is wrong.
+    """
+    if not body.strip():
+        raise RequestError("missing request body")
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise RequestError(f"{where}: {first['msg']}" if where else first["msg"]) from None

@@ -1,0 +1,422 @@
+"""Models: get, list, show and remove them, and see what is loaded."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import queue
+import shutil
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import ollama
+import tenacity
+
+from slmlab import hardware, paths, server
+from slmlab.errors import ModelError, ServerError, SlmlabError
+from slmlab.prompts import did_you_mean
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# The five models of the tutorial, by their Ollama names.
+TUTORIAL_MODELS = ("llama3.2", "phi3.5", "qwen2:1.5b", "gemma2:2b", "mistral")
+REGISTRY = "https://registry.ollama.ai"
+# A rule of thumb for what a model needs in memory beyond its file: KV cache and buffers.
+MEMORY_OVER_FILE = 1.2
+TIMEOUT = httpx.Timeout(600, connect=5)
+
+
+@functools.lru_cache(maxsize=8)
+def client(host: str) -> ollama.Client:
+    """The ``ollama`` client for one server, with a finite timeout and no proxy on loopback."""
+    return ollama.Client(host, timeout=TIMEOUT, trust_env=not server.is_local(host))
+
+
+@contextlib.contextmanager
+def sentences(host: str, model: str = "") -> Iterator[None]:
+    """Turn what the client and the network raise into one of our sentences.
+
+    Raises:
+        ModelError: the server has no such model, or refuses it.
+        ServerError: the server does not answer, or not in time.
+    """
+    try:
+        yield
+    except ollama.ResponseError as error:
+        raise ModelError(_sentence(error.error, host, model)) from None
+    except httpx.TimeoutException:
+        raise ServerError(
+            f"The server at {host} did not answer in time. It may be loading a large model or be "
+            "stuck: try again, or restart it with slmlab.stop() and slmlab.start()."
+        ) from None
+    except (httpx.TransportError, ConnectionError):
+        if server.ask_version(host) is None:
+            raise ServerError(
+                f"No server answers at {host}. Start one with slmlab.start().{_log(host)}"
+            ) from None
+        raise ServerError(
+            f"The connection to {host} broke in mid-answer; the server is there again, so try "
+            f"again.{_log(host)}"
+        ) from None
+
+
+def _log(host: str) -> str:
+    tail = server.log_tail(host, 5)
+    return f"\nThe end of its log:\n{tail}" if tail else ""
+
+
+def _sentence(error: str, host: str, model: str) -> str:
+    """What an error of the server means, and what to do."""
+    low = error.lower()
+    if "requires a newer version" in low or "412" in low:
+        return (
+            f"{model} needs a newer Ollama than the one at {host}. Install one with "
+            "`python -m slmlab setup --ollama-version VERSION` (see "
+            "https://github.com/ollama/ollama/releases) after `python -m slmlab stop`."
+        )
+    if "file does not exist" in low or "not found" in low:
+        names = [one.name for one in installed(host)]
+        known = [*names, *TUTORIAL_MODELS, *(one.name for one in _shelf())]
+        have = f" Here now: {', '.join(names)}." if names else " No model is here yet."
+        return (
+            f"There is no model {model!r} on {host}.{did_you_mean(model, known)}{have} "
+            f"Get one with slmlab.pull(…). ({error})"
+        )
+    if "no space left" in low:
+        return f"Not enough disk for {model}: {error}."
+    if "more system memory" in low or "out of memory" in low:
+        return f"{model} does not fit into this machine's memory: {error}. Try a smaller one."
+    return f"{model or 'The server'}: {error}"
+
+
+@dataclass(frozen=True)
+class InstalledModel:
+    """One model on the server's disk. ``size`` in bytes."""
+
+    name: str
+    size: int
+    parameters: str
+    quantization: str
+    family: str
+    digest: str
+
+
+def installed(host: str | None = None) -> list[InstalledModel]:
+    """The models on the server's disk, the newest first.
+
+    Raises:
+        ServerError: no server answers.
+    """
+    host = host or server.host()
+    with sentences(host):
+        found = client(host).list().models
+    return [
+        InstalledModel(
+            name=one.model,
+            size=int(one.size or 0),
+            parameters=one.details.parameter_size or "" if one.details else "",
+            quantization=one.details.quantization_level or "" if one.details else "",
+            family=one.details.family or "" if one.details else "",
+            digest=one.digest or "",
+        )
+        for one in found
+    ]
+
+
+def table(host: str | None = None) -> pd.DataFrame:
+    """The installed models as a DataFrame: one row each, sizes in GB (10⁹ bytes)."""
+    import pandas as pd
+
+    rows = [
+        {
+            "model": one.name,
+            "parameters": one.parameters,
+            "quantization": one.quantization,
+            "size_gb": round(one.size / 1e9, 2),
+            "family": one.family,
+        }
+        for one in installed(host)
+    ]
+    columns = ["model", "parameters", "quantization", "size_gb", "family"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def resolve(name: str, host: str | None = None) -> InstalledModel:
+    """The installed model of this name; ``llama3.2`` means ``llama3.2:latest``, as in Ollama.
+
+    Raises:
+        ModelError: there is none; the message names the nearest.
+    """
+    host = host or server.host()
+    have = installed(host)
+    for one in have:
+        if one.name in (name, f"{name}:latest"):
+            return one
+    names = [one.name for one in have]
+    raise ModelError(
+        f"There is no model {name!r} on {host}.{did_you_mean(name, names)} "
+        + (f"Here now: {', '.join(names)}. " if names else "No model is here yet. ")
+        + f"Get it with slmlab.pull({name!r})."
+    )
+
+
+def show(name: str, host: str | None = None) -> dict[str, Any]:
+    """All that the server knows of one model: template, parameters, licence, architecture."""
+    host = host or server.host()
+    with sentences(host, name):
+        return client(host).show(name).model_dump()
+
+
+def remove(name: str, host: str | None = None) -> None:
+    """Delete one model from the server's disk."""
+    host = host or server.host()
+    with sentences(host, name):
+        client(host).delete(name)
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in memory. ``memory`` in bytes; ``gpu_share`` from 0 (all CPU) to 1 (all GPU)."""
+
+    name: str
+    memory: int
+    gpu_share: float
+    context_length: int | None
+    digest: str
+
+
+def loaded(host: str | None = None) -> list[LoadedModel]:
+    """The models that are in memory now, and how much of each is on the GPU."""
+    host = host or server.host()
+    with sentences(host):
+        found = client(host).ps().models
+    return [
+        LoadedModel(
+            name=one.model or "",
+            memory=int(one.size or 0),
+            gpu_share=(one.size_vram or 0) / one.size if one.size else 0.0,
+            context_length=getattr(one, "context_length", None),
+            digest=one.digest or "",
+        )
+        for one in found
+    ]
+
+
+def load(name: str, num_ctx: int, host: str | None = None) -> float:
+    """Load a model into memory; returns the seconds that it took (0 where it was loaded)."""
+    host = host or server.host()
+    with sentences(host, name):
+        answer = client(host).generate(name, "", options={"num_ctx": num_ctx}, stream=False)
+    return (answer.load_duration or 0) / 1e9
+
+
+def unload(name: str, host: str | None = None) -> None:
+    """Take a model out of memory."""
+    host = host or server.host()
+    with sentences(host, name):
+        client(host).generate(name, "", keep_alive=0, stream=False)
+
+
+def add(name: str, gguf: str, host: str | None = None) -> None:
+    """Give the server a GGUF file of your own as a model called ``name``."""
+    host = host or server.host()
+    with sentences(host, name):
+        digest = client(host).create_blob(gguf)
+        client(host).create(name, files={gguf.rsplit("/", 1)[-1]: digest}, stream=False)
+
+
+# Pulling.
+
+
+def pull(*names: str, host: str | None = None, quiet: bool = False) -> None:
+    """Download models, several at once, with one progress bar for each.
+
+    A download that was cut goes on where it stopped. A model that is here already is checked
+    quickly and left as it is.
+
+    Raises:
+        ModelError: a name is unknown, the disk is too small or the download failed for good.
+    """
+    host = host or server.host()
+    news: queue.SimpleQueue = queue.SimpleQueue()
+    threads = [
+        threading.Thread(target=_pull_one, args=(name, host, news), daemon=True) for name in names
+    ]
+    for thread in threads:
+        thread.start()
+    # Colab does not refresh what a background thread draws, so the main thread draws.
+    failed = _draw(news, names, quiet)
+    if failed:
+        raise ModelError("\n".join(failed))
+
+
+def _pull_one(name: str, host: str, news: queue.SimpleQueue) -> None:
+    """Pull one model, telling ``news`` of (name, bytes done, bytes in all) and of the end."""
+    waiting = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(_worth_another_try),
+        wait=tenacity.wait_exponential(multiplier=1, max=10),
+        stop=tenacity.stop_after_attempt(4),
+        reraise=True,
+    )
+    try:
+        with sentences(host, name):
+            waiting(_pull_once, name, host, news)
+        news.put((name, None, None))
+    except SlmlabError as error:
+        news.put((name, None, str(error)))
+    except Exception as error:
+        news.put((name, None, f"{name}: {error}"))
+
+
+def _worth_another_try(error: BaseException) -> bool:
+    """A cut connection, also one that Ollama reports: pulling again goes on where it stopped."""
+    if isinstance(error, ollama.ResponseError):
+        low = error.error.lower()
+        words = ("max retries", "timeout", "connection reset", "unexpected eof", "tls handshake")
+        return any(word in low for word in words)
+    return isinstance(error, httpx.TransportError)
+
+
+def _pull_once(name: str, host: str, news: queue.SimpleQueue) -> None:
+    layers: dict[str, tuple[int, int]] = {}
+    status = None
+    for step in client(host).pull(name, stream=True):
+        status = step.status
+        if step.digest and step.total:
+            if step.digest not in layers:
+                _check_disk(name, host, step.total - (step.completed or 0))
+            layers[step.digest] = (step.completed or 0, step.total)
+            done, total = map(sum, zip(*layers.values(), strict=True))
+            news.put((name, done, total))
+    if status != "success":
+        raise ollama.ResponseError(f"the download ended early ({status}): unexpected EOF")
+
+
+def _check_disk(name: str, host: str, needed: int) -> None:
+    if not server.is_local(host):
+        return
+    folder = paths.existing_parent(paths.ollama_models())
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise ModelError(
+            f"Not enough disk for {name}: it needs {hardware.gib(needed)} more, "
+            f"{hardware.gib(free)} are free at {folder}. Remove a model with slmlab.remove(…)."
+        )
+
+
+def _draw(news: queue.SimpleQueue, names: Iterable[str], quiet: bool) -> list[str]:
+    """Show the progress of all downloads until each has ended; returns what failed."""
+    from tqdm.auto import tqdm
+
+    bars: dict[str, Any] = {}
+    waiting, failed = set(names), []
+    try:
+        while waiting:
+            name, done, total = news.get()
+            if done is None:
+                waiting.discard(name)
+                if total:
+                    failed.append(total)
+                continue
+            if name not in bars:
+                bars[name] = tqdm(
+                    desc=name, total=total, unit="B", unit_scale=True, disable=quiet,
+                    position=len(bars), mininterval=0.2,
+                )  # fmt: skip
+            bar = bars[name]
+            bar.total = total
+            bar.update(done - bar.n)
+    finally:
+        for bar in bars.values():
+            bar.close()
+    return failed
+
+
+# Choosing.
+
+
+def _shelf() -> tuple:
+    from slmlab.embedded.shelf import SHELF
+
+    return SHELF
+
+
+def download_size(name: str) -> int | None:
+    """Bytes that a model takes in Ollama's library, or None where the library cannot be asked."""
+    repository, _, tag = name.partition(":")
+    repository = repository if "/" in repository else f"library/{repository}"
+    accept = "application/vnd.docker.distribution.manifest.v2+json"
+    url = f"{REGISTRY}/v2/{repository}/manifests/{tag or 'latest'}"
+    try:
+        answer = httpx.get(url, headers={"Accept": accept}, timeout=4, follow_redirects=True)
+        answer.raise_for_status()
+        return sum(int(layer["size"]) for layer in answer.json()["layers"])
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        return None
+
+
+def ready(wanted: Iterable[str] | None = None, *, quiet: bool = False) -> list[str]:
+    """Names of models that can be used right now, after fetching what is missing.
+
+    Args:
+        wanted: names to have; they are pulled where missing. None means: on Ollama the tutorial's
+            five models, those that fit this machine; on the embedded engine all that its shelf has.
+            Where the model library cannot be reached, what is installed.
+        quiet: print nothing.
+
+    Raises:
+        ModelError: a wanted model cannot be had, or there is none at all.
+    """
+    say = (lambda _: None) if quiet else print
+    current = server.status()
+    if current is None:
+        raise ServerError(f"No server answers at {server.host()}. Start one with slmlab.start().")
+    have = {one.name: one for one in installed(current.host)}
+    if wanted is None:
+        names = (
+            [one.name for one in _shelf()]
+            if current.engine == "embedded"
+            else _fitting(TUTORIAL_MODELS, have, say)
+        )
+    else:
+        names = list(wanted)
+    missing = [name for name in names if name not in have and f"{name}:latest" not in have]
+    if missing:
+        pull(*missing, host=current.host, quiet=quiet)
+    if wanted is None:
+        # Models that the user added are at hand too; all that answers takes part.
+        names += [name for name in have if name.removesuffix(":latest") not in {*names}]
+        names = list(dict.fromkeys(names))
+    if not names:
+        raise ModelError(
+            "There is no model here, and Ollama's library cannot be reached. Connect to the "
+            "internet, or use slmlab.start('embedded')."
+        )
+    return names
+
+
+def _fitting(names: Iterable[str], have: dict, say: Any) -> list[str]:
+    """Those of the names that are here already or fit into memory and on the disk."""
+    machine = hardware.machine()
+    memory = max(machine.model_memory, machine.free_memory)
+    disk = shutil.disk_usage(paths.existing_parent(paths.ollama_models())).free
+    chosen = []
+    for name in names:
+        if name in have or f"{name}:latest" in have:
+            chosen.append(name)
+            continue
+        size = download_size(name)
+        if size is None:
+            continue
+        if size * MEMORY_OVER_FILE > memory:
+            say(f"{name} ({hardware.gib(size)}) does not fit into {hardware.gib(memory)} of memory.")
+        elif size > disk:
+            say(f"{name} ({hardware.gib(size)}) does not fit on the disk.")
+        else:
+            disk -= size
+            chosen.append(name)
+    return chosen
