@@ -77,7 +77,9 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("setup", _setup, "get an engine and models that fit, then run the demo")
     with_engine(sub)
-    sub.add_argument("--models", nargs="+", metavar="MODEL", help="models to get (default: those that fit)")
+    sub.add_argument(
+        "--models", nargs="+", metavar="MODEL", help="models to get (default: those that fit)"
+    )
     sub.add_argument("--ollama-version", metavar="X.Y.Z", help="install this Ollama release")
     sub.add_argument("--no-demo", action="store_true", help="do not run the first comparison")
 
@@ -104,7 +106,9 @@ def _parser() -> argparse.ArgumentParser:
     with_json(sub)
 
     sub = command("serve", _serve, "run the embedded engine in the foreground")
-    sub.add_argument("--port", type=int, default=11434, help="TCP port on 127.0.0.1 (default 11434)")
+    sub.add_argument(
+        "--port", type=int, default=11434, help="TCP port on 127.0.0.1 (default 11434)"
+    )
 
     command("stop", _stop, "stop the servers that slmlab started")
     return parser

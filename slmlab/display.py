@@ -27,7 +27,9 @@ def safe_html(text: str) -> str:
     import nh3
     from markdown_it import MarkdownIt
 
-    rendered = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable("table").render(text)
+    rendered = (
+        MarkdownIt("commonmark", {"html": False, "breaks": True}).enable("table").render(text)
+    )
     return nh3.clean(
         rendered, tags=TAGS, attributes={"a": {"href"}}, url_schemes={"http", "https", "mailto"}
     )
@@ -50,11 +52,11 @@ class Stream:
             from IPython.display import HTML, display
 
             self.handle = display(HTML(self._html()), display_id=True)
-        elif title:
-            print(f"{title}\n")
 
     def __call__(self, piece: str) -> None:
         """Add a piece of text."""
+        if self.handle is None and not self.text and self.title:
+            print(f"{self.title}\n")
         self.text += piece
         if self.handle is None:
             print(piece, end="", flush=True)
@@ -64,7 +66,7 @@ class Stream:
     def close(self, footer: str = "") -> None:
         """Draw the last of it, with a line below."""
         if self.handle is None:
-            print(f"\n\n{footer}\n" if footer else "\n")
+            print(f"\n\n{footer}\n" if self.text else "", end="")
         else:
             self._draw(footer)
 

@@ -90,7 +90,9 @@ def _engines() -> list[Check]:
         found = f"{ollama_install.installed_version(binary)} at {binary}"
         checks.append(Check("OK", "Ollama", found))
     try:
-        checks.append(Check("OK", "Embedded engine", f"llama.cpp by xllamacpp {version('xllamacpp')}"))
+        checks.append(
+            Check("OK", "Embedded engine", f"llama.cpp by xllamacpp {version('xllamacpp')}")
+        )
     except PackageNotFoundError:
         level = "OK" if binary else "FAIL"
         remedy = "" if binary else "pip install xllamacpp, or install Ollama"

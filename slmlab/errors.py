@@ -7,7 +7,7 @@ class SlmlabError(RuntimeError):
     """Something went wrong that we could foresee; the message says what, and what to do."""
 
     def _render_traceback_(self) -> list[str]:
-        # IPython asks an exception for its own rendering: a student gets the sentence, not the stack.
+        # IPython asks an exception to render itself: a student gets the sentence, not the stack.
         return [f"{type(self).__name__}: {self}"]
 
 

@@ -38,7 +38,7 @@ class Generation:
     """What one generation gave. All times in seconds.
 
     Token counts and durations are the server's own; ``ttft_s`` (time to first token) and ``wall_s``
-    are from the client's clock, from sending the request to the first and to the last piece of text.
+    are from the client's clock, from sending the request to the first and the last piece of text.
     ``load_s`` is what the server spent on loading or scheduling the model; ``cold`` says that the
     model was not in memory (or not with this context length) when the request came.
     """

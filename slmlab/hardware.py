@@ -84,7 +84,9 @@ class Machine:
                 else ""
             )
             driver = f", driver {gpu.driver}" if gpu.driver else ""
-            lines.append(f"GPU     {gpu.name}{memory}{driver}{' — ' + gpu.note if gpu.note else ''}")
+            lines.append(
+                f"GPU     {gpu.name}{memory}{driver}{' — ' + gpu.note if gpu.note else ''}"
+            )
         if not self.gpus:
             lines.append("GPU     none: models run on the CPU")
         if self.platform == "Google Colab" and self.gpu is None:

@@ -413,7 +413,9 @@ def _fitting(names: Iterable[str], have: dict, say: Any) -> list[str]:
         if size is None:
             continue
         if size * MEMORY_OVER_FILE > memory:
-            say(f"{name} ({hardware.gib(size)}) does not fit into {hardware.gib(memory)} of memory.")
+            say(
+                f"{name} ({hardware.gib(size)}) does not fit into {hardware.gib(memory)} of memory."
+            )
         elif size > disk:
             say(f"{name} ({hardware.gib(size)}) does not fit on the disk.")
         else:

@@ -225,7 +225,9 @@ def _download_rest(client: httpx.Client, url: str, part: Path, label: str) -> No
         if answer.status_code == 416:  # nothing left to send: the checksum decides
             return
         if answer.status_code not in (200, 206):
-            raise InstallError(f"{label} cannot be downloaded: {url} answered {answer.status_code}.")
+            raise InstallError(
+                f"{label} cannot be downloaded: {url} answered {answer.status_code}."
+            )
         resumed = answer.status_code == 206
         total = int(answer.headers.get("content-length", 0)) + (have if resumed else 0)
         missing = total - (have if resumed else 0)

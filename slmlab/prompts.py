@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import string
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from slmlab.errors import PromptError
@@ -20,11 +22,12 @@ TEMPLATES: dict[str, str] = {
     "explain": "Explain {topic} to a {audience}.",
     "summarize": "Summarize this text in at most {sentences} sentences.\n\nText:\n{text}",
     "translate": "Translate this text into {language}.\n\nText:\n{text}",
-    "classify": "Classify this text as one of: {labels}. Reply with the label only.\n\nText:\n{text}",
+    "classify": "Classify this text as one of: {labels}. Reply with the label.\n\nText:\n{text}",
 }
 
 HYPOTENUSE = (
-    "What is the hypotenuse of a right-angled triangle whose other two sides are 3 and 4 units long?"
+    "What is the hypotenuse of a right-angled triangle whose other two sides are 3 and 4 units "
+    "long?"
 )
 
 
@@ -54,7 +57,9 @@ def variables(template: str) -> list[str]:
     try:
         names = [name for _, name, _, _ in string.Formatter().parse(text) if name is not None]
     except ValueError as error:
-        raise PromptError(f"The template is not well formed: {error}. Write {{{{ for a brace.") from None
+        raise PromptError(
+            f"The template is not well formed: {error}. Write {{{{ for a brace."
+        ) from None
     for name in names:
         if not name.isidentifier():
             raise PromptError(
@@ -98,9 +103,11 @@ def chain(template: str, model: str, **options: Any) -> Runnable:
     return prompt | OllamaLLM(model=model, base_url=server.host(), **options)
 
 
-def did_you_mean(name: str, known: object) -> str:
+def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`` Did you mean …?`` with the nearest of the known names, or nothing."""
-    import difflib
-
-    near = difflib.get_close_matches(name, [str(one) for one in known], n=1, cutoff=0.6)
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    # Model names have long tags: the part before the colon is what people remember.
+    family = name.partition(":")[0].lower()
+    near = near or [one for one in known if family and one.lower().startswith(family)]
     return f" Did you mean {near[0]!r}?" if near else ""

@@ -14,7 +14,19 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-_SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_SCALARS = {
+    0: "B",
+    1: "b",
+    2: "H",
+    3: "h",
+    4: "I",
+    5: "i",
+    6: "f",
+    7: "?",
+    10: "Q",
+    11: "q",
+    12: "d",
+}
 _STRING, _ARRAY = 8, 9
 # general.file_type and ggml's tensor types, from llama.h and ggml.h
 _FILE_TYPES = {

@@ -95,10 +95,17 @@ class EmbedRequest(_Body):
     """``/api/embed``."""
 
     model: str = ""
-    input: str | list[str]
+    input: Any = ""
     truncate: bool | None = None
     options: dict[str, Any] | None = None
     keep_alive: Any = None
+
+    def texts(self) -> list[str]:
+        """The texts to embed; none for an empty input."""
+        texts = self.input if isinstance(self.input, list) else [self.input]
+        if not all(isinstance(text, str) for text in texts):
+            raise RequestError("invalid input type")
+        return [] if texts == [""] else texts
 
 
 Kind = TypeVar("Kind", bound=_Body)

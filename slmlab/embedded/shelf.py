@@ -127,7 +127,9 @@ async def fetch(model: ShelfModel, store: Store) -> AsyncIterator[int]:
         try:
             digest = await asyncio.to_thread(_join_parts, model, work, part)
             if digest != model.sha256:
-                raise ShelfError(f"digest mismatch for {model.name}: the model file is not as pinned")
+                raise ShelfError(
+                    f"digest mismatch for {model.name}: the model file is not as pinned"
+                )
             store.add_blob(part, digest)
         finally:
             part.unlink(missing_ok=True)

@@ -15,7 +15,9 @@ from urllib.parse import quote, unquote
 
 from slmlab.embedded import gguf
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*(:[A-Za-z0-9][\w.-]*)?")
+_NAME = re.compile(
+    r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*(:[A-Za-z0-9][\w.-]*)?"
+)
 DIGEST = re.compile(r"sha256[:-]([0-9a-f]{64})")
 
 

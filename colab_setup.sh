@@ -1,0 +1,125 @@
+#!/usr/bin/env bash
+# Set up slmlab and run its main job: one question, put to every small language model at hand.
+set -euo pipefail
+
+usage() {
+  cat <<'TEXT'
+usage: bash colab_setup.sh [OPTIONS]     install, get an engine and models, run the first comparison
+       bash colab_setup.sh test [--fast] [PYTEST ARGUMENTS]
+                                         install what the tests need, run them (--fast: a few minutes)
+
+options:
+  --engine auto|ollama|embedded   auto (the default): Ollama where it is or can be installed,
+                                  else the embedded engine
+  --models MODEL...               models to get (default: those that fit this machine)
+  --ollama-version X.Y.Z          install this Ollama release
+  --no-demo                       do not run the first comparison
+  --lab                           open JupyterLab on notebooks/ at the end
+TEXT
+}
+
+say() { printf '\033[1m%s\033[0m\n' "$*"; }
+die() { printf 'colab_setup.sh: %s\n' "$*" >&2; exit 1; }
+
+# A Python that is new enough; on Colab the one that runs the notebooks.
+find_python() {
+  local name
+  for name in "${PYTHON:-python3}" python3.13 python3.12 python3.11 python3.10 python; do
+    if command -v "$name" >/dev/null 2>&1 &&
+      "$name" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+      command -v "$name"
+      return
+    fi
+  done
+  die "Python 3.10 or newer is needed; install it from https://www.python.org/downloads/."
+}
+
+on_colab() { [ -n "${COLAB_RELEASE_TAG:-}" ]; }
+
+make_environment() {
+  if on_colab; then
+    python=$(find_python)
+    return
+  fi
+  if [ ! -x .venv/bin/python ]; then
+    say "Making the Python environment .venv"
+    if command -v uv >/dev/null 2>&1; then
+      uv venv --quiet --seed --python "$(find_python)" .venv
+    else
+      "$(find_python)" -m venv .venv ||
+        die "Python cannot make a virtual environment here (on Debian: apt-get install python3-venv)."
+    fi
+  fi
+  python=$PWD/.venv/bin/python
+}
+
+# install NAME FILE... -- ARGUMENTS: pip-install once for each content of the files.
+install() {
+  local name=$1 files=() stamp mark
+  shift
+  while [ "$1" != -- ]; do files+=("$1"); shift; done
+  shift
+  stamp=$("$python" -c 'import hashlib, sys
+print(hashlib.sha256(sys.version.encode() + b"".join(open(f, "rb").read() for f in sys.argv[1:])).hexdigest())' "${files[@]}")
+  mark=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/.slmlab-$name
+  if [ "$(cat "$mark" 2>/dev/null)" = "$stamp" ]; then return; fi
+  say "Installing $name"
+  if ! on_colab && command -v uv >/dev/null 2>&1; then
+    uv pip install --quiet --python "$python" "$@"
+  else
+    "$python" -m pip install --quiet --disable-pip-version-check "$@"
+  fi
+  printf '%s' "$stamp" >"$mark"
+}
+
+install_slmlab() {
+  # On Colab a running kernel does not see an editable install, so there slmlab is copied.
+  if on_colab; then
+    install slmlab requirements.txt pyproject.toml slmlab/*.py slmlab/embedded/*.py -- .
+  else
+    install slmlab requirements.txt pyproject.toml -- -e .
+  fi
+}
+
+run_tests() {
+  local arguments=()
+  if [ "${1:-}" = --fast ]; then
+    arguments+=(-m "not slow")
+    shift
+  fi
+  make_environment
+  install_slmlab
+  install tests tests/requirements.txt -- -r tests/requirements.txt
+  exec "$python" -m pytest "${arguments[@]}" "$@"
+}
+
+run_setup() {
+  local lab=no arguments=()
+  while [ $# -gt 0 ]; do
+    case $1 in
+      --lab) lab=yes ;;
+      -h | --help) usage; exit 0 ;;
+      *) arguments+=("$1") ;;
+    esac
+    shift
+  done
+  make_environment
+  install_slmlab
+  "$python" -m slmlab setup "${arguments[@]}"
+  echo
+  if on_colab; then
+    say "Ready. Open the notebooks in notebooks/, from 00_start_here.ipynb on."
+  elif [ "$lab" = yes ]; then
+    exec "$python" -m jupyter lab notebooks/
+  else
+    say "Ready. Open the notebooks with:  bash colab_setup.sh --lab --no-demo"
+  fi
+}
+
+cd "$(dirname "${BASH_SOURCE[0]}")"
+if [ "${1:-}" = test ]; then
+  shift
+  run_tests "$@"
+else
+  run_setup "$@"
+fi

@@ -1,0 +1,130 @@
+"""How the embedded engine answers: streams, errors, vanished clients, pages that may not ask."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+MAX_BODY = 64 * 2**20
+
+
+class ApiError(Exception):
+    """An answer with Ollama's error shape."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status, self.message = status, message
+
+
+async def reply(
+    request: Request,
+    steps: AsyncIterator[dict],
+    stream: bool | None,
+    joined: Callable[[list[dict]], dict] = lambda chunks: chunks[-1],
+) -> Response:
+    """Answer with ``steps`` as NDJSON while they come, or with all of them in one object.
+
+    An error before the first step is a status code; after it, a last line, as Ollama has it.
+    """
+    if stream is False:
+
+        async def collect() -> list[dict]:
+            return [step async for step in steps]
+
+        return JSONResponse(joined(await unless_gone(request, collect())))
+    try:
+        first = await unless_gone(request, anext(steps))
+    except StopAsyncIteration:
+        return Response()
+
+    async def lines() -> AsyncIterator[bytes]:
+        async with contextlib.aclosing(steps):
+            yield _line(first)
+            try:
+                async for step in steps:
+                    yield _line(step)
+            except ApiError as error:
+                yield _line({"error": error.message})
+
+    return StreamingResponse(lines(), media_type="application/x-ndjson")
+
+
+async def unless_gone(request: Request, work: Awaitable) -> Any:
+    """The result of ``work``, which is cancelled when the client hangs up meanwhile."""
+
+    async def gone() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    task = asyncio.ensure_future(work)
+    watch = asyncio.ensure_future(gone())
+    try:
+        await asyncio.wait([task, watch], return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientDisconnect
+        return await task
+    finally:
+        watch.cancel()
+        if not task.done():
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await task
+
+
+def _line(step: dict) -> bytes:
+    return json.dumps(step, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+
+
+async def read_body(request: Request) -> bytes:
+    """The whole request body, refused where it is larger than any real request."""
+    parts, size = [], 0
+    async for block in request.stream():
+        size += len(block)
+        if size > MAX_BODY:
+            raise ApiError(413, f"request body is larger than {MAX_BODY // 2**20} MiB")
+        parts.append(block)
+    return b"".join(parts)
+
+
+class OnlyLocal:
+    """Refuse what a web page of another site could send: foreign Host and Origin headers.
+
+    A page that points its own name at 127.0.0.1 (DNS rebinding) is known by Host, a page that
+    sends a request across sites by Origin. Ollama refuses both with 403 as well.
+    """
+
+    def __init__(self, app: Callable) -> None:
+        self.app = app
+
+    async def __call__(  # noqa: D102  ASGI's own signature
+        self, scope: dict, receive: Callable, send: Callable
+    ) -> None:
+        if scope["type"] == "http":
+            headers = dict(scope["headers"])
+            host = headers.get(b"host", b"").decode("latin-1")
+            origin = headers.get(b"origin", b"").decode("latin-1")
+            if not _is_local(f"//{host}") or (origin and not _is_local(origin)):
+                await Response(status_code=403)(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+
+def _is_local(url: str) -> bool:
+    try:
+        name = urlsplit(url).hostname or ""
+    except ValueError:
+        return False
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name == "" and url == "//"
