@@ -17,12 +17,14 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
 import httpx
 import tenacity
+import zstandard
 
 from slmlab import hardware, paths
 from slmlab.errors import InstallError
@@ -66,10 +68,12 @@ def find(version: str | None = None) -> Path | None:
 def installed_version(binary: Path) -> str | None:
     """The version that the program at ``binary`` says it is, or None where it does not run."""
     try:
-        # Its first line may warn that no server runs; the client's own version comes last.
+        # It asks a server for its version first, and hangs where one accepts but does not answer;
+        # nobody listens on port 1. Its first line warns of that, its own version comes last.
         done = subprocess.run(
             [str(binary), "--version"],
             capture_output=True, text=True, timeout=20, stdin=subprocess.DEVNULL,
+            env={**os.environ, "OLLAMA_HOST": "127.0.0.1:1"},
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
         return None
@@ -220,7 +224,7 @@ def _download_rest(client: httpx.Client, url: str, part: Path, label: str) -> No
     from tqdm.auto import tqdm
 
     have = part.stat().st_size if part.exists() else 0
-    headers = {"Range": f"bytes={have}-"} if have else {}
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     with client.stream("GET", url, headers=headers) as answer:
         if answer.status_code == 416:  # nothing left to send: the checksum decides
             return
@@ -243,7 +247,7 @@ def _download_rest(client: httpx.Client, url: str, part: Path, label: str) -> No
                 unit="B", unit_scale=True, unit_divisor=1024,
             ) as bar,
         ):  # fmt: skip
-            for block in answer.iter_bytes(2**20):
+            for block in answer.iter_raw():
                 out.write(block)
                 bar.update(len(block))
 
@@ -259,16 +263,17 @@ def _no_room(folder: Path, needed: int | None = None) -> str:
 
 def _unpack(archive: Path, asset: str, target: Path, gpu: bool) -> None:
     """Unpack the checked archive into ``target``; nothing is written outside of it."""
-    with archive.open("rb") as file, _tar_stream(file, asset) as tar:
-        tar.extraction_filter = staticmethod(tarfile.data_filter)
-        for member in _wanted(tar, gpu):
-            tar.extract(member, target)
+    try:
+        with archive.open("rb") as file, _tar_stream(file, asset) as tar:
+            for member in _wanted(tar, gpu):
+                tar.extract(member, target, filter="data")
+    except (tarfile.TarError, zstandard.ZstdError, zlib.error, EOFError) as error:
+        archive.unlink()
+        raise InstallError(f"The archive {asset} cannot be unpacked: {error}.") from None
 
 
 def _tar_stream(file: IO[bytes], asset: str) -> tarfile.TarFile:
     if asset.endswith(".zst"):
-        import zstandard
-
         return tarfile.open(fileobj=zstandard.ZstdDecompressor().stream_reader(file), mode="r|")
     return tarfile.open(fileobj=file, mode="r|gz")
 

@@ -16,6 +16,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -241,6 +242,8 @@ def _launch(engine: str, command: list[str], port: int, env: dict[str, str]) -> 
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+    # When the keeper ends, somebody has to take note, or its entry stays as a zombie.
+    threading.Thread(target=process.wait, name="slmlab-server", daemon=True).start()
     state = {
         "host": address,
         "engine": engine,

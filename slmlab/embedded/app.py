@@ -350,8 +350,7 @@ class Engine:
                     pass
 
             await unless_gone(request, load())
-            took = {"load_duration": time.perf_counter_ns() - started}
-            return JSONResponse(stamp(True, **chunk("", None)) | {"done_reason": "load"} | took)
+            return JSONResponse(stamp(True, **chunk("", None)) | {"done_reason": "load"})
 
         async def steps() -> AsyncIterator[dict]:
             async with self._admit(), self._loaded(model, options, keep_alive) as runner:

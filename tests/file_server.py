@@ -1,0 +1,127 @@
+"""A small real HTTP server on 127.0.0.1 for downloads, with faults that tests inject on purpose.
+
+It serves bytes with Range, as release hosts do, and speaks as much of a container registry as
+``ollama pull`` needs: a manifest, and blobs that are redirected to their bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+
+class FileServer:
+    """Serves ``files`` (path → bytes). Use as a context manager; ``url`` is its address.
+
+    ``cut`` maps a path to the numbers of bytes after which the next answers for it break off;
+    ``status`` maps a path to the status that it answers instead; ``seen`` has all requests.
+    """
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.redirects: dict[str, str] = {}
+        self.cut: dict[str, list[int]] = {}
+        self.status: dict[str, int] = {}
+        self.seen: list[tuple[str, str | None]] = []
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                server.answer(self)
+
+            do_HEAD = do_GET
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.httpd.daemon_threads = True
+        self.address = f"127.0.0.1:{self.httpd.server_port}"
+        self.url = f"http://{self.address}"
+
+    def __enter__(self) -> FileServer:
+        threading.Thread(target=self.httpd.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.httpd.shutdown()
+        self.httpd.server_close()
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        path = request.path.partition("?")[0]
+        wanted = request.headers.get("Range")
+        self.seen.append((path, wanted))
+        if path in self.redirects and path not in self.status:
+            request.send_response(307)
+            request.send_header("Location", self.url + self.redirects[path])
+            request.send_header("Content-Length", "0")
+            request.end_headers()
+            return
+        if path in self.status or path not in self.files:
+            request.send_response(self.status.get(path, 404))
+            request.send_header("Content-Length", "0")
+            request.end_headers()
+            return
+        body, total = self.files[path], len(self.files[path])
+        start, end = 0, total - 1
+        if wanted:
+            first, _, last = wanted.removeprefix("bytes=").partition("-")
+            start, end = int(first), int(last) if last else total - 1
+            if start >= total:
+                request.send_response(416)
+                request.send_header("Content-Length", "0")
+                request.end_headers()
+                return
+        part = body[start : end + 1]
+        request.send_response(206 if wanted else 200)
+        request.send_header("Accept-Ranges", "bytes")
+        request.send_header("Content-Length", str(len(part)))
+        if wanted:
+            request.send_header("Content-Range", f"bytes {start}-{end}/{total}")
+        request.end_headers()
+        if request.command == "HEAD":
+            return
+        if self.cut.get(path):
+            request.wfile.write(part[: self.cut[path].pop(0)])
+            request.wfile.flush()
+            request.connection.close()
+            request.close_connection = True
+            return
+        try:
+            request.wfile.write(part)
+        except OSError:
+            request.close_connection = True
+
+    def add_model(self, name: str, gguf: Path) -> str:
+        """Offer a GGUF file as the model ``library/NAME:latest``; returns the blob's path."""
+        model = self._blob(name, gguf.read_bytes())
+        config = self._blob(
+            name,
+            json.dumps(
+                {
+                    "model_format": "gguf", "model_family": "llama", "model_families": ["llama"],
+                    "model_type": "134.52M", "file_type": "Q4_1", "architecture": "amd64",
+                    "os": "linux", "rootfs": {"type": "layers", "diff_ids": [model["digest"]]},
+                }
+            ).encode(),
+        )  # fmt: skip
+        kind = "application/vnd.docker.distribution.manifest.v2+json"
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": kind,
+            "config": config | {"mediaType": "application/vnd.docker.container.image.v1+json"},
+            "layers": [model | {"mediaType": "application/vnd.ollama.image.model"}],
+        }
+        self.files[f"/v2/library/{name}/manifests/latest"] = json.dumps(manifest).encode()
+        return f"/bytes/{model['digest']}"
+
+    def _blob(self, name: str, content: bytes) -> dict:
+        digest = "sha256:" + hashlib.sha256(content).hexdigest()
+        self.redirects[f"/v2/library/{name}/blobs/{digest}"] = f"/bytes/{digest}"
+        self.files[f"/bytes/{digest}"] = content
+        return {"digest": digest, "size": len(content)}

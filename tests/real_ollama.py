@@ -1,0 +1,103 @@
+"""Assemble a real Ollama 0.5.4 server from packages on PyPI, for tests of lifecycle and protocol.
+
+The package ``bigdl-core-cpp`` carries an Ollama that Intel built for its GPUs. Without one it runs
+on the CPU when its SYCL library is replaced by three empty functions. Its protocol is the real
+thing; its text is not (the kernels expect the GPU), so nothing here judges what it writes.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+PINS = """\
+bigdl-core-cpp==2.6.0 --hash=sha256:{bigdl}
+intel-cmplr-lib-rt==2025.0.2 --hash=sha256:{cmplr}
+intel-openmp==2025.0.2 --hash=sha256:{openmp}
+"""
+HASHES = {
+    "bigdl": "6c971266bf30620fb2e8cae9ad09be6fc0a800746c7a4b9cbe487721f43388e7",
+    "cmplr": "59971f4efad708705af23de25dfc2c9f88b9e643211a0ec42274ce30d7a74a2d",
+    "openmp": "8cd81eca61d4ceea1669a1f2e72a10bcd6bbb0a8aa7031664687094a8b9c9261",
+}
+LIBRARIES = {
+    "bigdl_core_cpp": (
+        "ollama-lib", "libsample.so", "libollama_llama.so", "libollama_ggml.so",
+        "libollama-ggml-base.so", "libollama-ggml-cpu.so", "libollama_llava_shared.so",
+    ),
+    "intel_cmplr_lib_rt": ("libimf.so", "libsvml.so", "libirng.so", "libintlc.so.5"),
+    "intel_openmp": ("libiomp5.so",),
+}  # fmt: skip
+STUB = """
+#include <stddef.h>
+void *ggml_backend_sycl_reg(void) { return NULL; }
+void *ggml_backend_sycl_init(int device) { return NULL; }
+void ggml_backend_sycl_get_device_name(int device, char *name, size_t size) { if (size) *name = 0; }
+"""
+# Laid out as in an official release: bin/ollama beside lib/ollama.
+WRAPPER = """\
+#!/bin/sh
+lib=$(CDPATH= cd -- "$(dirname -- "$0")/../lib/ollama" && pwd)
+LD_LIBRARY_PATH=$lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} exec "$lib/ollama" "$@"
+"""
+
+
+class CannotAssemble(Exception):
+    """Why there is no real Ollama here."""
+
+
+def assemble(cache: Path) -> Path:
+    """The folder with ``bin/ollama`` and ``lib/ollama``, made once and kept in ``cache``."""
+    target = cache / "ollama-0.5.4"
+    if (target / "bin/ollama").exists():
+        return target
+    if sys.platform != "linux" or os.uname().machine != "x86_64":
+        raise CannotAssemble("the packages are for Linux on x86-64 only")
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if not compiler:
+        raise CannotAssemble("it needs a C compiler (cc) for three empty functions")
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache) as temporary:
+        work = Path(temporary)
+        _download(work)
+        lib = work / "release/lib/ollama"
+        lib.mkdir(parents=True)
+        for wheel in work.glob("*.whl"):
+            _take(wheel, lib)
+        (lib / "ollama-lib").rename(lib / "ollama")
+        (lib / "ollama").chmod(0o755)
+        (work / "stub.c").write_text(STUB)
+        stub = [compiler, "-shared", "-fPIC", "-o", str(lib / "libollama-ggml-sycl.so")]
+        subprocess.run([*stub, str(work / "stub.c")], check=True)
+        binary = work / "release/bin/ollama"
+        binary.parent.mkdir()
+        binary.write_text(WRAPPER)
+        binary.chmod(0o755)
+        (work / "release").rename(target)
+    return target
+
+
+def _download(work: Path) -> None:
+    (work / "pins.txt").write_text(PINS.format(**HASHES))
+    command = [
+        sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes",
+        "--only-binary=:all:", "--disable-pip-version-check",
+        "--dest", str(work), "--requirement", str(work / "pins.txt"),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise CannotAssemble(f"pip could not download its parts: {done.stderr.strip()[-300:]}")
+
+
+def _take(wheel: Path, lib: Path) -> None:
+    wanted = LIBRARIES[wheel.name.split("-")[0]]
+    with zipfile.ZipFile(wheel) as archive:
+        for member in archive.infolist():
+            name = member.filename.rsplit("/", 1)[-1]
+            if name in wanted:
+                (lib / name).write_bytes(archive.read(member))

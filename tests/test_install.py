@@ -1,0 +1,174 @@
+"""Installing Ollama from a served archive: a real binary, a real server, faults on purpose."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from slmlab import ollama_install
+from slmlab.errors import InstallError
+
+VERSION = "0.5.4"
+
+
+def archive(release: Path, ending: str, extra: dict[str, bytes] | None = None) -> bytes:
+    """The release as its archive, with a GPU library beside it, and more members on request."""
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w:gz" if ending == ".tgz" else "w") as tar:
+        for path in sorted(release.rglob("*")):
+            if path.is_file():
+                tar.add(path, arcname=str(path.relative_to(release)))
+        members = {"lib/ollama/cuda_v12/libggml-cuda.so": b"not needed here"} | (extra or {})
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return raw.getvalue() if ending == ".tgz" else zstandard.compress(raw.getvalue(), 3)
+
+
+@pytest.fixture(scope="session")
+def packed(ollama_release: Path) -> dict[str, bytes]:
+    return {ending: archive(ollama_release, ending) for ending in (".tar.zst", ".tgz")}
+
+
+def offer(files, content: bytes, ending: str = ".tar.zst", digest: str | None = None) -> str:
+    """Serve the archive with its checksum list; returns the archive's path."""
+    name = f"ollama-linux-amd64{ending}"
+    digest = digest or hashlib.sha256(content).hexdigest()
+    files.files[f"/v{VERSION}/{name}"] = content
+    sums = f"{'0' * 64}  ./ollama-darwin.tgz\n{digest}  ./{name}\n"
+    files.files[f"/v{VERSION}/sha256sum.txt"] = sums.encode()
+    return f"/v{VERSION}/{name}"
+
+
+def install(files, folder: Path, **more) -> Path:
+    return ollama_install.install(VERSION, base_url=files.url, folder=folder, **more)
+
+
+@pytest.mark.slow
+@pytest.mark.ollama
+class TestFromAnArchive:
+    @pytest.mark.parametrize("ending", [".tar.zst", ".tgz"])
+    def test_it_runs(self, files, packed, tmp_path, ending):
+        offer(files, packed[ending], ending)
+        binary = install(files, tmp_path, gpu=False)
+        assert binary == tmp_path / VERSION / "bin/ollama"
+        assert ollama_install.installed_version(binary).startswith("0.5.4")
+        assert not list(tmp_path.rglob("*cuda*"))
+        assert [path.name for path in tmp_path.iterdir()] == [VERSION]
+
+    def test_gpu_libraries_come_where_there_is_a_gpu(self, files, packed, tmp_path):
+        offer(files, packed[".tar.zst"])
+        install(files, tmp_path, gpu=True)
+        assert list(tmp_path.rglob("libggml-cuda.so"))
+
+    def test_a_second_install_fetches_nothing(self, files, packed, tmp_path):
+        offer(files, packed[".tar.zst"])
+        install(files, tmp_path)
+        files.seen.clear()
+        install(files, tmp_path)
+        assert not files.seen
+
+    def test_a_cut_download_goes_on_where_it_stopped(self, files, packed, tmp_path):
+        path = offer(files, packed[".tar.zst"])
+        files.cut[path] = [5_000_000, 7_000_000]
+        install(files, tmp_path)
+        ranges = [wanted for seen, wanted in files.seen if seen == path]
+        assert ranges == [None, "bytes=5000000-", "bytes=12000000-"]
+
+    def test_it_goes_on_after_the_program_ended_too(self, files, packed, tmp_path):
+        content = packed[".tar.zst"]
+        path = offer(files, content)
+        part = tmp_path / f"{VERSION}-ollama-linux-amd64.tar.zst.part"
+        part.write_bytes(content[:9_000_000])
+        install(files, tmp_path)
+        assert (path, "bytes=9000000-") in files.seen
+
+    def test_a_wrong_checksum_leaves_nothing(self, files, packed, tmp_path):
+        offer(files, packed[".tar.zst"], digest="ab" * 32)
+        with pytest.raises(InstallError, match=r"SHA-256 .* instead of abababababab"):
+            install(files, tmp_path)
+        assert not list(tmp_path.iterdir())
+
+    def test_members_outside_the_folder_are_refused(self, files, ollama_release, tmp_path):
+        outside = tmp_path / "outside"
+        offer(files, archive(ollama_release, ".tar.zst", {"../outside": b"x"}))
+        with pytest.raises(InstallError):
+            install(files, tmp_path / "folder")
+        assert not outside.exists()
+        assert not (tmp_path / "folder" / VERSION).exists()
+
+    def test_a_full_disk_is_a_sentence_and_leaves_nothing(self, files, packed, tmp_path):
+        """A real full disk: a file system of 40 MB."""
+        disk = tmp_path / "disk"
+        disk.mkdir()
+        mounted = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", str(disk)], capture_output=True
+        )
+        if mounted.returncode:
+            pytest.skip("no right to mount a small file system here")
+        try:
+            offer(files, packed[".tar.zst"])
+            with pytest.raises(InstallError, match="Not enough disk for Ollama"):
+                install(files, disk)
+            assert not list(disk.iterdir())
+            assert shutil.disk_usage(disk).used < 1_000_000
+        finally:
+            subprocess.run(["umount", str(disk)], check=True)
+
+    def test_the_binary_on_path_is_used(self, ollama_release, tmp_path, monkeypatch):
+        monkeypatch.setenv("SLMLAB_HOME", str(tmp_path))
+        monkeypatch.setenv("PATH", f"{ollama_release / 'bin'}:{os.environ['PATH']}")
+        assert ollama_install.ensure(say=print) == ollama_release / "bin/ollama"
+        assert ollama_install.find("99.0.0") is None
+
+
+def test_a_binary_on_path_that_does_not_run_is_passed_over(tmp_path, monkeypatch):
+    broken = tmp_path / "bin/ollama"
+    broken.parent.mkdir()
+    broken.write_text("#!/bin/sh\nexit 127\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("SLMLAB_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PATH", str(broken.parent))
+    assert ollama_install.find() is None
+
+
+@pytest.mark.parametrize("status", [403, 500, 503])
+def test_a_host_that_refuses_is_named(files, tmp_path, status):
+    files.status[f"/v{VERSION}/sha256sum.txt"] = status
+    with pytest.raises(InstallError, match=f"127.0.0.1 answered {status}"):
+        install(files, tmp_path)
+
+
+def test_a_version_that_does_not_exist(files, tmp_path):
+    with pytest.raises(InstallError, match=r"no Ollama release 0\.5\.4"):
+        install(files, tmp_path)
+
+
+def test_a_release_without_our_archive(files, tmp_path):
+    files.files[f"/v{VERSION}/sha256sum.txt"] = b"not a list\n"
+    with pytest.raises(InstallError, match="has no archive for Linux"):
+        install(files, tmp_path)
+
+
+@pytest.mark.parametrize(("system", "word"), [("darwin", "brew"), ("win32", "winget")])
+def test_other_systems_get_the_sentence_that_helps(files, tmp_path, monkeypatch, system, word):
+    monkeypatch.setattr("sys.platform", system)
+    with pytest.raises(InstallError, match=word):
+        install(files, tmp_path)
+
+
+def test_a_folder_that_cannot_be_written(files, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InstallError, match="cannot be installed into"):
+        install(files, tmp_path / "file" / "below")
+    assert errno.ENOTDIR
