@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import os
@@ -83,7 +82,11 @@ class TestFromAnArchive:
         files.cut[path] = [5_000_000, 7_000_000]
         install(files, tmp_path)
         ranges = [wanted for seen, wanted in files.seen if seen == path]
-        assert ranges == [None, "bytes=5000000-", "bytes=12000000-"]
+        assert len(ranges) == 3
+        assert ranges[0] is None
+        # What had arrived may end a little before the cut, in a buffer on the way.
+        assert 4_000_000 < int(ranges[1][6:-1]) <= 5_000_000
+        assert 10_000_000 < int(ranges[2][6:-1]) <= 12_000_000
 
     def test_it_goes_on_after_the_program_ended_too(self, files, packed, tmp_path):
         content = packed[".tar.zst"]
@@ -102,7 +105,7 @@ class TestFromAnArchive:
     def test_members_outside_the_folder_are_refused(self, files, ollama_release, tmp_path):
         outside = tmp_path / "outside"
         offer(files, archive(ollama_release, ".tar.zst", {"../outside": b"x"}))
-        with pytest.raises(InstallError):
+        with pytest.raises(InstallError, match="cannot be unpacked"):
             install(files, tmp_path / "folder")
         assert not outside.exists()
         assert not (tmp_path / "folder" / VERSION).exists()
@@ -171,4 +174,3 @@ def test_a_folder_that_cannot_be_written(files, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InstallError, match="cannot be installed into"):
         install(files, tmp_path / "file" / "below")
-    assert errno.ENOTDIR

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -17,7 +18,7 @@ import pytest
 from conftest import answers, free_port, wait_for
 
 import slmlab
-from slmlab import keeper, server
+from slmlab import keeper, ollama_install, server
 from slmlab.errors import InstallError, ServerError
 
 
@@ -89,8 +90,7 @@ class TestLife:
         os.killpg(kernel.pid, signal.SIGINT)
         assert kernel.communicate(timeout=30)[0] == "interrupted\nTrue\n"
 
-    def test_it_goes_when_its_last_user_is_killed(self, kind, lab, monkeypatch):
-        monkeypatch.setattr(keeper, "GRACE", 20.0)
+    def test_it_goes_when_its_last_user_is_killed(self, kind, lab):
         code = f"import slmlab, time; slmlab.start({kind!r}, quiet=True); print('up', flush=True); "
         kernel = subprocess.Popen(
             [sys.executable, "-c", code + "time.sleep(600)"], stdout=subprocess.PIPE, text=True
@@ -102,11 +102,8 @@ class TestLife:
         kernel.wait()
         time.sleep(2)
         assert answers(host), "a kernel that restarts finds its server again"
-        wait_for(
-            lambda: not child.is_running() and not watcher.is_running(),
-            keeper.GRACE + 10,
-            "the end",
-        )
+        gone = lambda: not child.is_running() and not watcher.is_running()  # noqa: E731
+        wait_for(gone, keeper.GRACE + 10, "the end")
 
     def test_it_goes_with_a_killed_keeper(self, kind, lab):
         host = slmlab.start(kind, quiet=True).host
@@ -150,7 +147,7 @@ def test_a_server_that_keeps_crashing_is_given_up_with_its_log(lab, monkeypatch)
     (folder / "users").mkdir(parents=True)
     keeper.add_user(folder)
     crash = [sys.executable, "-c", "print('no luck', flush=True); raise SystemExit(3)"]
-    (folder / "config.json").write_text(__import__("json").dumps({"command": crash, "env": {}}))
+    (folder / "config.json").write_text(json.dumps({"command": crash, "env": {}}))
     done = subprocess.run([sys.executable, "-m", "slmlab.keeper", str(folder)], timeout=60)
     assert done.returncode == 1
     log = (folder / "server.log").read_text()
@@ -220,16 +217,21 @@ class TestHost:
             slmlab.start("olama", quiet=True)
 
 
-def test_without_a_network_auto_is_embedded_within_ten_seconds(lab, monkeypatch, capsys):
-    """Only finding that out is timed; the engine's own start is what any start costs."""
-    from slmlab import ollama_install
-
-    monkeypatch.setattr(ollama_install, "RELEASES", "http://127.0.0.1:9/releases")
-    monkeypatch.setenv("PATH", os.path.dirname(sys.executable))
+def test_without_a_network_that_is_known_within_ten_seconds(lab):
     started = time.monotonic()
     with pytest.raises(InstallError, match="cannot be reached"):
         ollama_install.install(base_url="http://slmlab.invalid")
     assert time.monotonic() - started < 10
+
+
+@pytest.mark.slow
+def test_without_ollama_and_without_a_network_auto_is_embedded(lab, monkeypatch, capsys):
+    def ensure(version: str | None, say) -> Path:
+        return ollama_install.install(base_url="http://slmlab.invalid", say=say)
+
+    monkeypatch.setattr(ollama_install, "ensure", ensure)
+    assert slmlab.start().engine == "embedded"
+    assert "slmlab.invalid cannot be reached. Going on with the embedded" in capsys.readouterr().out
 
 
 def test_a_hung_server_is_a_sentence_and_not_a_hang(lab):
