@@ -73,8 +73,10 @@ print(hashlib.sha256(sys.version.encode() + b"".join(open(f, "rb").read() for f 
 }
 
 install_slmlab() {
-  # On Colab a running kernel does not see an editable install, so there slmlab is copied.
+  # On Colab a running kernel does not see an editable install, so there slmlab is copied, and not
+  # from what an earlier build left behind.
   if on_colab; then
+    rm -rf build
     install slmlab requirements.txt pyproject.toml slmlab/*.py slmlab/embedded/*.py -- .
   else
     install slmlab requirements.txt pyproject.toml -- -e .

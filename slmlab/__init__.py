@@ -13,14 +13,15 @@ import importlib
 
 __version__ = "0.1.0"
 
-# Name → the module that has it. Imported on first use, so that `import slmlab` stays quick.
+# Name → the module that has it. Imported on first use, so that `import slmlab` stays quick. No
+# module has a verb's name: importing it would put the module in the verb's place.
 _HOMES = {
     "add": "models",
     "ask": "display",
     "chain": "prompts",
-    "compare": "compare",
-    "doctor": "doctor",
-    "generate": "generate",
+    "compare": "comparison",
+    "doctor": "checkup",
+    "generate": "generation",
     "machine": "hardware",
     "pull": "models",
     "ready": "models",
@@ -35,7 +36,6 @@ __all__ = sorted(_HOMES)
 def __getattr__(name: str) -> object:
     if name in _HOMES:
         value = getattr(importlib.import_module(f"slmlab.{_HOMES[name]}"), name)
-        # Importing slmlab.compare binds the module to this name; the verb must win.
         globals()[name] = value
         return value
     raise AttributeError(f"module 'slmlab' has no attribute {name!r}")

@@ -11,7 +11,7 @@ import sys
 import time
 from typing import Any
 
-from slmlab.generate import Generation, Prompt, generate
+from slmlab.generation import Generation, Prompt, generate
 from slmlab.prompts import fill
 
 TAGS = {
@@ -110,7 +110,7 @@ def ask(
         template: a template's name or text (see ``slmlab.prompts.TEMPLATES``).
         variables: values for a template with other variables.
         host: the server (default: ``slmlab.server.host()``).
-        options: sampling options (see ``slmlab.generate.DEFAULT_OPTIONS``).
+        options: sampling options (see ``slmlab.generation.DEFAULT_OPTIONS``).
 
     Raises:
         PromptError, ModelError, ServerError, GenerationError: one sentence each.

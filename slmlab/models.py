@@ -220,10 +220,20 @@ def load(name: str, num_ctx: int, host: str | None = None) -> float:
 
 
 def unload(name: str, host: str | None = None) -> None:
-    """Take a model out of memory."""
+    """Take a model out of memory, and wait until it is out (ten seconds at most).
+
+    Ollama answers at once and unloads afterwards.
+    """
     host = host or server.host()
     with sentences(host, name):
         client(host).generate(name, "", keep_alive=0, stream=False)
+    waiting = tenacity.Retrying(
+        retry=tenacity.retry_if_result(lambda names: name in names or f"{name}:latest" in names),
+        wait=tenacity.wait_fixed(0.05),
+        stop=tenacity.stop_after_delay(10),
+        retry_error_callback=lambda _: None,
+    )
+    waiting(lambda: [one.name for one in loaded(host)])
 
 
 def add(name: str, gguf: str, host: str | None = None) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
-    from slmlab.generate import Generation
+    from slmlab.generation import Generation
 
 TABLE_COLUMNS = {
     "model": "model",

@@ -58,7 +58,9 @@ class FileServer:
         self.seen.append((path, wanted))
         if path in self.redirects and path not in self.status:
             request.send_response(307)
-            request.send_header("Location", self.url + self.redirects[path])
+            # Ollama takes only a redirect to another host name as the way to the bytes.
+            there = self.url.replace("127.0.0.1", "localhost")
+            request.send_header("Location", there + self.redirects[path])
             request.send_header("Content-Length", "0")
             request.end_headers()
             return

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from slmlab import models, results, server
 from slmlab.errors import PromptError, SlmlabError
-from slmlab.generate import Generation, GenerationError, Prompt, full_options, generate
+from slmlab.generation import Generation, GenerationError, Prompt, full_options, generate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,7 +63,7 @@ def compare(
         on_text: called with each piece of text.
         on_record: called with each finished record.
         timeout: seconds without a sign of life from the server after which a cell fails.
-        options: sampling options (see ``slmlab.generate.DEFAULT_OPTIONS``).
+        options: sampling options (see ``slmlab.generation.DEFAULT_OPTIONS``).
 
     Returns:
         One row for each generation: the record's fields, ``repeat`` and ``model_load_s``.

@@ -1,0 +1,95 @@
+"""The command line as a person or a program uses it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import SMOL
+
+from slmlab.embedded.shelf import SHELF
+
+COMMANDS = ("doctor", "setup", "models", "pull", "ask", "compare", "serve", "stop")
+
+
+def run(*arguments: str, **env: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "slmlab", *arguments],
+        capture_output=True, text=True, timeout=200, env={**os.environ, **env},
+    )  # fmt: skip
+
+
+def test_help_names_every_command_and_a_first_step():
+    done = run("--help")
+    assert done.returncode == 0
+    for word in (*COMMANDS, "first steps", "exit codes"):
+        assert word in done.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_has_help(command):
+    assert run(command, "--help").returncode == 0
+
+
+def test_wrong_usage_is_exit_code_2():
+    assert run().returncode == 2
+    assert run("frobnicate").returncode == 2
+    assert run("ask", "--engine", "x", "a", "b").returncode == 2
+
+
+def test_doctor(lab):
+    done = run("doctor")
+    assert done.returncode == 0, done.stdout
+    assert "[WARN] Server" in done.stdout
+    checks = json.loads(run("doctor", "--json").stdout)
+    assert {check["level"] for check in checks} <= {"OK", "WARN"}
+
+
+def test_stop_without_a_server(lab):
+    done = run("stop")
+    assert (done.returncode, done.stdout) == (0, "slmlab started no server here.\n")
+
+
+@pytest.mark.slow
+class TestWithModels:
+    def test_the_main_job(self, lab_with_models):
+        """``setup`` asks every model the tutorial's question and ends with one table."""
+        done = run("setup", "--engine", "embedded")
+        assert done.returncode == 0, done.stderr
+        table = done.stdout[done.stdout.index("first token (s)") - 60 :]
+        for model in SHELF:
+            assert model.name in table
+        for column in ("model", "engine", "tokens/s", "tokens", "seconds", "stop"):
+            assert column in table
+        assert "hypotenuse" in done.stdout
+        assert run("stop").stdout.startswith("Stopped http://127.0.0.1:")
+
+    def test_ask_and_models_and_compare(self, lab_with_models):
+        asked = run("ask", SMOL, "Say hi.", "--num-predict", "5", "--engine", "embedded")
+        assert asked.returncode == 0, asked.stderr
+        assert "tokens/s" in asked.stdout
+        record = json.loads(run("ask", SMOL, "Say hi.", "--num-predict", "5", "--json").stdout)
+        assert (record["model"], record["tokens"]) == (SMOL, 5)
+        names = [row["name"] for row in json.loads(run("models", "--json").stdout)]
+        assert set(names) == {model.name for model in SHELF}
+        assert SMOL in run("models").stdout
+        rows = json.loads(
+            run("compare", "Hi", "--models", SMOL, "--repeats", "2", "--num-predict", "3", "--json")
+            .stdout
+        )  # fmt: skip
+        assert [row["seed"] for row in rows] == [0, 1]
+        unknown = run("ask", "smollm", "Hi")
+        assert unknown.returncode == 1
+        assert unknown.stderr.startswith("slmlab: There is no model 'smollm'")
+        assert "Traceback" not in unknown.stderr
+        assert run("stop").returncode == 0
+
+    def test_a_terminal_without_unicode(self, lab_with_models):
+        done = run(
+            "ask", SMOL, "é ☃", "--num-predict", "5", "--engine", "embedded",
+            PYTHONIOENCODING="ascii",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
