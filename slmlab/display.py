@@ -9,10 +9,13 @@ from __future__ import annotations
 import html
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slmlab.generation import Generation, Prompt, generate
 from slmlab.prompts import fill
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TAGS = {
     "p", "br", "hr", "h1", "h2", "h3", "h4", "h5", "h6", "strong", "em", "s", "code", "pre",
@@ -125,3 +128,18 @@ def ask(
     finally:
         stream.close(caption(record) if record else "stopped")
     return record
+
+
+def side_by_side(frame: pd.DataFrame) -> str:
+    """The answers of a comparison as harmless HTML: a column for each row of the frame."""
+    columns = []
+    for row in frame.to_dict("records"):
+        failed = isinstance(row["error"], str)
+        body = html.escape(row["error"]) if failed else safe_html(row["text"])
+        cut = "<p><em>(cut by the length limit)</em></p>" if row["stop_reason"] == "length" else ""
+        columns.append(
+            "<div style='flex:1 1 18em;min-width:0;overflow-wrap:anywhere;padding:.3em 1em;"
+            f"border-left:3px solid #0072B2'><strong>{html.escape(row['model'])}</strong>"
+            f"{body}{cut}</div>"
+        )
+    return f"<div style='display:flex;flex-wrap:wrap;gap:1em'>{''.join(columns)}</div>"

@@ -254,7 +254,7 @@ def test_an_error_shows_as_one_sentence_in_a_notebook():
 
 
 def test_a_wheel_has_all_of_the_package(tmp_path):
-    """What pip installs is what the repository has; built aside, for a build leaves files behind."""
+    """What pip installs is what the repository has. Built aside: a build leaves files behind."""
     root = Path(slmlab.__file__).parent.parent
     source = tmp_path / "source"
     shutil.copytree(root / "slmlab", source / "slmlab")
