@@ -379,6 +379,8 @@ def download_size(name: str) -> int | None:
 def ready(wanted: Iterable[str] | None = None, *, quiet: bool = False) -> list[str]:
     """Names of models that can be used right now, after fetching what is missing.
 
+    The names are as the server lists them, with their tags: ``llama3.2:latest``.
+
     Args:
         wanted: names to have; they are pulled where missing. None means: on Ollama the tutorial's
             five models, those that fit this machine; on the embedded engine all that its shelf has.
@@ -404,16 +406,14 @@ def ready(wanted: Iterable[str] | None = None, *, quiet: bool = False) -> list[s
     missing = [name for name in names if name not in have and f"{name}:latest" not in have]
     if missing:
         pull(*missing, host=current.host, quiet=quiet)
-    if wanted is None:
-        # Models that the user added are at hand too; all that answers takes part.
-        names += [name for name in have if name.removesuffix(":latest") not in {*names}]
-        names = list(dict.fromkeys(names))
+    # What the user added is at hand too; all that answers takes part.
+    names += have if wanted is None else []
     if not names:
         raise ModelError(
             "There is no model here, and Ollama's library cannot be reached. Connect to the "
             "internet, or use slmlab.start('embedded')."
         )
-    return names
+    return list(dict.fromkeys(resolve(name, current.host).name for name in names))
 
 
 def _fitting(names: Iterable[str], have: dict, say: Any) -> list[str]:

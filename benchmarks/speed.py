@@ -1,0 +1,190 @@
+"""What the layers between you and llama.cpp cost, as ratios measured in one run.
+
+    python benchmarks/speed.py [--repeats 9] [--tokens 200]
+
+Each comparison runs its two sides in turn, so that whatever else the machine does hits both, and
+reports the median ratio of the pairs with its range. It needs the models of the embedded engine's
+shelf and uses a server of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from datetime import date
+from pathlib import Path
+
+import httpx
+
+import slmlab
+from slmlab import models, paths, server
+from slmlab.embedded.shelf import SHELF
+from slmlab.generation import full_options, generate
+
+MODEL = SHELF[0]
+PROMPT = "Tell a long story about a lighthouse keeper."
+
+
+def main() -> None:
+    """Run all comparisons and print a Markdown table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--tokens", type=int, default=200)
+    asked = parser.parse_args()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        os.environ["OLLAMA_HOST"] = f"127.0.0.1:{probe.getsockname()[1]}"
+    slmlab.start("embedded", quiet=True)
+    slmlab.ready([MODEL.name])
+    gguf = paths.embedded_models() / "blobs" / f"sha256-{MODEL.sha256}"
+    rows = [
+        *engine_against_llama_cpp(gguf, asked.repeats, asked.tokens),
+        *generate_against_http(asked.repeats, asked.tokens),
+    ]
+    slmlab.stop()
+    rows += [*cold_start(gguf, 5), *import_time(9)]
+    machine = slmlab.machine()
+    print(
+        f"{date.today()}, {machine.cpu}, {machine.cores} cores, Python {platform.python_version()}\n"
+    )
+    print("| measured | slmlab | baseline | ratio (range of pairs) | goal |\n|---|---|---|---|---|")
+    for row in rows:
+        print("| " + " | ".join(row) + " |")
+
+
+def pairs(name: str, goal: str, unit: str, ours: list[float], theirs: list[float]) -> list[str]:
+    """One row of the table: medians, and the median of the ratios of the pairs."""
+    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+    return [
+        name,
+        f"{statistics.median(ours):.3g} {unit}",
+        f"{statistics.median(theirs):.3g} {unit}",
+        f"{statistics.median(ratios):.3f} ({min(ratios):.2f} to {max(ratios):.2f}, n = {len(ratios)})",
+        goal,
+    ]
+
+
+def stream(client: httpx.Client, body: dict) -> tuple[float, float]:
+    """Time to first token and tokens per second after it, of one bare HTTP request."""
+    started, first, count = time.perf_counter(), None, 0
+    with client.stream("POST", "/api/generate", json=body) as response:
+        for line in response.iter_lines():
+            if line and not json.loads(line)["done"]:
+                count += 1
+                last = time.perf_counter()
+                first = first or last
+    return first - started, (count - 1) / (last - first)
+
+
+def request(tokens: int) -> dict:
+    """The same request for every side."""
+    options = full_options(temperature=0, num_predict=tokens)
+    return {"model": MODEL.name, "prompt": PROMPT, "options": options}
+
+
+def engine_against_llama_cpp(gguf: Path, repeats: int, tokens: int) -> list[list[str]]:
+    """The embedded engine over HTTP against xllamacpp called in this process."""
+    import xllamacpp
+
+    models.load(MODEL.name, 4096)
+    with httpx.Client(base_url=server.host(), timeout=300, trust_env=False) as client:
+        rendered = client.post(
+            "/api/generate", json={**request(1), "_debug_render_only": True, "stream": False}
+        ).json()["_debug_info"]["rendered_template"]
+        params = xllamacpp.CommonParams()
+        params.model.path = str(gguf)
+        params.n_parallel, params.n_ctx, params.verbosity = 4, 4 * 4096, -1
+        params.cache_ram_mib = 0
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = slmlab.machine().cores
+        direct_server = xllamacpp.Server(params)
+
+        def direct() -> float:
+            times: list[float] = []
+            direct_server.handle_completions(
+                {"prompt": rendered, "n_predict": tokens, "temperature": 0, "stream": True,
+                 "cache_prompt": False, "top_k": 40, "top_p": 0.9, "min_p": 0.0},
+                lambda _: times.append(time.perf_counter()),
+            )  # fmt: skip
+            return (len(times) - 2) / (times[-2] - times[0])
+
+        ours, theirs = [], []
+        stream(client, request(tokens)), direct()
+        for _ in range(repeats):
+            ours.append(stream(client, request(tokens))[1])
+            theirs.append(direct())
+    return [pairs("embedded engine against xllamacpp, speed", "≥ 0.97", "tokens/s", ours, theirs)]
+
+
+def generate_against_http(repeats: int, tokens: int) -> list[list[str]]:
+    """``generate()`` against a bare HTTP stream, both to the same embedded server."""
+    our_first, our_speed, first, speed = [], [], [], []
+    options = {"temperature": 0, "num_predict": tokens}
+    with httpx.Client(base_url=server.host(), timeout=300, trust_env=False) as client:
+        generate(MODEL.name, PROMPT, **options)
+        for _ in range(repeats):
+            record = generate(MODEL.name, PROMPT, **options)
+            our_first.append(record.ttft_s)
+            our_speed.append((record.tokens - 1) / (record.wall_s - record.ttft_s))
+            ttft, rate = stream(client, request(tokens))
+            first.append(ttft)
+            speed.append(rate)
+    return [
+        pairs("generate() against bare HTTP, speed", "≥ 0.98", "tokens/s", our_speed, speed),
+        # Turned round, so that 1 is equal and more is better, as in the other rows.
+        pairs("bare HTTP against generate(), first token", "≥ 0.98", "s", first, our_first),
+    ]
+
+
+DIRECT_START = """
+import sys, time, xllamacpp
+params = xllamacpp.CommonParams()
+params.model.path, params.n_ctx, params.verbosity = sys.argv[1], 4096, -1
+server = xllamacpp.Server(params)
+first = []
+server.handle_completions({"prompt": sys.argv[2], "n_predict": 1, "stream": True},
+                          lambda _: first or first.append(time.time()))
+print(first[0])
+"""
+
+
+def cold_start(gguf: Path, repeats: int) -> list[list[str]]:
+    """From the start of a process to the first token, the model's loading included."""
+    ours, theirs = [], []
+    for _ in range(repeats):
+        started = time.time()
+        slmlab.start("embedded", quiet=True)
+        with httpx.Client(base_url=server.host(), timeout=300, trust_env=False) as client:
+            ours.append(time.time() - started + stream(client, request(2))[0])
+        slmlab.stop()
+        started = time.time()
+        done = subprocess.run(
+            [sys.executable, "-c", DIRECT_START, str(gguf), PROMPT],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        theirs.append(float(done.stdout.split()[-1]) - started)
+    return [pairs("process start to first token", "none: less is better", "s", ours, theirs)]
+
+
+def import_time(repeats: int) -> list[list[str]]:
+    """``import slmlab`` against a Python that imports nothing."""
+    ours, theirs = [], []
+    for _ in range(repeats):
+        for code, times in (("import slmlab", ours), ("pass", theirs)):
+            started = time.perf_counter()
+            subprocess.run([sys.executable, "-c", code], check=True)
+            times.append(time.perf_counter() - started)
+    row = pairs("python -c 'import slmlab' against 'pass'", "", "s", ours, theirs)
+    extra = statistics.median(a - b for a, b in zip(ours, theirs, strict=True))
+    row[-1] = f"< 0.15 s more; measured {extra:.3f} s more"
+    return [row]
+
+
+if __name__ == "__main__":
+    main()
