@@ -10,6 +10,8 @@ shelf and uses a server of its own.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import http.client
 import json
 import os
 import platform
@@ -20,8 +22,6 @@ import sys
 import time
 from datetime import date
 from pathlib import Path
-
-import httpx
 
 import slmlab
 from slmlab import models, paths, server
@@ -66,21 +66,25 @@ def pairs(name: str, goal: str, unit: str, ours: list[float], theirs: list[float
         name,
         f"{statistics.median(ours):.3g} {unit}",
         f"{statistics.median(theirs):.3g} {unit}",
-        f"{statistics.median(ratios):.3f} ({min(ratios):.2f} to {max(ratios):.2f}, n = {len(ratios)})",
+        f"{statistics.median(ratios):.3f} ({min(ratios):.2f} to {max(ratios):.2f}, n = {len(ours)})",
         goal,
     ]
 
 
-def stream(client: httpx.Client, body: dict) -> tuple[float, float]:
+def stream(connection: http.client.HTTPConnection, body: dict) -> tuple[float, float]:
     """Time to first token and tokens per second after it, of one bare HTTP request."""
-    started, first, count = time.perf_counter(), None, 0
-    with client.stream("POST", "/api/generate", json=body) as response:
-        for line in response.iter_lines():
-            if line and not json.loads(line)["done"]:
-                count += 1
-                last = time.perf_counter()
-                first = first or last
-    return first - started, (count - 1) / (last - first)
+    started, times = time.perf_counter(), []
+    connection.request("POST", "/api/generate", json.dumps(body))
+    response = connection.getresponse()
+    while line := response.readline():
+        if b'"done":false' in line:
+            times.append(time.perf_counter())
+    return times[0] - started, (len(times) - 1) / (times[-1] - times[0])
+
+
+def connect() -> http.client.HTTPConnection:
+    """A bare connection to the server."""
+    return http.client.HTTPConnection(server.host().removeprefix("http://"), timeout=300)
 
 
 def request(tokens: int) -> dict:
@@ -94,10 +98,10 @@ def engine_against_llama_cpp(gguf: Path, repeats: int, tokens: int) -> list[list
     import xllamacpp
 
     models.load(MODEL.name, 4096)
-    with httpx.Client(base_url=server.host(), timeout=300, trust_env=False) as client:
-        rendered = client.post(
-            "/api/generate", json={**request(1), "_debug_render_only": True, "stream": False}
-        ).json()["_debug_info"]["rendered_template"]
+    with contextlib.closing(connect()) as client:
+        body = {**request(1), "_debug_render_only": True, "stream": False}
+        client.request("POST", "/api/generate", json.dumps(body))
+        rendered = json.load(client.getresponse())["_debug_info"]["rendered_template"]
         params = xllamacpp.CommonParams()
         params.model.path = str(gguf)
         params.n_parallel, params.n_ctx, params.verbosity = 4, 4 * 4096, -1
@@ -126,7 +130,7 @@ def generate_against_http(repeats: int, tokens: int) -> list[list[str]]:
     """``generate()`` against a bare HTTP stream, both to the same embedded server."""
     our_first, our_speed, first, speed = [], [], [], []
     options = {"temperature": 0, "num_predict": tokens}
-    with httpx.Client(base_url=server.host(), timeout=300, trust_env=False) as client:
+    with contextlib.closing(connect()) as client:
         generate(MODEL.name, PROMPT, **options)
         for _ in range(repeats):
             record = generate(MODEL.name, PROMPT, **options)
@@ -160,7 +164,7 @@ def cold_start(gguf: Path, repeats: int) -> list[list[str]]:
     for _ in range(repeats):
         started = time.time()
         slmlab.start("embedded", quiet=True)
-        with httpx.Client(base_url=server.host(), timeout=300, trust_env=False) as client:
+        with contextlib.closing(connect()) as client:
             ours.append(time.time() - started + stream(client, request(2))[0])
         slmlab.stop()
         started = time.time()

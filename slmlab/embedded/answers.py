@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from urllib.parse import urlsplit
 
+import orjson
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
@@ -80,7 +80,7 @@ async def unless_gone(request: Request, work: Awaitable) -> Any:
 
 
 def _line(step: dict) -> bytes:
-    return json.dumps(step, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+    return orjson.dumps(step, option=orjson.OPT_APPEND_NEWLINE)
 
 
 async def read_body(request: Request) -> bytes:

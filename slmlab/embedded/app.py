@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-import httpx
+import aiohttp
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -428,7 +428,7 @@ class Engine:
                 yield runner
         except LoadError as error:
             raise ApiError(500, str(error)) from None
-        except httpx.TransportError:
+        except aiohttp.ClientError:
             raise ApiError(
                 500,
                 "model runner has unexpectedly stopped, this may be due to resource limitations "
@@ -537,6 +537,8 @@ def serve(port: int) -> None:
         app(engine),
         host="127.0.0.1",
         port=port,
+        http="httptools",
+        lifespan="on",
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=2,

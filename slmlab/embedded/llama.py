@@ -7,7 +7,8 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx
+import aiohttp
+import orjson
 
 from slmlab.embedded.answers import ApiError
 from slmlab.embedded.requests import ChatRequest, GenerateRequest
@@ -129,10 +130,10 @@ async def tokenize(runner: Runner, text: str) -> list[int]:
 
 async def post(runner: Runner, path: str, body: dict) -> dict:
     """What the runner answers to one request that does not stream."""
-    response = await runner.client.post(path, json=body)
-    if response.status_code != 200:
-        raise _llama_error(response.status_code, response.content)
-    return response.json()
+    async with runner.client.post(path, json=body) as response:
+        if response.status != 200:
+            raise _llama_error(response.status, await response.read())
+        return await response.json()
 
 
 def _llama_error(status: int, content: bytes) -> ApiError:
@@ -146,22 +147,22 @@ def _llama_error(status: int, content: bytes) -> ApiError:
 
 async def complete(runner: Runner, body: dict) -> AsyncIterator[dict]:
     """llama.cpp's stream of pieces; the last has ``stop`` set and the timings."""
-    async with runner.client.stream("POST", "/completion", json=body) as response:
-        if response.status_code != 200:
-            raise _llama_error(response.status_code, await response.aread())
+    async with runner.client.post("/completion", json=body) as response:
+        if response.status != 200:
+            raise _llama_error(response.status, await response.read())
         buffer = b""
-        async for block in response.aiter_raw():
+        async for block in response.content.iter_any():
             buffer += block
             *events, buffer = buffer.split(b"\n\n")
             for event in events:
                 if event.startswith(b"data: "):
-                    piece = json.loads(event[6:])
+                    piece = orjson.loads(event[6:])
                     yield piece
                     if piece.get("stop"):
                         return
                 elif event.startswith(b"error: "):
                     raise _llama_error(500, b'{"error":' + event[7:] + b"}")
-    raise httpx.RemoteProtocolError("the model runner ended in mid-answer")
+    raise aiohttp.ServerDisconnectedError("the model runner ended in mid-answer")
 
 
 def join_chunks(chunks: list[dict]) -> dict:

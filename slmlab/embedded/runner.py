@@ -32,6 +32,8 @@ def main() -> None:
     params.n_parallel = config["parallel"]
     params.cpuparams.n_threads = config["threads"]
     params.cpuparams_batch.n_threads = config["threads"]
+    # Threads that spin between tokens take the cores that the HTTP server needs just then.
+    params.cpuparams.poll = params.cpuparams_batch.poll = 0
     # The server's side cache of prompts may take 8 GiB and makes a second run differ from a first.
     params.cache_ram_mib = 0
     if config["embedding"]:

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
+import aiohttp
 import psutil
 
 from slmlab.embedded.store import Model
@@ -40,7 +40,7 @@ class Runner:
     model: Model
     settings: Settings
     process: asyncio.subprocess.Process
-    client: httpx.AsyncClient
+    client: aiohttp.ClientSession
     users: int = 0
     last_used: float = 0.0
     keep_alive: float = 0.0
@@ -70,7 +70,7 @@ class Runner:
             with contextlib.suppress(ProcessLookupError):
                 self.process.kill()
         await self.process.wait()
-        await self.client.aclose()
+        await self.client.close()
 
 
 def memory_needed(model: Model, num_ctx: int, parallel: int) -> int:
@@ -209,13 +209,12 @@ class Runners:
                 process.kill()
             await process.wait()
             raise
-        # trust_env=False: a proxy in the environment must never catch a loopback address.
-        client = httpx.AsyncClient(
-            base_url=answer["address"],
+        # No proxy of the environment is used unless one asks for it (trust_env).
+        client = aiohttp.ClientSession(
+            answer["address"],
             headers={"Authorization": f"Bearer {key}"},
-            timeout=httpx.Timeout(None, connect=5),
-            limits=httpx.Limits(max_connections=None),
-            trust_env=False,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=5),
+            connector=aiohttp.TCPConnector(limit=0),
         )
         return Runner(model, settings, process, client, last_used=time.monotonic())
 
