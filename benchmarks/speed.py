@@ -51,9 +51,8 @@ def main() -> None:
     slmlab.stop()
     rows += [*cold_start(gguf, 5), *import_time(9)]
     machine = slmlab.machine()
-    print(
-        f"{date.today()}, {machine.cpu}, {machine.cores} cores, Python {platform.python_version()}\n"
-    )
+    python = platform.python_version()
+    print(f"{date.today()}, {machine.cpu}, {machine.cores} cores, Python {python}\n")
     print("| measured | slmlab | baseline | ratio (range of pairs) | goal |\n|---|---|---|---|---|")
     for row in rows:
         print("| " + " | ".join(row) + " |")
@@ -62,11 +61,12 @@ def main() -> None:
 def pairs(name: str, goal: str, unit: str, ours: list[float], theirs: list[float]) -> list[str]:
     """One row of the table: medians, and the median of the ratios of the pairs."""
     ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+    spread = f"{min(ratios):.2f} to {max(ratios):.2f}, n = {len(ours)}"
     return [
         name,
         f"{statistics.median(ours):.3g} {unit}",
         f"{statistics.median(theirs):.3g} {unit}",
-        f"{statistics.median(ratios):.3f} ({min(ratios):.2f} to {max(ratios):.2f}, n = {len(ours)})",
+        f"{statistics.median(ratios):.3f} ({spread})",
         goal,
     ]
 

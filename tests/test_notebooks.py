@@ -165,3 +165,41 @@ class TestRuns:
         python = sys.executable if world == "newest" else request.getfixturevalue("colab_python")
         command = (python, "-m", "pytest", "--nbmake", "--nbmake-timeout=240", "-q", "-p")
         run(*command, "no:cacheprovider", "--rootdir", notebook.parent, notebook, env=class_home)
+
+    def test_the_bootstrap_cell_installs_from_an_uploaded_zip(self, colab_python, tmp_path):
+        """In Colab's packages, without slmlab, in a folder that has only the zip."""
+        run(
+            "git",
+            "-C",
+            ROOT,
+            "archive",
+            "--prefix=slmlab-main/",
+            "-o",
+            tmp_path / "slmlab.zip",
+            "HEAD",
+        )
+        run(colab_python, "-m", "pip", "uninstall", "--quiet", "--yes", "slmlab")
+        try:
+            bootstrap = next(cell for cell in read(NOTEBOOKS[0]).cells if cell.id == "bootstrap")
+            check = nbformat.v4.new_code_cell("import slmlab; print('at', slmlab.__file__)")
+            book = nbformat.v4.new_notebook(cells=[bootstrap, check])
+            nbformat.write(book, tmp_path / "book.ipynb")
+            convert = (colab_python, "-m", "jupyter", "nbconvert", "--to", "markdown", "--execute")
+            run(*convert, tmp_path / "book.ipynb", cwd=tmp_path)
+            assert "site-packages/slmlab/__init__.py" in (tmp_path / "book.md").read_text()
+        finally:
+            run(colab_python, "-m", "pip", "install", "--quiet", "--no-deps", "-e", ROOT)
+
+    def test_the_setup_script_on_colab_uses_the_running_python(
+        self, colab_python, class_home, tmp_path
+    ):
+        run("git", "clone", "--quiet", ROOT, tmp_path / "clone")
+        env = class_home | {"COLAB_RELEASE_TAG": "release-colab-test", "PYTHON": str(colab_python)}
+        try:
+            setup = ("bash", tmp_path / "clone/colab_setup.sh", "--engine", "embedded", "--no-demo")
+            done = run(*setup, env=env)
+            assert "Models: smollm2:135m" in done.stdout
+            assert not (tmp_path / "clone/.venv").exists()
+            assert "Installing" not in run(*setup, env=env).stdout, "a second time is quick"
+        finally:
+            run(colab_python, "-m", "pip", "install", "--quiet", "--no-deps", "-e", ROOT)

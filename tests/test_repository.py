@@ -1,0 +1,84 @@
+"""Rules of the house that a program can check."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LAYERS = [
+    "errors", "paths", "hardware", "ollama_install", "keeper", "server", "prompts", "models",
+    "generation", "results", "comparison", "display", "plots", "checkup", "cli",
+]  # fmt: skip
+
+
+def git(*arguments: str) -> str:
+    return subprocess.run(
+        ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_style():
+    for command in (["check"], ["format", "--check"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *command, str(ROOT)], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_lower_rooms_never_import_upper_ones(name):
+    text = (ROOT / "slmlab" / f"{name}.py").read_text()
+    text = text.split("if TYPE_CHECKING:")[0] + text.split("if TYPE_CHECKING:")[-1]
+    used = set(re.findall(r"^\s*from slmlab\.(\w+) import", text, re.MULTILINE))
+    for listing in re.findall(r"^\s*from slmlab import ([\w, ]+)$", text, re.MULTILINE):
+        used |= set(listing.split(", "))
+    above = LAYERS[LAYERS.index(name) + 1 :]
+    assert not used & set(above)
+
+
+def test_every_module_has_its_layer():
+    modules = {path.stem for path in (ROOT / "slmlab").glob("*.py")}
+    assert modules == {*LAYERS, "__init__", "__main__"}
+
+
+def test_each_requirement_has_a_reason_and_a_floor():
+    for line in (ROOT / "requirements.txt").read_text().splitlines():
+        if not line.startswith("#"):
+            assert re.fullmatch(r"[\w-]+>=[\d.]+(; [^#]+)? +# .+", line), line
+
+
+def test_the_public_address_stands_in_one_place():
+    places = [
+        path
+        for path in git("grep", "-l", "set_in_pyproject").split()
+        if not path.endswith(".ipynb") and path != "tests/test_repository.py"
+    ]
+    assert places == ["pyproject.toml"]
+
+
+def test_shell_scripts_parse_and_help():
+    for script in ("colab_setup.sh", ".ci/run"):
+        subprocess.run(["bash", "-n", str(ROOT / script)], check=True)
+    done = subprocess.run(
+        ["bash", str(ROOT / "colab_setup.sh"), "--help"], capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    for word in ("--engine", "--models", "--no-demo", "--lab", "test"):
+        assert word in done.stdout
+
+
+def test_readme_and_ci_name_the_same_test_command():
+    assert "\nbash colab_setup.sh test\n" in (ROOT / "README.md").read_text()
+    assert (ROOT / ".ci/run").read_text().rstrip().endswith("bash colab_setup.sh test")
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/architecture.md", "notebooks/README.md"])
+def test_links_lead_somewhere(document):
+    path = ROOT / document
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text()):
+        assert (path.parent / link).exists(), link
