@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import queue
 import shutil
 import threading
@@ -279,6 +280,9 @@ def _pull_one(name: str, host: str, news: queue.SimpleQueue) -> None:
     )
     try:
         with sentences(host, name):
+            here = [one.name for one in (*installed(host), *_shelf())]
+            if server.is_local(host) and name not in here and f"{name}:latest" not in here:
+                _check_disk(name, (download_size(name) or 0) - _partly_here())
             waiting(_pull_once, name, host, news)
         news.put((name, None, None))
     except SlmlabError as error:
@@ -304,8 +308,6 @@ def _pull_once(name: str, host: str, news: queue.SimpleQueue) -> None:
     for step in client(host).pull(name, stream=True, insecure=insecure):
         status = step.status
         if step.digest and step.total:
-            if step.digest not in layers:
-                _check_disk(name, host, step.total - (step.completed or 0))
             layers[step.digest] = (step.completed or 0, step.total)
             done, total = map(sum, zip(*layers.values(), strict=True))
             news.put((name, done, total))
@@ -313,9 +315,15 @@ def _pull_once(name: str, host: str, news: queue.SimpleQueue) -> None:
         raise ollama.ResponseError(f"the download ended early ({status}): unexpected EOF")
 
 
-def _check_disk(name: str, host: str, needed: int) -> None:
-    if not server.is_local(host):
-        return
+def _partly_here() -> int:
+    """Bytes on the disk of downloads that were cut; a pull goes on from them."""
+    parts = (paths.ollama_models() / "blobs").glob("sha256-*-partial")
+    # Ollama makes such a file as long as it is going to be; what it holds shows in its blocks.
+    return sum(part.stat().st_blocks * 512 for part in parts) if os.name == "posix" else 0
+
+
+def _check_disk(name: str, needed: int) -> None:
+    """Say so before anything is fetched where the disk is too small."""
     folder = paths.existing_parent(paths.ollama_models())
     free = shutil.disk_usage(folder).free
     if needed > free:
@@ -363,11 +371,18 @@ def _shelf() -> tuple:
 
 
 def download_size(name: str) -> int | None:
-    """Bytes that a model takes in Ollama's library, or None where the library cannot be asked."""
-    repository, _, tag = name.partition(":")
-    repository = repository if "/" in repository else f"library/{repository}"
+    """Bytes that a model takes in its registry (Ollama's by default), or None where that is silent.
+
+    A name may begin with another registry's address, as in ``host:5000/library/llama3.2:1b``.
+    """
+    *address, namespace, last = ["library", *name.split("/")][-3:]
+    model, _, tag = last.partition(":")
+    registry = REGISTRY
+    if address and address != ["library"]:
+        local = server.is_local(f"//{address[0]}")
+        registry = f"{'http' if local else 'https'}://{address[0]}"
     accept = "application/vnd.docker.distribution.manifest.v2+json"
-    url = f"{REGISTRY}/v2/{repository}/manifests/{tag or 'latest'}"
+    url = f"{registry}/v2/{namespace}/{model}/manifests/{tag or 'latest'}"
     try:
         answer = httpx.get(url, headers={"Accept": accept}, timeout=4, follow_redirects=True)
         answer.raise_for_status()

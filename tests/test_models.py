@@ -181,7 +181,7 @@ class TestPullIntoOllama:
         with pytest.raises(ModelError, match="There is no model"):
             slmlab.pull(name, quiet=True)
 
-    def test_a_disk_that_is_too_small_stops_it_in_its_first_moments(
+    def test_a_disk_that_is_too_small_is_found_before_anything_is_fetched(
         self, empty, files, smol_gguf, monkeypatch
     ):
         blob = files.add_model("smol", smol_gguf)
@@ -193,17 +193,20 @@ class TestPullIntoOllama:
             pytest.skip("no right to mount a small file system here")
         try:
             monkeypatch.setenv("OLLAMA_MODELS", str(disk))
-            with pytest.raises(ModelError, match=r"Not enough disk .* MiB more, .* MiB are free"):
+            with pytest.raises(ModelError, match=r"Not enough disk .* needs 94 MiB more"):
                 slmlab.pull(f"{files.address}/library/smol", quiet=True)
         finally:
             subprocess.run(["umount", "-l", str(disk)], check=True)
-        assert blob
+        assert blob not in [path for path, _ in files.seen]
 
 
 def test_the_size_of_a_model_comes_from_the_registry(files, smol_gguf, monkeypatch):
     files.add_model("smol", smol_gguf)
     monkeypatch.setattr(models, "REGISTRY", files.url)
-    assert models.download_size("smol") == smol_gguf.stat().st_size
+    size = smol_gguf.stat().st_size
+    assert models.download_size("smol") == size
+    assert models.download_size("library/smol:latest") == size
+    assert models.download_size(f"{files.address}/library/smol") == size
     assert models.download_size("nope") is None
 
 

@@ -130,9 +130,8 @@ def colab_python() -> Path:
     python = folder / "bin/python"
     if not (folder / "ready").exists():
         shutil.rmtree(folder, ignore_errors=True)
-        uv = [sys.executable, "-m", "uv"]
-        run(*uv, "venv", "--quiet", "--seed", "--python", sys.executable, folder)
-        run(*uv, "pip", "install", "--quiet", "--python", python, "-r", pins)
+        run(sys.executable, "-m", "venv", folder)
+        run(python, "-m", "pip", "install", "--quiet", "-r", pins)
         (folder / "before").write_text(repr(frozen(python)))
         run(python, "-m", "pip", "install", "--quiet", "-r", ROOT / "requirements.txt")
         (folder / "after").write_text(repr(frozen(python)))

@@ -74,8 +74,8 @@ class TestLife:
         code = f"""
             import slmlab, time
             slmlab.start({kind!r}, quiet=True)
-            print("up", flush=True)
             try:
+                print("up", flush=True)
                 time.sleep(60)
             except KeyboardInterrupt:
                 print("interrupted", flush=True)
