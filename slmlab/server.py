@@ -9,6 +9,7 @@ crash, and goes when the last process that uses it is gone (see ``slmlab.keeper`
 from __future__ import annotations
 
 import contextlib
+import functools
 import ipaddress
 import json
 import os
@@ -106,13 +107,21 @@ def is_local(address: str) -> bool:
 def ask_version(address: str, timeout: float = 2.0) -> dict | None:
     """What ``/api/version`` at ``address`` answers, or None where no such server answers."""
     try:
-        # A proxy in the environment must never catch this machine's own address.
-        with httpx.Client(trust_env=not is_local(address), timeout=timeout) as client:
-            answer = client.get(f"{address}/api/version")
-            facts = answer.json()
+        client = _http(trust_env=not is_local(address))
+        answer = client.get(f"{address}/api/version", timeout=timeout)
+        facts = answer.json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError):
         return None
     return facts if answer.status_code == 200 and "version" in facts else None
+
+
+@functools.cache
+def _http(trust_env: bool) -> httpx.Client:
+    """One HTTP client, kept: making one costs tens of milliseconds, and slows what comes next.
+
+    ``trust_env=False`` is for loopback, which a proxy in the environment must never catch.
+    """
+    return httpx.Client(trust_env=trust_env)
 
 
 def status() -> Server | None:
