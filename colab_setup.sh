@@ -92,7 +92,7 @@ run_tests() {
   make_environment
   install_slmlab
   install tests tests/requirements.txt -- -r tests/requirements.txt
-  exec "$python" -m pytest "${arguments[@]}" "$@"
+  exec "$python" -m pytest ${arguments[@]+"${arguments[@]}"} "$@"
 }
 
 run_setup() {
@@ -107,12 +107,14 @@ run_setup() {
   done
   make_environment
   install_slmlab
-  "$python" -m slmlab setup "${arguments[@]}"
+  # bash 3.2, which macOS has, calls an empty array unbound without this form.
+  "$python" -m slmlab setup ${arguments[@]+"${arguments[@]}"}
   echo
   if on_colab; then
     say "Ready. Open the notebooks in notebooks/, from 00_start_here.ipynb on."
   elif [ "$lab" = yes ]; then
-    exec "$python" -m jupyter lab notebooks/
+    # In a container everybody is root, and Jupyter wants to be told that this is meant.
+    exec "$python" -m jupyter lab $([ "$(id -u)" != 0 ] || echo --allow-root) notebooks/
   else
     say "Ready. Open the notebooks with:  bash colab_setup.sh --lab --no-demo"
   fi

@@ -18,7 +18,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -168,24 +168,37 @@ def start(engine: str = "auto", *, version: str | None = None, quiet: bool = Fal
     return found
 
 
-def _find(engine: str, say: object) -> Server | None:
+def _find(engine: str, say: Callable[[str], None]) -> Server | None:
     """A server that answers and is of the engine asked for."""
     configured = configured_host()
+    if configured and not is_local(configured):
+        return _remote(configured, engine)
     for address in dict.fromkeys(filter(None, (configured, _our_running_host(), host()))):
         server = _server_at(address)
         if server and engine in ("auto", server.engine):
             return server
         if server and address == configured:
             say(f"OLLAMA_HOST names {server.host}, which is not the {engine} engine; not used.")
-    if configured and not is_local(configured):
-        raise ServerError(
-            f"No server answers at OLLAMA_HOST={configured}. Start Ollama there, or unset "
-            "OLLAMA_HOST to use this machine."
-        )
     return None
 
 
-def _start_new(engine: str, version: str | None, say: object) -> Server:
+def _remote(address: str, engine: str) -> Server:
+    """The server on another machine, which is only ever used."""
+    server = _server_at(address)
+    if server is None:
+        raise ServerError(
+            f"No server answers at OLLAMA_HOST={address}. Start Ollama there, or unset "
+            "OLLAMA_HOST to use this machine."
+        )
+    if engine not in ("auto", server.engine):
+        raise ServerError(
+            f"OLLAMA_HOST={address} is not the {engine} engine but {server.engine}. Unset "
+            "OLLAMA_HOST to use this machine, or leave the engine at 'auto'."
+        )
+    return server
+
+
+def _start_new(engine: str, version: str | None, say: Callable[[str], None]) -> Server:
     if engine == "embedded":
         return _launch_embedded()
     try:

@@ -212,6 +212,16 @@ class TestHost:
             slmlab.start(quiet=True)
         assert not list(server._states())
 
+    @pytest.mark.slow
+    def test_a_remote_server_of_another_engine_is_said_to_be_so(self, lab, embedded, monkeypatch):
+        """A real server on this machine, taken for another machine's."""
+        monkeypatch.setenv("OLLAMA_HOST", embedded.url)
+        monkeypatch.setattr(server, "is_local", lambda _: False)
+        with pytest.raises(ServerError, match="not the ollama engine but embedded"):
+            slmlab.start("ollama", quiet=True)
+        found = slmlab.start(quiet=True)
+        assert (found.engine, found.ours) == ("embedded", False)
+
     def test_an_unknown_engine(self, lab):
         with pytest.raises(ServerError, match="There is no engine 'olama'"):
             slmlab.start("olama", quiet=True)
