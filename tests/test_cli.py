@@ -18,7 +18,7 @@ COMMANDS = ("doctor", "setup", "models", "pull", "ask", "compare", "serve", "sto
 def run(*arguments: str, **env: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-m", "slmlab", *arguments],
-        capture_output=True, text=True, timeout=200, env={**os.environ, **env},
+        capture_output=True, text=True, timeout=800, env={**os.environ, **env},
     )  # fmt: skip
 
 
