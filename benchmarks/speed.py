@@ -20,6 +20,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
@@ -70,6 +71,13 @@ def pairs(name: str, goal: str, unit: str, ours: list[float], theirs: list[float
         f"{statistics.median(ratios):.3f} ({spread})",
         goal,
     ]
+
+
+def in_turns(repeats: int, one: Callable[[], None], other: Callable[[], None]) -> None:
+    """Run both sides of each pair, every second time in the other order."""
+    for number in range(repeats):
+        for side in (one, other) if number % 2 else (other, one):
+            side()
 
 
 def stream(connection: http.client.HTTPConnection, body: dict) -> tuple[float, float]:
@@ -124,9 +132,11 @@ def engine_against_llama_cpp(
 
         ours, theirs = [], []
         stream(client, asked), direct()
-        for _ in range(repeats):
-            ours.append(stream(client, asked)[1])
-            theirs.append(direct())
+        in_turns(
+            repeats,
+            lambda: ours.append(stream(client, asked)[1]),
+            lambda: theirs.append(direct()),
+        )
     name = f"embedded engine against xllamacpp, {threads} threads"
     return [pairs(name, "≥ 0.97", "tokens/s", ours, theirs)]
 
@@ -137,13 +147,18 @@ def generate_against_http(repeats: int, tokens: int) -> list[list[str]]:
     options = {"temperature": 0, "num_predict": tokens}
     with contextlib.closing(connect()) as client:
         generate(MODEL.name, PROMPT, **options)
-        for _ in range(repeats):
+
+        def ours() -> None:
             record = generate(MODEL.name, PROMPT, **options)
             our_first.append(record.ttft_s)
             our_speed.append((record.tokens - 1) / (record.wall_s - record.ttft_s))
+
+        def bare() -> None:
             ttft, rate = stream(client, request(tokens))
             first.append(ttft)
             speed.append(rate)
+
+        in_turns(repeats, ours, bare)
     return [
         pairs("generate() against bare HTTP, speed", "≥ 0.98", "tokens/s", our_speed, speed),
         # Turned round, so that 1 is equal and more is better, as in the other rows.

@@ -542,5 +542,8 @@ def serve(port: int) -> None:
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=2,
+        # Ollama's server never closes an idle connection; five seconds, the default here, would
+        # now and then meet a client that is just about to use its own again.
+        timeout_keep_alive=3600,
     )
     uvicorn.Server(config).run()
