@@ -61,11 +61,11 @@ def _hardware(machine: hardware.Machine) -> list[Check]:
         checks.append(Check("OK", "Disk", disk))
     for gpu in machine.gpus:
         size = f", {hardware.gib(gpu.total_memory)}" if gpu.total_memory else ""
-        checks.append(
-            Check("OK" if gpu.usable else "WARN", "GPU", f"{gpu.name}{size}", gpu.note)
-            if not gpu.usable
-            else Check("OK", "GPU", f"{gpu.name}{size}{' — ' + gpu.note if gpu.note else ''}")
-        )
+        if gpu.usable:
+            note = f" — {gpu.note}" if gpu.note else ""
+            checks.append(Check("OK", "GPU", f"{gpu.name}{size}{note}"))
+        else:
+            checks.append(Check("WARN", "GPU", f"{gpu.name}{size}", gpu.note))
     if not machine.gpus:
         hint = hardware.COLAB_GPU_HINT if machine.platform == "Google Colab" else ""
         level = "WARN" if hint else "OK"

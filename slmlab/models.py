@@ -9,7 +9,7 @@ import queue
 import shutil
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -147,6 +147,11 @@ def table(host: str | None = None) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
+def _is_among(name: str, full_names: Collection[str]) -> bool:
+    """Whether a name, for which ``:latest`` may be left out, is one of the server's full names."""
+    return name in full_names or f"{name}:latest" in full_names
+
+
 def resolve(name: str, host: str | None = None) -> InstalledModel:
     """The installed model of this name; ``llama3.2`` means ``llama3.2:latest``, as in Ollama.
 
@@ -156,7 +161,7 @@ def resolve(name: str, host: str | None = None) -> InstalledModel:
     host = host or server.host()
     have = installed(host)
     for one in have:
-        if one.name in (name, f"{name}:latest"):
+        if _is_among(name, [one.name]):
             return one
     names = [one.name for one in have]
     raise ModelError(
@@ -229,7 +234,7 @@ def unload(name: str, host: str | None = None) -> None:
     with sentences(host, name):
         client(host).generate(name, "", keep_alive=0, stream=False)
     waiting = tenacity.Retrying(
-        retry=tenacity.retry_if_result(lambda names: name in names or f"{name}:latest" in names),
+        retry=tenacity.retry_if_result(lambda names: _is_among(name, names)),
         wait=tenacity.wait_fixed(0.05),
         stop=tenacity.stop_after_delay(10),
         retry_error_callback=lambda _: None,
@@ -281,7 +286,7 @@ def _pull_one(name: str, host: str, news: queue.SimpleQueue) -> None:
     try:
         with sentences(host, name):
             here = [one.name for one in (*installed(host), *_shelf())]
-            if server.is_local(host) and name not in here and f"{name}:latest" not in here:
+            if server.is_local(host) and not _is_among(name, here):
                 _check_disk(name, (download_size(name) or 0) - _partly_here())
             waiting(_pull_once, name, host, news)
         news.put((name, None, None))
@@ -418,7 +423,7 @@ def ready(wanted: Iterable[str] | None = None, *, quiet: bool = False) -> list[s
         )
     else:
         names = list(wanted)
-    missing = [name for name in names if name not in have and f"{name}:latest" not in have]
+    missing = [name for name in names if not _is_among(name, have)]
     if missing:
         pull(*missing, host=current.host, quiet=quiet)
     # What the user added is at hand too; all that answers takes part.
@@ -438,7 +443,7 @@ def _fitting(names: Iterable[str], have: dict, say: Any) -> list[str]:
     disk = shutil.disk_usage(paths.existing_parent(paths.ollama_models())).free
     chosen = []
     for name in names:
-        if name in have or f"{name}:latest" in have:
+        if _is_among(name, have):
             chosen.append(name)
             continue
         size = download_size(name)
