@@ -158,7 +158,7 @@ def _ask(asked: argparse.Namespace) -> None:
     if asked.json:
         prompt = prompts.fill(asked.template, question=asked.question)
         record = slmlab.generate(asked.model, prompt, **_options(asked))
-        print(json.dumps(record.to_dict(), indent=2))
+        print(json.dumps(record.to_dict() | {"tokens_per_s": record.tokens_per_s}, indent=2))
     else:
         slmlab.ask(asked.model, asked.question, template=asked.template, **_options(asked))
 
@@ -170,7 +170,9 @@ def _compare(asked: argparse.Namespace) -> None:
     names = asked.models or [one.name for one in models.installed()] or slmlab.ready()
     prompt = prompts.fill(asked.template, question=asked.question)
     if asked.json:
-        frame = slmlab.compare(names, prompt, repeats=asked.repeats, **_options(asked))
+        frame = slmlab.compare(
+            names, prompt, repeats=asked.repeats, fresh=True, quiet=True, **_options(asked)
+        )
         print(frame.to_json(orient="records", indent=2))
     else:
         _run_comparison(names, prompt, asked.repeats, _options(asked))
@@ -184,6 +186,7 @@ def _run_comparison(names: list[str], prompt: str, repeats: int, options: dict) 
         names,
         prompt,
         repeats=repeats,
+        fresh=True,
         on_cell=lambda cell: print(f"── {cell.model} " + "─" * max(2, 60 - len(cell.model))),
         on_text=lambda text: print(text, end="", flush=True),
         on_record=lambda record: print(f"\n[{display.caption(record)}]\n"),

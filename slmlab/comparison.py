@@ -1,140 +1,436 @@
-"""A grid of generations: every prompt to every model, one model in memory at a time."""
+"""Run a grid of generations: fairly, each cell once, nothing lost when it is interrupted."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from datetime import datetime, timezone
+import collections
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slmlab import models, results, server
-from slmlab.errors import PromptError, SlmlabError
-from slmlab.generation import Generation, GenerationError, Prompt, full_options, generate
+import tenacity
+
+from slmlab import generation, models, paths, results, server
+from slmlab.errors import Interrupted, ModelError, ResultsError, SlmlabError
+from slmlab.generation import Generation, GenerationError, Prompt, Target
+from slmlab.grid import LOAD_OPTIONS, Cell, plan
 
 if TYPE_CHECKING:
     import pandas as pd
 
-
-@dataclass(frozen=True)
-class Cell:
-    """One generation of the grid."""
-
-    model: str
-    prompt: Prompt
-    repeat: int
-    seed: int
-
-
-def plan(names: Iterable[str], prompts: Iterable[Prompt], repeats: int, seed: int) -> list[Cell]:
-    """The grid, model by model. A repeat has the same seed on every model, so that rows pair up."""
-    prompts = list(prompts)
-    return [
-        Cell(name, prompt, repeat, seed + repeat)
-        for name in names
-        for repeat in range(repeats)
-        for prompt in prompts
-    ]
+ATTEMPTS = 3
+SERVER_COMES_BACK_WITHIN = 60.0
+# What is asked of a model between loading and timing; its answer is not kept.
+WARM_UP = ("Count from one to five.", 8)
 
 
 def compare(
     names: str | Iterable[str],
-    prompts: Prompt | Iterable[Prompt],
+    prompts: Any,
     *,
+    template: str | Sequence[str] | None = None,
+    system: str | Sequence[str | None] | None = None,
+    quantization: str | Sequence[str] | None = None,
     repeats: int = 1,
-    host: str | None = None,
+    timing: bool = True,
+    think: bool = False,
+    store: str | Path | None = None,
+    fresh: bool = False,
+    executor: Executor | None = None,
+    hosts: str | Sequence[str] | None = None,
+    quiet: bool = False,
     on_cell: Callable[[Cell], None] | None = None,
     on_text: Callable[[str], None] | None = None,
     on_record: Callable[[Generation], None] | None = None,
     timeout: float = 600.0,
     **options: Any,
 ) -> pd.DataFrame:
-    """Put every prompt to every model and measure each answer.
+    """Put every prompt to every model, with every setting, and measure each answer.
 
-    The models run one after the other, each alone in memory and loaded before its first prompt
-    (``model_load_s`` has the seconds), with the same options for all, sent explicitly. A generation
-    that fails is a row with ``error`` set, and the grid goes on.
+    All options are sent explicitly and are the same for all models. Every finished cell is on disk
+    before the next starts, and a comparison that is run again computes only what is missing.
+    A generation that fails is a row with ``error`` set, and the grid goes on; a server that went
+    away is waited for, and its cell tried again.
 
     Args:
         names: one model or several; all must be installed.
-        prompts: one prompt or several; a prompt is a text or a list of messages.
+        prompts: one prompt or several: texts, conversations (lists of messages), or a table (a
+            DataFrame, a list of dicts, or a path to a ``.csv`` or ``.jsonl`` file) with a column
+            ``prompt``. All columns of a table go along into the result.
+        template: a template's name or text, or several: each row's columns (or each text) fill it.
+        system: a system prompt, or several to compare (None: without one).
+        quantization: tags such as ``q4_0``, put behind each model's name.
         repeats: how often each is run; repeat ``r`` has the seed ``seed + r`` on every model.
-        host: the server (default: ``slmlab.server.host()``).
-        on_cell: called before each generation.
-        on_text: called with each piece of text.
+        timing: True: one request at a time, each model alone in memory, loaded and warmed up
+            first, so that times mean something. False: as many requests at once as the server
+            takes (``OLLAMA_NUM_PARALLEL``, default 4), for when only the answers matter.
+        think: let models that can think do so; off by default for all of them.
+        store: the folder of the records (default: ``results`` in slmlab's own folder). On Colab it
+            can lie on Drive.
+        fresh: measure again what the store already has.
+        executor: runs the generations; any ``concurrent.futures.Executor``, such as Dask's
+            ``client.get_executor()``. Default: threads of this process.
+        hosts: one server or several that share the work (default: ``slmlab.server.host()``). All
+            must have the same models.
+        quiet: show no progress.
+        on_cell: called before each generation that runs.
+        on_text: called with each piece of text; only where generations run one by one in here.
         on_record: called with each finished record.
         timeout: seconds without a sign of life from the server after which a cell fails.
-        options: sampling options (see ``slmlab.generation.DEFAULT_OPTIONS``).
+        options: sampling options (see ``slmlab.generation.DEFAULT_OPTIONS``). One with a list of
+            values is an axis of the grid: ``temperature=[0, 0.8]``.
 
     Returns:
-        One row for each generation: the record's fields, ``repeat`` and ``model_load_s``.
+        One row for each cell, in the grid's order: the record's fields and options (see
+        ``slmlab.results.to_frame``), ``repeat``, ``prompt_id``, ``model_load_s`` (seconds to load
+        the model from cold; None where it was not loaded for this) and the table's own columns.
 
     Raises:
         ModelError, PromptError, ServerError: something is wrong with the arguments; nothing ran.
+        ResultsError: a record cannot be written; ``.frame`` has what was finished.
+        Interrupted: the reader stopped it; what was finished is kept, and in ``.frame``.
     """
-    host = host or server.host()
-    names = [names] if isinstance(names, str) else list(names)
-    prompts = [prompts] if _is_one(prompts) else list(prompts)
-    sent = full_options(**options)
-    if not names or not prompts or repeats < 1:
-        raise PromptError("compare() needs at least one model, one prompt and one repeat.")
-    for prompt in prompts:
-        if isinstance(prompt, str) and not prompt.strip():
-            raise PromptError("One of the prompts is empty.")
-    for name in names:
-        models.resolve(name, host)
-    seed = sent.pop("seed")
-    records, repeat_of, load_of = [], [], []
-    ready, load_s = None, 0.0
-    for cell in plan(names, prompts, repeats, seed):
-        if cell.model != ready:
-            load_s, ready = _make_ready(cell.model, sent["num_ctx"], host), cell.model
-        if on_cell:
-            on_cell(cell)
-        try:
-            record = generate(
-                cell.model, cell.prompt,
-                on_text=on_text, timeout=timeout, host=host, seed=cell.seed, **sent,
-            )  # fmt: skip
-        except GenerationError as error:
-            record = error.record
-        except SlmlabError as error:
-            record = _failed(cell, sent, host, str(error))
-        records.append(record)
-        repeat_of.append(cell.repeat)
-        load_of.append(load_s)
+    cells = plan(
+        names, prompts, template=template, system=system, quantization=quantization,
+        repeats=repeats, **options,
+    )  # fmt: skip
+    hosts = [hosts] if isinstance(hosts, str) else list(hosts or [server.host()])
+    targets = _targets(cells, hosts)
+    keys = [_key(cell, targets, hosts[0], think) for cell in cells]
+    shelf = results.Store(Path(store).expanduser() if store else paths.results())
+    found = {} if fresh else shelf.find(keys, results.stage() if timing else None)
+    todo: dict[str, int] = {}
+    for number, name in enumerate(keys):
+        if name not in found:
+            todo.setdefault(name, number)
+    loads: dict[str, float | None] = {}
+    width = 1 if timing else _width()
+    progress = _Progress(len(cells), len(cells) - len(todo), shelf.folder, quiet or bool(on_text))
+
+    def finished(number: int, record: Generation, load_s: float | None) -> None:
+        found[keys[number]] = record
+        loads[keys[number]] = load_s
+        if record.error is None:
+            shelf.add(keys[number], record)
+        progress.step(record)
         if on_record:
             on_record(record)
-    return results.to_frame(records).assign(repeat=repeat_of, model_load_s=load_of)
 
+    lanes = [_Lane(host, width) for host in hosts]
+    job = _Job(think, timeout, in_flight=width)
 
-def _is_one(prompts: Any) -> bool:
-    """Whether this is one prompt: a text, or a list of messages."""
-    if isinstance(prompts, str):
-        return True
-    return isinstance(prompts, (list, tuple)) and bool(prompts) and isinstance(prompts[0], dict)
+    def frame() -> pd.DataFrame:
+        """The finished cells, in the grid's order."""
+        there = [(cell, name) for cell, name in zip(cells, keys, strict=True) if name in found]
+        return results.to_frame(
+            [found[name] for _, name in there],
+            [
+                {"repeat": cell.repeat, "model_load_s": loads.get(name), **cell.columns}
+                for cell, name in there
+            ],
+        )
 
-
-def _make_ready(name: str, num_ctx: int, host: str) -> float | None:
-    """Load one model from cold; returns the seconds that took, None where it failed.
-
-    On this machine every other model goes first, so that the one that runs has the machine to
-    itself; on a remote server, which others may be using, nothing is unloaded.
-    """
     try:
-        if server.is_local(host):
-            for other in models.loaded(host):
+        with _pool(executor, width * len(hosts), on_text) as (pool, listen):
+            _run(
+                [*todo.values()], cells, targets, lanes, pool, job, listen, on_cell, finished,
+                progress,
+            )  # fmt: skip
+    except KeyboardInterrupt:
+        done = sum(name in found for name in keys)
+        raise Interrupted(
+            f"Stopped. {done} of {len(cells)} cells are finished and kept in {shelf.folder}; run "
+            "the same compare(…) again to go on where it stopped.",
+            frame(),
+        ) from None
+    except ResultsError as error:
+        raise ResultsError(str(error), frame()) from None
+    finally:
+        progress.close()
+    return frame()
+
+
+# Before anything runs.
+
+
+def _targets(cells: list[Cell], hosts: list[str]) -> dict[tuple[str, str], Target]:
+    """What each server says of each model: one look for each, not one for each cell.
+
+    Raises:
+        ModelError: a model is missing somewhere, or is another one there.
+    """
+    targets: dict[tuple[str, str], Target] = {}
+    for cell in cells:
+        for host in hosts:
+            if (host, cell.model) not in targets:
+                found = generation.look(cell.model, cell.options["num_ctx"], host)
+                first = targets.get((hosts[0], cell.model), found)
+                same = ("digest", "engine", "engine_version")
+                if any(getattr(found, name) != getattr(first, name) for name in same):
+                    raise ModelError(
+                        f"{cell.model} at {host} is not the one at {hosts[0]} (model "
+                        f"{found.digest[:12]} on {found.engine} {found.engine_version}, there "
+                        f"{first.digest[:12]} on {first.engine} {first.engine_version}). Hosts "
+                        "that share a comparison need the same models and versions."
+                    )
+                targets[host, cell.model] = found
+    return targets
+
+
+def _key(cell: Cell, targets: dict[tuple[str, str], Target], host: str, think: bool) -> str:
+    return results.key(targets[host, cell.model], cell.prompt, cell.options, think)
+
+
+def _width() -> int:
+    """How many requests a server takes at once."""
+    text = os.environ.get("OLLAMA_NUM_PARALLEL", "")
+    return int(text) if text.isdigit() and int(text) > 0 else 4
+
+
+# Running.
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What all cells of a run have in common; it goes to other processes too."""
+
+    think: bool
+    timeout: float
+    in_flight: int
+
+    def load(self, target: Target, cell: Cell, warm_up: bool) -> tuple[Target, float | None]:
+        """Load a model alone and from cold; the target as it is then, and the seconds it took.
+
+        On this machine every other model goes first, so that the one that runs has the machine to
+        itself; on a remote server, which others may be using, nothing is unloaded, and there are no
+        seconds. What fails here fails again, with its sentence, in the first cell.
+        """
+        seconds, host = None, target.host
+        loading = {name: cell.options[name] for name in LOAD_OPTIONS if name in cell.options}
+        with contextlib.suppress(SlmlabError):
+            alone = server.is_local(host)
+            for other in models.loaded(host) if alone else []:
                 models.unload(other.name, host)
-        return models.load(name, num_ctx, host)
-    except SlmlabError:
-        return None  # the cell's own generation says what is wrong
+            took = models.load(target.model, host=host, **loading)
+            seconds = took if alone else None
+            target = generation.look(target.model, cell.options["num_ctx"], host)
+            if warm_up:
+                text, tokens = WARM_UP
+                generation.run(target, text, {**cell.options, "num_predict": tokens}, timeout=60)
+        return target, seconds
+
+    def cell(
+        self, target: Target, cell: Cell, on_text: Callable[[str], None] | None = None
+    ) -> Generation:
+        """One record, also where it failed; tried again where the server had gone away."""
+        for attempt in range(ATTEMPTS):
+            try:
+                record = generation.run(
+                    target, cell.prompt, dict(cell.options),
+                    on_text=on_text, timeout=self.timeout, think=self.think,
+                )  # fmt: skip
+            except GenerationError as error:
+                record = error.record
+                if error.lost and attempt < ATTEMPTS - 1 and _comes_back(target.host):
+                    continue
+            return replace(record, in_flight=self.in_flight)
+        raise AssertionError  # the loop always returns
 
 
-def _failed(cell: Cell, options: dict, host: str, error: str) -> Generation:
-    """The record of a generation that could not even start."""
-    return Generation(
-        model=cell.model, prompt=cell.prompt, text="", error=error, stop_reason=None, ttft_s=None,
-        wall_s=0.0, load_s=0.0, prompt_tokens=0, prompt_s=0.0, tokens=0, generation_s=0.0,
-        cold=False, options={**options, "seed": cell.seed}, host=host, engine="unknown",
-        engine_version="", digest="",
-        started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    )  # fmt: skip
+def _comes_back(host: str) -> bool:
+    """Wait for a server that went away; whether it answers again."""
+    waiting = tenacity.Retrying(
+        retry=tenacity.retry_if_result(lambda facts: facts is None),
+        wait=tenacity.wait_exponential(multiplier=0.1, max=2),
+        stop=tenacity.stop_after_delay(SERVER_COMES_BACK_WITHIN),
+        retry_error_callback=lambda _: None,
+    )
+    return waiting(server.ask_version, host) is not None
+
+
+@dataclass
+class _Lane:
+    """One server: what is loaded there, what runs there now, and which prompts it has seen."""
+
+    host: str
+    width: int
+    load: tuple | None = None
+    target: Target | None = None
+    load_s: float | None = None
+    running: set[Future] = field(default_factory=set)
+    seen: set[int] = field(default_factory=set)
+
+
+def _run(
+    todo: list[int],
+    cells: list[Cell],
+    targets: dict[tuple[str, str], Target],
+    lanes: list[_Lane],
+    pool: Executor,
+    job: _Job,
+    listen: dict[str, Any],
+    on_cell: Callable[[Cell], None] | None,
+    finished: Callable[[int, Generation, float | None], None],
+    progress: _Progress,
+) -> None:
+    """Hand out the cells to the lanes, load by load, and take in the records as they come."""
+    groups: dict[tuple, collections.deque[int]] = {}
+    for number in todo:
+        groups.setdefault(cells[number].load, collections.deque()).append(number)
+    # Future → the lane it runs on and the number of its cell; None where it loads a model.
+    running: dict[Future, tuple[_Lane, int | None]] = {}
+
+    def hand_out(lane: _Lane) -> bool:
+        """Start one more piece of work on a lane, if there is one and the lane has room."""
+        if lane.load not in groups:
+            if lane.running or not groups:
+                return False
+            lane.load = min(groups, key=lambda load: sum(other.load == load for other in lanes))
+            first = cells[groups[lane.load][0]]
+            progress.show(first.model, "loading")
+            lane.target, lane.seen = targets[lane.host, first.model], set()
+            future = pool.submit(job.load, lane.target, first, job.in_flight == 1)
+            number = None
+        elif len(lane.running) < lane.width and not any(
+            running[f][1] is None for f in lane.running
+        ):
+            number = groups[lane.load].popleft()
+            if not groups[lane.load]:
+                del groups[lane.load]
+            progress.show(cells[number].model)
+            if on_cell:
+                on_cell(cells[number])
+            future = pool.submit(job.cell, lane.target, cells[number], **listen)
+        else:
+            return False
+        lane.running.add(future)
+        running[future] = (lane, number)
+        return True
+
+    def take_in(future: Future) -> None:
+        lane, number = running.pop(future)
+        lane.running.discard(future)
+        if number is None:
+            lane.target, lane.load_s = future.result()
+            return
+        record = future.result()
+        if job.in_flight == 1:
+            # A model that had to be loaded again in the middle makes its next answer a cold one.
+            again = lane.load_s is not None and record.load_s > max(0.2, lane.load_s / 2)
+            unseen = _unseen(record.prompt, lane.seen) if lane.load_s is not None else None
+            record = replace(record, cold=record.cold or again, prompt_fresh=unseen)
+            lane.target = replace(lane.target, cold=False)
+        finished(number, record, lane.load_s)
+
+    try:
+        while True:
+            # One piece of work for each lane in turn, so that no host waits for another's queue.
+            while any([hand_out(lane) for lane in lanes]):
+                done = [future for future in running if future.done()]
+                for future in done:
+                    take_in(future)
+            if not running:
+                return
+            for future in wait(running, timeout=1, return_when=FIRST_COMPLETED).done:
+                take_in(future)
+            progress.tick()
+    except BaseException:
+        # What was finished while this went wrong is kept too.
+        for future in [*running]:
+            if not future.cancel() and future.done() and future.exception() is None:
+                take_in(future)
+        raise
+
+
+def _unseen(prompt: Prompt, seen: set[int]) -> bool:
+    """Whether no earlier prompt had the same first tenth; notes this one.
+
+    A server remembers what it read and reads only what is new, which makes its reading look fast.
+    Beginnings are compared at lengths of powers of two, which keeps the notes short.
+    """
+    text = prompt if isinstance(prompt, str) else "\n".join(one["content"] for one in prompt)
+    lengths = [2**power for power in range(3, len(text).bit_length())]
+    tenth = max((length for length in lengths if length <= max(8, len(text) // 10)), default=0)
+    known = hash(text[:tenth]) in seen
+    seen.update(hash(text[:length]) for length in [*lengths, 0])
+    return not known
+
+
+class _Inline(Executor):
+    """Runs each call at once, in the thread that submits it: an interrupt ends it right there."""
+
+    def submit(self, call: Callable, /, *args: Any, **kwargs: Any) -> Future:
+        future: Future = Future()
+        future.set_running_or_notify_cancel()
+        future.set_result(call(*args, **kwargs))
+        return future
+
+
+@contextlib.contextmanager
+def _pool(given: Executor | None, width: int, on_text: Callable | None) -> Any:
+    """The executor to use, and what the cells that run on it listen with."""
+    if given is not None:
+        yield given, {}
+    elif width == 1:
+        yield _Inline(), {"on_text": on_text}
+    else:
+        stopped = threading.Event()
+
+        def leave_when_stopped(_: str) -> None:
+            if stopped.is_set():
+                raise SlmlabError("The comparison was stopped.")
+
+        with ThreadPoolExecutor(width) as pool:
+            try:
+                yield pool, {"on_text": leave_when_stopped}
+            except BaseException:
+                stopped.set()
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+
+
+class _Progress:
+    """One line: cells done, the running model, the time left, and what it has cost so far."""
+
+    def __init__(self, total: int, before: int, folder: Path, quiet: bool) -> None:
+        self.tokens, self.joules, self.started = 0, None, time.monotonic()
+        self.bar = None
+        if quiet:
+            return
+        if before:
+            print(
+                f"{before} of {total} cells were measured before (in {folder}; "
+                "fresh=True measures them again)."
+            )
+        if before < total:
+            from tqdm.auto import tqdm
+
+            self.bar = tqdm(total=total, initial=before, unit="cell", file=sys.stdout)
+
+    def show(self, model: str, doing: str = "") -> None:
+        if self.bar is not None:
+            self.bar.set_description_str(f"{model}{' ' + doing if doing else ''}", refresh=False)
+            self.bar.refresh()
+
+    def step(self, record: Generation) -> None:
+        self.tokens += record.prompt_tokens + record.tokens
+        if record.energy_j is not None:
+            self.joules = (self.joules or 0.0) + record.energy_j
+        if self.bar is not None:
+            energy = f", {self.joules:.0f} J" if self.joules is not None else ""
+            self.bar.set_postfix_str(f"{self.tokens:,} tokens{energy}", refresh=False)
+            self.bar.update()
+
+    def tick(self) -> None:
+        if self.bar is not None:
+            self.bar.refresh()
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()

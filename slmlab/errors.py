@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class SlmlabError(RuntimeError):
     """Something went wrong that we could foresee; the message says what, and what to do."""
@@ -17,6 +19,29 @@ class InstallError(SlmlabError):
 
 class ServerError(SlmlabError):
     """No server could be started, found or reached."""
+
+
+class ServerLost(ServerError):
+    """The server, or the process with the model, went away in the middle; another try may do."""
+
+
+class WithFrame(SlmlabError):
+    """An error in the middle of a comparison; ``frame`` has the finished rows, or is None."""
+
+    def __init__(self, message: str, frame: Any = None) -> None:
+        super().__init__(message)
+        self.frame = frame
+
+    def __reduce__(self) -> tuple:
+        return type(self), (str(self), self.frame)
+
+
+class Interrupted(WithFrame, KeyboardInterrupt):
+    """The reader stopped a comparison; what was finished is kept."""
+
+
+class ResultsError(WithFrame):
+    """Records, votes or task files could not be read or written."""
 
 
 class ModelError(SlmlabError):

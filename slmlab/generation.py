@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
-from slmlab import models, server
-from slmlab.errors import PromptError, SlmlabError
+from slmlab import hardware, models, server
+from slmlab.errors import PromptError, ServerLost, SlmlabError
 
 # Ollama's own defaults, sent with every request so that the engine, its version and the model's
 # Modelfile cannot change them behind one's back. What is ours: a seed, so that a run can be
@@ -40,7 +41,15 @@ class Generation:
     Token counts and durations are the server's own; ``ttft_s`` (time to first token) and ``wall_s``
     are from the client's clock, from sending the request to the first and the last piece of text.
     ``load_s`` is what the server spent on loading or scheduling the model; ``cold`` says that the
-    model was not in memory (or not with this context length) when the request came.
+    model was not in memory (or not with this context length) when the request came, or had to be
+    loaded again meanwhile.
+
+    ``truncated`` says that the prompt was longer than the context and the server cut it silently;
+    ``prompt_fresh`` that the server had not seen (the beginning of) this prompt since the model was
+    loaded, so that ``prompt_tokens / prompt_s`` is a speed of reading and not of remembering (None:
+    unknown). ``gpu_share`` is the part of the model on a GPU, 0 to 1; ``in_flight`` how many
+    requests the caller had under way at once, so 1 means that the times are the model's own;
+    ``energy_j`` what GPU and processor used meanwhile, in joules, where they report it.
     """
 
     model: str
@@ -62,6 +71,18 @@ class Generation:
     engine_version: str
     digest: str
     started: str
+    think: bool = False
+    thinking: str = ""
+    truncated: bool = False
+    prompt_fresh: bool | None = None
+    gpu_share: float | None = None
+    in_flight: int = 1
+    energy_j: float | None = None
+
+    @property
+    def cut(self) -> bool:
+        """Whether the answer ended at a limit (``num_predict`` or the context), unfinished."""
+        return self.stop_reason == "length"
 
     @property
     def tokens_per_s(self) -> float | None:
@@ -74,26 +95,66 @@ class Generation:
         return self.options["seed"]
 
     def to_dict(self) -> dict[str, Any]:
-        """The record as plain data, with ``tokens_per_s`` and ``seed``."""
-        return asdict(self) | {"tokens_per_s": self.tokens_per_s, "seed": self.seed}
+        """The record as plain data."""
+        return asdict(self)
 
 
 class GenerationError(SlmlabError):
-    """A generation failed; ``record`` holds what had come until then, and the error."""
+    """A generation failed; ``record`` holds what had come until then, and the error.
 
-    def __init__(self, message: str, record: Generation) -> None:
+    ``lost`` says that the server, or the process with the model, went away: worth another try.
+    """
+
+    def __init__(self, message: str, record: Generation, lost: bool = False) -> None:
         super().__init__(message)
-        self.record = record
+        self.record, self.lost = record, lost
 
     def __reduce__(self) -> tuple:
-        return type(self), (str(self), self.record)
+        return type(self), (str(self), self.record, self.lost)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where generations go, and what the server said of the model and of itself beforehand."""
+
+    host: str
+    model: str
+    engine: str
+    engine_version: str
+    digest: str
+    cold: bool
+    gpu_share: float | None
+
+
+def look(model: str, num_ctx: int, host: str) -> Target:
+    """Ask a server for what a record says of the model: three short requests.
+
+    Raises:
+        ModelError: there is no such model.
+        ServerError: no server answers.
+    """
+    current = _server(host)
+    digest = models.resolve(model, host).digest
+    resident = [one for one in models.loaded(host) if one.digest == digest]
+    fitting = [one for one in resident if one.context_length in (None, num_ctx)]
+    # Where there is no GPU, a share of it would be no news.
+    to_share = fitting and (hardware.gpu_names() or not server.is_local(host))
+    return Target(
+        host=host,
+        model=model,
+        engine=current.engine,
+        engine_version=current.version,
+        digest=digest,
+        cold=not fitting,
+        gpu_share=fitting[0].gpu_share if to_share else None,
+    )
 
 
 def full_options(**options: Any) -> dict[str, Any]:
     """All sampling options that a request will carry: the given ones over ``DEFAULT_OPTIONS``.
 
     Raises:
-        PromptError: a name that is no option.
+        PromptError: a name that is no option, or a value that is no number.
     """
     known = (*DEFAULT_OPTIONS, *EXTRA_OPTIONS)
     for name in options:
@@ -104,7 +165,21 @@ def full_options(**options: Any) -> dict[str, Any]:
                 f"There is no option {name!r}.{did_you_mean(name, known)} "
                 f"Options: {', '.join(known)}."
             )
-    return DEFAULT_OPTIONS | {name: value for name, value in options.items() if value is not None}
+    given = {name: value for name, value in options.items() if value is not None}
+    return DEFAULT_OPTIONS | {name: _as_option(name, value) for name, value in given.items()}
+
+
+def _as_option(name: str, value: Any) -> Any:
+    """The value in its option's own type, so that 0 and 0.0 are one setting."""
+    if name == "stop":
+        return [value] if isinstance(value, str) else list(value)
+    kind = type(DEFAULT_OPTIONS.get(name, 0))
+    # numpy's numbers, as they come out of tables, are numbers too.
+    if isinstance(value, bool) or not hasattr(value, "__float__") or not math.isfinite(value):
+        raise PromptError(f"{name} is a number; got {value!r}.")
+    if kind is int and int(value) != value:
+        raise PromptError(f"{name} is a whole number; got {value!r}.")
+    return kind(value)
 
 
 def generate(
@@ -114,6 +189,7 @@ def generate(
     on_text: Callable[[str], None] | None = None,
     timeout: float = 600.0,
     host: str | None = None,
+    think: bool = False,
     **options: Any,
 ) -> Generation:
     """Run one prompt on one model and measure it.
@@ -121,7 +197,7 @@ def generate(
     It goes through langchain-ollama, so what is measured is what its users run: a text prompt
     through ``OllamaLLM`` (``/api/generate``), a list of messages through ``ChatOllama``
     (``/api/chat``). Before the clock starts, the ``ollama`` client is asked for the model's digest
-    and for what is loaded, which LangChain does not tell. Thinking is switched off.
+    and for what is loaded, which LangChain does not tell.
 
     Args:
         model: a model's name.
@@ -129,6 +205,7 @@ def generate(
         on_text: called with each piece of text as it comes, in this thread.
         timeout: seconds without a sign of life from the server after which it gives up.
         host: the server (default: ``slmlab.server.host()``).
+        think: let a model that can think do so before it answers; off by default for all.
         options: sampling options over ``DEFAULT_OPTIONS`` (temperature, seed, num_ctx, …).
 
     Raises:
@@ -137,50 +214,101 @@ def generate(
         ServerError: no server answers.
         GenerationError: it failed in the middle; ``.record`` has what came until then.
     """
-    prompt = _checked(prompt)
+    prompt = checked(prompt)
     sent = full_options(**options)
-    host = host or server.host()
-    current = _server(host)
-    found = models.resolve(model, host)
-    resident = [one for one in models.loaded(host) if one.digest == found.digest]
-    cold = not any(one.context_length in (None, sent["num_ctx"]) for one in resident)
-    run, kind = (
+    target = look(model, sent["num_ctx"], host or server.host())
+    return run(target, prompt, sent, on_text=on_text, timeout=timeout, think=think)
+
+
+def run(
+    target: Target,
+    prompt: Prompt,
+    options: dict[str, Any],
+    *,
+    on_text: Callable[[str], None] | None = None,
+    timeout: float = 600.0,
+    think: bool = False,
+) -> Generation:
+    """One generation where the prompt is checked, the options are full and the target is known.
+
+    This is what a grid runs for each of its cells; everybody else calls ``generate``.
+
+    Raises:
+        GenerationError: it failed; ``.record`` has what came until then.
+    """
+    with_text, kind = (
         (_run_text, "OllamaLLM") if isinstance(prompt, str) else (_run_messages, "ChatOllama")
     )
-    llm = _langchain(kind, host, timeout)  # slow the first time, so before the clock starts
+    llm = _langchain(kind, target.host, timeout)  # slow the first time: before the clock starts
     clock = _Clock(on_text)
-    record = Generation(
-        model=model, prompt=prompt, text="", error=None, stop_reason=None, ttft_s=None,
-        wall_s=0.0, load_s=0.0, prompt_tokens=0, prompt_s=0.0, tokens=0, generation_s=0.0,
-        cold=cold, options=sent, host=host, engine=current.engine,
-        engine_version=current.version, digest=found.digest,
-        started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    )  # fmt: skip
+    record = blank(target, prompt, options, think)
+    joules = hardware.energy_j() if server.is_local(target.host) else None
     try:
-        with models.sentences(host, model):
+        with models.sentences(target.host, target.model):
             clock.start()
-            info = run(llm, model, prompt, sent, clock)
+            info = with_text(llm, target.model, prompt, options, think, clock)
     except (SlmlabError, ValueError) as error:
         message = str(error)
         record = replace(
             record, text=clock.text, error=message, ttft_s=clock.first, wall_s=clock.elapsed()
         )
-        raise GenerationError(message, record) from None
+        raise GenerationError(message, record, isinstance(error, ServerLost)) from None
+    prompt_tokens = info.get("prompt_eval_count") or 0
     return replace(
         record,
         text=clock.text,
+        thinking=info.get("thinking") or "",
         ttft_s=clock.first,
         wall_s=clock.last or clock.elapsed(),
         stop_reason=info.get("done_reason"),
         load_s=(info.get("load_duration") or 0) / 1e9,
-        prompt_tokens=info.get("prompt_eval_count") or 0,
+        prompt_tokens=prompt_tokens,
         prompt_s=(info.get("prompt_eval_duration") or 0) / 1e9,
         tokens=info.get("eval_count") or 0,
         generation_s=(info.get("eval_duration") or 0) / 1e9,
+        truncated=was_truncated(prompt, prompt_tokens, options),
+        energy_j=_joules_since(joules),
     )
 
 
-def _checked(prompt: Prompt) -> Prompt:
+def _joules_since(before: float | None) -> float | None:
+    after = hardware.energy_j() if before is not None else None
+    # A counter that started again at zero in between says nothing.
+    return after - before if after is not None and after >= before else None
+
+
+def blank(target: Target, prompt: Prompt, options: dict, think: bool) -> Generation:
+    """The record of a generation of which nothing has come yet."""
+    return Generation(
+        model=target.model, prompt=prompt, text="", error=None, stop_reason=None, ttft_s=None,
+        wall_s=0.0, load_s=0.0, prompt_tokens=0, prompt_s=0.0, tokens=0, generation_s=0.0,
+        cold=target.cold, options=options, host=target.host, engine=target.engine,
+        engine_version=target.engine_version, digest=target.digest,
+        started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        think=think, gpu_share=target.gpu_share,
+    )  # fmt: skip
+
+
+def was_truncated(prompt: Prompt, prompt_tokens: int, options: Mapping[str, Any]) -> bool:
+    """Whether the server cut this prompt to fit the context, told from what it says it read.
+
+    Ollama says so only in its log. It cuts a text to ``num_ctx - (num_ctx - num_keep) / 2`` tokens
+    (contextShiftPromptLimit of 0.33; versions before 0.30 cut to ``num_ctx``), and of a
+    conversation it drops the oldest messages. So a prompt with more bytes than the context has
+    tokens counts as cut where the server read one of those numbers, or where more than six bytes
+    would have gone into each token, when English text has about four.
+    """
+    parts = [prompt] if isinstance(prompt, str) else [message["content"] for message in prompt]
+    size = sum(len(part.encode(errors="replace")) for part in parts)
+    num_ctx, keep = options["num_ctx"], options.get("num_keep", 4)
+    if not prompt_tokens or size + 64 < num_ctx:
+        return False
+    after_cut = num_ctx - (num_ctx - keep) // 2
+    at_the_cut = abs(prompt_tokens - after_cut) <= 2 or prompt_tokens >= num_ctx - 1
+    return at_the_cut or size / prompt_tokens > 6
+
+
+def checked(prompt: Prompt) -> Prompt:
     """The prompt, if it is one."""
     if isinstance(prompt, str):
         if not prompt.strip():
@@ -243,7 +371,7 @@ class _Clock:
 
 # A LangChain object makes two HTTP clients, which costs more than a short generation does, so one
 # is kept for each server; the model and all options go along with each call.
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=32)
 def _langchain(kind: str, host: str, timeout: float) -> Any:
     import langchain_ollama
 
@@ -253,27 +381,28 @@ def _langchain(kind: str, host: str, timeout: float) -> Any:
     )
 
 
-def _run_text(llm: Any, model: str, prompt: str, options: dict, clock: _Clock) -> dict:
+def _run_text(llm: Any, model: str, prompt: str, options: dict, think: bool, clock: _Clock) -> dict:
     """The final chunk's counters of a run through ``OllamaLLM``."""
     result = llm.generate(
         [prompt],
         callbacks=[_callback_class()(clock)],
         model=model,
         options=options,
-        reasoning=False,
+        reasoning=think,
     )
     return result.generations[0][0].generation_info or {}
 
 
 def _run_messages(
-    llm: Any, model: str, prompt: Sequence[dict], options: dict, clock: _Clock
+    llm: Any, model: str, prompt: Sequence[dict], options: dict, think: bool, clock: _Clock
 ) -> dict:
     """The final chunk's counters of a run through ``ChatOllama``."""
-    info: dict = {}
-    for chunk in llm.stream(list(prompt), model=model, options=options, reasoning=False):
+    info, thoughts = {}, []
+    for chunk in llm.stream(list(prompt), model=model, options=options, reasoning=think):
         clock.add(chunk.content)
+        thoughts.append(chunk.additional_kwargs.get("reasoning_content") or "")
         info = chunk.response_metadata or info
-    return info
+    return info | {"thinking": "".join(thoughts)}
 
 
 @functools.lru_cache(maxsize=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import platform
@@ -109,7 +110,7 @@ def machine() -> Machine:
     return Machine(
         platform=_platform(),
         system=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        cpu=_cpu_name(),
+        cpu=cpu_name(),
         cores=usable_cores(),
         memory=total,
         free_memory=free,
@@ -175,7 +176,8 @@ def _platform() -> str:
     return "Terminal"
 
 
-def _cpu_name() -> str:
+@functools.cache
+def cpu_name() -> str:
     """The processor's marketing name, as its system gives it."""
     if sys.platform == "linux":
         try:
@@ -195,7 +197,7 @@ def _gpus() -> list[GPU]:
     """All GPUs that one of the system's own sources names, the best source first."""
     found = _nvidia_by_nvml() or _nvidia_by_smi()
     if sys.platform == "darwin" and platform.machine() == "arm64":
-        found.append(GPU(_cpu_name(), "Apple", note="shares the machine's memory"))
+        found.append(GPU(cpu_name(), "Apple", note="shares the machine's memory"))
     if sys.platform == "linux":
         if not any(gpu.vendor == "AMD" for gpu in found):
             found += _amd_by_sysfs()
@@ -272,6 +274,55 @@ def gpus_without_driver(lspci: str) -> list[GPU]:
                 note = "a GPU is there but its driver is not: install the vendor's driver"
                 gpus.append(GPU(name, vendor, usable=False, note=note))
     return gpus
+
+
+@functools.cache
+def gpu_names() -> tuple[str, ...]:
+    """The names of this machine's usable GPUs; looked up once."""
+    return tuple(gpu.name for gpu in _gpus() if gpu.usable)
+
+
+def energy_j(powercap: Path = Path("/sys/class/powercap")) -> float | None:
+    """Joules that the NVIDIA GPUs and the processor packages have counted so far.
+
+    The difference of two readings is what was used in between, by everything on the machine. The
+    sources are NVML's energy counter (Volta and later) and Linux's RAPL, which on most systems only
+    the administrator may read. None where neither answers. RAPL's counter starts again at zero now
+    and then (on some machines every few minutes under load).
+    """
+    joules = [*_gpu_joules()]
+    for package in powercap.glob("intel-rapl:[0-9]"):
+        try:
+            joules.append(int((package / "energy_uj").read_text()) / 1e6)
+        except (OSError, ValueError):
+            continue
+    return sum(joules) if joules else None
+
+
+def _gpu_joules() -> list[float]:
+    handles = _energy_handles()
+    if not handles:
+        return []
+    import pynvml
+
+    try:
+        return [pynvml.nvmlDeviceGetTotalEnergyConsumption(one) / 1e3 for one in handles]
+    except pynvml.NVMLError:
+        return []
+
+
+@functools.cache
+def _energy_handles() -> tuple:
+    """The NVIDIA GPUs, looked up once: this is asked around every generation."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        return tuple(
+            pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())
+        )
+    except Exception:  # no package, no driver library, or a broken one
+        return ()
 
 
 def _output(*command: str) -> str | None:

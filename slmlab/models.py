@@ -18,7 +18,7 @@ import ollama
 import tenacity
 
 from slmlab import hardware, paths, server
-from slmlab.errors import ModelError, ServerError, SlmlabError
+from slmlab.errors import ModelError, ServerError, ServerLost, SlmlabError
 from slmlab.prompts import did_you_mean
 
 if TYPE_CHECKING:
@@ -29,10 +29,12 @@ TUTORIAL_MODELS = ("llama3.2", "phi3.5", "qwen2:1.5b", "gemma2:2b", "mistral")
 REGISTRY = "https://registry.ollama.ai"
 # A rule of thumb for what a model needs in memory beyond its file: KV cache and buffers.
 MEMORY_OVER_FILE = 1.2
+# What Ollama says when its child process with the model is gone.
+RUNNER_DIED = ("unexpectedly stopped", "runner process has terminated", "runner process no longer")
 TIMEOUT = httpx.Timeout(600, connect=5)
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=32)
 def client(host: str) -> ollama.Client:
     """The ``ollama`` client for one server, with a finite timeout and no proxy on loopback."""
     return ollama.Client(host, timeout=TIMEOUT, trust_env=not server.is_local(host))
@@ -49,6 +51,11 @@ def sentences(host: str, model: str = "") -> Iterator[None]:
     try:
         yield
     except ollama.ResponseError as error:
+        if any(words in error.error.lower() for words in RUNNER_DIED):
+            raise ServerLost(
+                f"The process that runs {model or 'the model'} ended in the middle, often for want "
+                f"of memory: {error.error}.{_log(host)}"
+            ) from None
         raise ModelError(_sentence(error.error, host, model)) from None
     except httpx.TimeoutException:
         raise ServerError(
@@ -57,10 +64,10 @@ def sentences(host: str, model: str = "") -> Iterator[None]:
         ) from None
     except (httpx.TransportError, ConnectionError):
         if server.ask_version(host) is None:
-            raise ServerError(
+            raise ServerLost(
                 f"No server answers at {host}. Start one with slmlab.start().{_log(host)}"
             ) from None
-        raise ServerError(
+        raise ServerLost(
             f"The connection to {host} broke in mid-answer; the server is there again, so try "
             f"again.{_log(host)}"
         ) from None
@@ -213,7 +220,7 @@ def loaded(host: str | None = None) -> list[LoadedModel]:
     ]
 
 
-def load(name: str, num_ctx: int, host: str | None = None) -> float:
+def load(name: str, num_ctx: int, host: str | None = None, **options: Any) -> float:
     """Load a model into memory; returns the seconds that it took, by the client's clock.
 
     The server answers a request that only loads without any duration of its own.
@@ -221,7 +228,7 @@ def load(name: str, num_ctx: int, host: str | None = None) -> float:
     host = host or server.host()
     started = time.perf_counter()
     with sentences(host, name):
-        client(host).generate(name, "", options={"num_ctx": num_ctx}, stream=False)
+        client(host).generate(name, "", options={"num_ctx": num_ctx, **options}, stream=False)
     return time.perf_counter() - started
 
 

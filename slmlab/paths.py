@@ -44,3 +44,8 @@ def existing_parent(path: Path) -> Path:
     while not path.exists():
         path = path.parent
     return path
+
+
+def results() -> Path:
+    """Folder where comparisons keep their records, unless told another."""
+    return home() / "results"

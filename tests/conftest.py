@@ -176,6 +176,12 @@ def _same_disk(one: Path, other: Path) -> bool:
     return one.stat().st_dev == other.stat().st_dev
 
 
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test leaves behind, records above all, must not reach the next one or the user."""
+    monkeypatch.setenv("SLMLAB_HOME", str(tmp_path / "home"))
+
+
 @pytest.fixture
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A SLMLAB_HOME of its own, a free port, no Ollama on PATH; nothing may be left running."""

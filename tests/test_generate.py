@@ -8,12 +8,10 @@ import time
 
 import psutil
 import pytest
-from conftest import GEMMA, SMOL, free_port
+from conftest import free_port
 
-import slmlab
-from slmlab import prompts, results
 from slmlab.errors import ModelError, PromptError, ServerError
-from slmlab.generation import DEFAULT_OPTIONS, Generation, GenerationError, full_options, generate
+from slmlab.generation import DEFAULT_OPTIONS, GenerationError, full_options, generate
 
 SHORT = {"num_predict": 12, "temperature": 0}
 
@@ -115,93 +113,3 @@ def test_options_are_complete_and_checked():
     assert full_options(temperature=0, seed=None) == DEFAULT_OPTIONS | {"temperature": 0}
     with pytest.raises(PromptError, match="Did you mean 'num_ctx'"):
         full_options(numctx=1)
-
-
-@pytest.mark.slow
-class TestCompare:
-    def test_every_prompt_to_every_model(self, here):
-        seen: list[str] = []
-        frame = slmlab.compare(
-            [SMOL, GEMMA], ["The sky is", "Two plus two is"], repeats=2, num_predict=8,
-            on_record=lambda record: seen.append(record.model),
-        )  # fmt: skip
-        assert seen == [SMOL] * 4 + [GEMMA] * 4, "one model after the other"
-        assert len(frame) == 8
-        assert frame["error"].isna().all()
-        assert not frame["cold"].any(), "models are loaded before they are timed"
-        assert (frame["model_load_s"] > 0.05).all()
-        assert set(frame["seed"]) == {0, 1}
-        by_model = frame.groupby("model")["seed"].apply(list)
-        assert by_model[SMOL] == by_model[GEMMA], "repeats pair up across models"
-
-    def test_the_tutorials_chain_gives_the_same_text(self, here):
-        prompt = prompts.fill("step_by_step", question=prompts.HYPOTENUSE)
-        record = generate(SMOL, prompt, temperature=0, num_predict=60)
-        runnable = prompts.chain("step_by_step", SMOL, **record.options)
-        text = runnable.invoke({"question": prompts.HYPOTENUSE})
-        # LangChain's ChatPromptTemplate writes the speaker before the text.
-        direct = generate(SMOL, f"Human: {prompt}", temperature=0, num_predict=60)
-        assert text == direct.text
-        assert "hypotenuse" in text
-
-    def test_a_failing_cell_is_a_row_and_not_the_end(self, here, smol_gguf, tmp_path):
-        """A model whose file is gone from the disk when its turn comes."""
-        slmlab.add("doomed", str(smol_gguf))
-        broken = threading.Event()
-
-        def sabotage(cell) -> None:
-            if cell.model == "doomed" and not broken.is_set():
-                broken.set()
-                slmlab.remove("doomed")
-
-        frame = slmlab.compare(["doomed", SMOL], "The sky is", on_cell=sabotage, num_predict=4)
-        doomed, fine = (row for _, row in frame.iterrows())
-        assert "no model 'doomed'" in doomed["error"]
-        assert fine["error"] is None or fine["error"] != fine["error"]
-        assert fine["tokens"] == 4
-        assert list(results.table(frame)["stop"]) == ["failed", "length"]
-
-    def test_wrong_arguments_run_nothing(self, here):
-        with pytest.raises(ModelError, match=f"Did you mean '{SMOL}'"):
-            slmlab.compare([SMOL, SMOL[:-2]], "x")
-        with pytest.raises(PromptError, match="at least one"):
-            slmlab.compare([], "x")
-        with pytest.raises(PromptError, match="empty"):
-            slmlab.compare(SMOL, ["x", ""])
-
-    def test_summary_and_plot(self, here, tmp_path):
-        frame = slmlab.compare([SMOL], ["The sky is"], repeats=3, num_predict=6)
-        row = results.summary(frame).iloc[0]
-        assert row["runs"] == 3
-        assert row["cut"] == 3
-        assert row["tokens_per_s_min"] <= row["tokens_per_s"] <= row["tokens_per_s_max"]
-        from slmlab import plots
-
-        figure = plots.speed(frame)
-        assert "n = 3" in figure.get_suptitle()
-        figure.savefig(tmp_path / "speed.png")
-
-
-def record(**changes) -> Generation:
-    """A record for tests of tables; its numbers are made up, its type is real."""
-    facts = {
-        "model": "m", "prompt": "p", "text": "t", "error": None, "stop_reason": "stop",
-        "ttft_s": 0.5, "wall_s": 1.0, "load_s": 0.0, "prompt_tokens": 3, "prompt_s": 0.1,
-        "tokens": 10, "generation_s": 0.5, "cold": False, "options": DEFAULT_OPTIONS,
-        "host": "h", "engine": "e", "engine_version": "1", "digest": "d", "started": "now",
-    }  # fmt: skip
-    return Generation(**facts | changes)
-
-
-def test_summary_leaves_cold_and_failed_runs_out_of_the_speed():
-    frame = results.to_frame(
-        [
-            record(),
-            record(tokens=20),
-            record(cold=True, tokens=1000),
-            record(error="no", tokens=0, generation_s=0.0, ttft_s=None, stop_reason=None),
-        ]
-    )
-    row = results.summary(frame).iloc[0]
-    assert (row["runs"], row["failed"]) == (4, 1)
-    assert (row["tokens_per_s_min"], row["tokens_per_s"], row["tokens_per_s_max"]) == (20, 30, 40)

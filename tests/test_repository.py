@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = [
     "errors", "paths", "hardware", "ollama_install", "keeper", "server", "prompts", "models",
-    "generation", "results", "comparison", "display", "plots", "checkup", "cli",
+    "generation", "results", "grid", "comparison", "display", "plots", "checkup", "cli",
 ]  # fmt: skip
 
 
