@@ -26,9 +26,12 @@ _HOMES = {
     "pull": "models",
     "ready": "models",
     "remove": "models",
+    "report": "reporting",
+    "score": "scoring",
     "start": "server",
     "status": "server",
     "stop": "server",
+    "will_it_fit": "fit",
 }
 __all__ = sorted(_HOMES)
 

@@ -6,9 +6,13 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import slmlab
 from slmlab.errors import SlmlabError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 EPILOG = """\
 first steps:
@@ -102,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("question")
     sub.add_argument("--models", nargs="+", metavar="MODEL", help="default: every model here")
     sub.add_argument("--repeats", type=int, default=1, help="runs of each (default 1)")
+    sub.add_argument("--report", metavar="FILE.html", help="also write a page with all of it")
     with_options(sub)
     with_json(sub)
 
@@ -175,10 +180,13 @@ def _compare(asked: argparse.Namespace) -> None:
         )
         print(frame.to_json(orient="records", indent=2))
     else:
-        _run_comparison(names, prompt, asked.repeats, _options(asked))
+        frame = _run_comparison(names, prompt, asked.repeats, _options(asked))
+    if asked.report:
+        path = slmlab.report(frame, asked.report)
+        print(f"Report: {path}", file=sys.stderr)
 
 
-def _run_comparison(names: list[str], prompt: str, repeats: int, options: dict) -> None:
+def _run_comparison(names: list[str], prompt: str, repeats: int, options: dict) -> pd.DataFrame:
     """Stream every answer to the terminal, then print the table."""
     from slmlab import display, results
 
@@ -193,6 +201,7 @@ def _run_comparison(names: list[str], prompt: str, repeats: int, options: dict) 
         **options,
     )
     print(results.table(frame).to_string(index=False))
+    return frame
 
 
 def _serve(asked: argparse.Namespace) -> None:

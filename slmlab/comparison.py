@@ -7,7 +7,6 @@ import contextlib
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
@@ -399,7 +398,7 @@ class _Progress:
     """One line: cells done, the running model, the time left, and what it has cost so far."""
 
     def __init__(self, total: int, before: int, folder: Path, quiet: bool) -> None:
-        self.tokens, self.joules, self.started = 0, None, time.monotonic()
+        self.tokens, self.joules, self.said = 0, None, ""
         self.bar = None
         if quiet:
             return
@@ -411,12 +410,15 @@ class _Progress:
         if before < total:
             from tqdm.auto import tqdm
 
-            self.bar = tqdm(total=total, initial=before, unit="cell", file=sys.stdout)
+            self.bar = tqdm(
+                total=total, initial=before, unit="cell", file=sys.stdout, mininterval=0.5
+            )
 
     def show(self, model: str, doing: str = "") -> None:
-        if self.bar is not None:
-            self.bar.set_description_str(f"{model}{' ' + doing if doing else ''}", refresh=False)
-            self.bar.refresh()
+        said = f"{model}{' ' + doing if doing else ''}"
+        if self.bar is not None and said != self.said:
+            self.said = said
+            self.bar.set_description_str(said)
 
     def step(self, record: Generation) -> None:
         self.tokens += record.prompt_tokens + record.tokens
@@ -428,7 +430,8 @@ class _Progress:
             self.bar.update()
 
     def tick(self) -> None:
-        if self.bar is not None:
+        """Let the clock run on while nothing is finished, where that does not fill a log file."""
+        if self.bar is not None and sys.stdout.isatty():
             self.bar.refresh()
 
     def close(self) -> None:

@@ -313,7 +313,7 @@ def checked(prompt: Prompt) -> Prompt:
     if isinstance(prompt, str):
         if not prompt.strip():
             raise PromptError("The prompt is empty; write a question or a text to go on from.")
-        return prompt
+        return _whole(prompt)
     messages = [dict(message) for message in prompt]
     if not messages:
         raise PromptError("The list of messages is empty.")
@@ -327,7 +327,20 @@ def checked(prompt: Prompt) -> Prompt:
                 "Each message is {'role': 'system' | 'user' | 'assistant', 'content': text}; "
                 f"got {message!r}."
             )
+        _whole(message["content"])
     return messages
+
+
+def _whole(text: str) -> str:
+    """The text, if all of it can be sent."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise PromptError(
+            f"The prompt has half a character (a lone surrogate) at position {error.start}; it can "
+            "be repaired with text.encode(errors='replace').decode()."
+        ) from None
+    return text
 
 
 def _server(host: str) -> server.Server:
@@ -366,7 +379,8 @@ class _Clock:
 
     @property
     def text(self) -> str:
-        return "".join(self.pieces)
+        # JSON can carry half of a character, which can neither be stored nor shown.
+        return "".join(self.pieces).encode(errors="replace").decode()
 
 
 # A LangChain object makes two HTTP clients, which costs more than a short generation does, so one

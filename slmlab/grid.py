@@ -125,6 +125,8 @@ def _rows(prompts: Any) -> list[Prompt | dict[str, Any]]:
         prompts = read_table(Path(prompts))
     if isinstance(prompts, str):
         return [prompts]
+    if hasattr(prompts, "to_pandas"):  # datasets.Dataset, polars.DataFrame
+        prompts = prompts.to_pandas()
     if hasattr(prompts, "to_dict"):
         return prompts.to_dict("records")
     rows = list(prompts)

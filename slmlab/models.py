@@ -154,7 +154,7 @@ def table(host: str | None = None) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def _is_among(name: str, full_names: Collection[str]) -> bool:
+def is_among(name: str, full_names: Collection[str]) -> bool:
     """Whether a name, for which ``:latest`` may be left out, is one of the server's full names."""
     return name in full_names or f"{name}:latest" in full_names
 
@@ -168,7 +168,7 @@ def resolve(name: str, host: str | None = None) -> InstalledModel:
     host = host or server.host()
     have = installed(host)
     for one in have:
-        if _is_among(name, [one.name]):
+        if is_among(name, [one.name]):
             return one
     names = [one.name for one in have]
     raise ModelError(
@@ -241,7 +241,7 @@ def unload(name: str, host: str | None = None) -> None:
     with sentences(host, name):
         client(host).generate(name, "", keep_alive=0, stream=False)
     waiting = tenacity.Retrying(
-        retry=tenacity.retry_if_result(lambda names: _is_among(name, names)),
+        retry=tenacity.retry_if_result(lambda names: is_among(name, names)),
         wait=tenacity.wait_fixed(0.05),
         stop=tenacity.stop_after_delay(10),
         retry_error_callback=lambda _: None,
@@ -293,7 +293,7 @@ def _pull_one(name: str, host: str, news: queue.SimpleQueue) -> None:
     try:
         with sentences(host, name):
             here = [one.name for one in (*installed(host), *_shelf())]
-            if server.is_local(host) and not _is_among(name, here):
+            if server.is_local(host) and not is_among(name, here):
                 _check_disk(name, (download_size(name) or 0) - _partly_here())
             waiting(_pull_once, name, host, news)
         news.put((name, None, None))
@@ -430,7 +430,7 @@ def ready(wanted: Iterable[str] | None = None, *, quiet: bool = False) -> list[s
         )
     else:
         names = list(wanted)
-    missing = [name for name in names if not _is_among(name, have)]
+    missing = [name for name in names if not is_among(name, have)]
     if missing:
         pull(*missing, host=current.host, quiet=quiet)
     # What the user added is at hand too; all that answers takes part.
@@ -450,7 +450,7 @@ def _fitting(names: Iterable[str], have: dict, say: Any) -> list[str]:
     disk = shutil.disk_usage(paths.existing_parent(paths.ollama_models())).free
     chosen = []
     for name in names:
-        if _is_among(name, have):
+        if is_among(name, have):
             chosen.append(name)
             continue
         size = download_size(name)

@@ -1,9 +1,16 @@
-"""Every figure: one style, colours that colour-blind readers tell apart, n always stated."""
+"""Every figure: one style, light or dark, colours that colour-blind readers tell apart, n stated.
+
+Each function takes a table and returns a matplotlib figure; at its foot stands what the bars mean
+and how many runs carry a flag. ``dark=True`` is for a dark page or slide.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
+from slmlab import hardware, results, statistics
 from slmlab.errors import SlmlabError
 
 if TYPE_CHECKING:
@@ -11,36 +18,78 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette (https://jfly.uni-koeln.de/color/).
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
+    from slmlab.fit import Fit
+
+# Okabe and Ito's palette (https://jfly.uni-koeln.de/color/), without the yellow that is hard to see
+# on white; the marker tells models apart without colour.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C8C")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+HATCHES = ("", "//", "..", "xx")
 
 
-def speed(frame: pd.DataFrame) -> Figure:
+@contextlib.contextmanager
+def _figure(width: float, height: float, dark: bool, note: str, **more: Any) -> Iterator[tuple]:
+    """A figure in the house's style, with a note at its foot; shown once, by who returns it."""
+    import matplotlib.pyplot as plt
+
+    ink, paper = ("#e8e8e8", "#1b1b1f") if dark else ("#1a1a1a", "#ffffff")
+    style = {
+        "font.size": 12, "axes.titlesize": 13, "figure.titlesize": 14, "legend.fontsize": 11,
+        "figure.facecolor": paper, "axes.facecolor": paper, "savefig.facecolor": paper,
+        "text.color": ink, "axes.labelcolor": ink, "axes.edgecolor": ink, "xtick.color": ink,
+        "ytick.color": ink, "axes.spines.top": False, "axes.spines.right": False,
+        "axes.grid": True, "grid.alpha": 0.25, "axes.axisbelow": True, "legend.frameon": False,
+        "svg.fonttype": "none", "figure.dpi": 100,
+    }  # fmt: skip
+    with plt.rc_context(style):
+        figure, axes = plt.subplots(figsize=(width, height), layout="constrained", **more)
+        yield figure, axes
+        figure.supxlabel(note, fontsize=10, alpha=0.85, x=0.01, ha="left")
+        plt.close(figure)
+
+
+def _note(meaning: str, frame: pd.DataFrame, of_times: bool = True) -> str:
+    flagged = results.warnings(frame, of_times)
+    return "\n".join(filter(None, (meaning, f"Flagged: {flagged}." if flagged else "")))
+
+
+def _timed(frame: pd.DataFrame) -> pd.DataFrame:
+    good = results.good(frame)
+    if good.empty:
+        raise SlmlabError(
+            "There is no run whose times may be compared (finished, warm, measured alone); look at "
+            "the column `flags`. compare(…, timing=True) measures one request at a time."
+        )
+    return good
+
+
+def _names(frame: pd.DataFrame) -> list[str]:
+    return list(dict.fromkeys(frame["model"]))
+
+
+def _counts(frame: pd.DataFrame) -> str:
+    runs = frame.groupby("model").size()
+    low, high = runs.min(), runs.max()
+    return f"n = {low}" if low == high else f"n = {low} to {high}"
+
+
+def speed(frame: pd.DataFrame, dark: bool = False) -> Figure:
     """Tokens per second and time to first token by model: each run a dot, the median a bar.
 
-    Takes what ``slmlab.compare`` returns. Failed and cold runs are left out.
+    Takes what ``slmlab.compare`` returns; runs that failed, were cold or not alone are left out.
 
     Raises:
         SlmlabError: there is no run to show.
     """
-    import matplotlib.pyplot as plt
-
-    good = frame[frame["error"].isna() & ~frame["cold"]]
-    if good.empty:
-        raise SlmlabError("There is no warm, finished run to plot; look at the column `error`.")
-    names = list(dict.fromkeys(good["model"]))
-    figure, axes = plt.subplots(
-        1, 2, figsize=(10, 1.4 + 0.6 * len(names)), sharey=True, layout="constrained"
-    )
-    _dots(axes[0], good, "tokens_per_s", "Tokens per second (more is better)", names)
-    _dots(axes[1], good, "ttft_s", "Time to first token, s (less is better)", names)
-    axes[0].set_yticks(range(len(names)), names)
-    axes[0].invert_yaxis()
-    runs = good.groupby("model").size()
-    n = f"n = {runs.min()}" if runs.nunique() == 1 else f"n = {runs.min()} to {runs.max()}"
-    figure.suptitle(f"Speed by model: dots are runs ({n} for each model), bars are medians")
-    # The figure is returned and shown once by the notebook, not twice.
-    plt.close(figure)
+    good = _timed(frame)
+    names = _names(good)
+    note = _note(f"Dots are runs ({_counts(good)} for each model), bars are medians.", frame)
+    with _figure(10, 1.9 + 0.6 * len(names), dark, note, ncols=2, sharey=True) as (figure, axes):
+        _dots(axes[0], good, "tokens_per_s", "Tokens per second (more is better)", names)
+        _dots(axes[1], good, "ttft_s", "Time to first token, s (less is better)", names)
+        axes[0].set_yticks(range(len(names)), names)
+        axes[0].invert_yaxis()
+        figure.suptitle("Speed by model")
     return figure
 
 
@@ -50,10 +99,186 @@ def _dots(axis: Axes, frame: pd.DataFrame, column: str, label: str, names: list[
         if values.empty:
             continue
         colour = COLOURS[row % len(COLOURS)]
-        axis.barh(row, values.median(), color=colour, alpha=0.35, height=0.5)
+        axis.barh(row, values.median(), color=colour, alpha=0.4, height=0.5)
         spread = [row + 0.16 * ((index % 5) - 2) / 2 for index in range(len(values))]
-        axis.plot(values, spread, "o", color=colour, markeredgecolor="black", markersize=7)
+        axis.plot(
+            values, spread, MARKERS[row % len(MARKERS)], color=colour, markeredgecolor="black",
+            markersize=7,
+        )  # fmt: skip
     axis.set_xlabel(label)
     axis.set_xlim(left=0)
-    axis.grid(axis="x", alpha=0.3)
-    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(axis="y", visible=False)
+
+
+def quality_speed(frame: pd.DataFrame, score: str = "score", dark: bool = False) -> Figure:
+    """Quality against speed: each model's mean score and median tokens per second.
+
+    The line joins the Pareto front: the models that no other one beats in both.
+
+    Raises:
+        SlmlabError: there are no scores or no runs whose times may be compared.
+    """
+    quality = statistics.means(frame, score).set_index("model")
+    speeds = _timed(frame).groupby("model", sort=False)["tokens_per_s"].median()
+    points = quality.join(speeds, how="inner").dropna(subset=["mean", "tokens_per_s"])
+    front = pareto_front(list(zip(points["tokens_per_s"], points["mean"], strict=True)))
+    note = _note(
+        "Bars are 95 % intervals of the mean score over prompts "
+        f"(n = {points['n'].min():.0f}). The dashed line is the Pareto front.", frame,
+    )  # fmt: skip
+    with _figure(8, 5.4, dark, note) as (_, axis):
+        if len(front) > 1:
+            best = points.iloc[front].sort_values("tokens_per_s")
+            axis.plot(best["tokens_per_s"], best["mean"], "--", color="#8C8C8C", zorder=1)
+        for index, (name, row) in enumerate(points.iterrows()):
+            colour = COLOURS[index % len(COLOURS)]
+            _with_bar(axis, row["tokens_per_s"], row, colour, MARKERS[index % len(MARKERS)])
+            axis.annotate(
+                f" {name}", (row["tokens_per_s"], row["mean"]), xytext=(8, 6),
+                textcoords="offset points",
+            )  # fmt: skip
+        axis.set_xlabel("Tokens per second (more is better)")
+        axis.set_ylabel(f"Mean {score} (more is better)")
+        axis.set_xlim(0, points["tokens_per_s"].max() * 1.35)
+        axis.set_title("Quality against speed")
+    return axis.figure
+
+
+def _with_bar(axis: Axes, x: float, row: pd.Series, colour: str, marker: str) -> None:
+    down, up = max(0, row["mean"] - row["low"]), max(0, row["high"] - row["mean"])
+    axis.errorbar(
+        x, row["mean"], yerr=None if row["low"] != row["low"] else [[down], [up]], fmt=marker,
+        color=colour, markersize=10, capsize=5, linewidth=2, markeredgecolor="black",
+    )  # fmt: skip
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
+    """The positions of the points that no other point equals or beats in both (more is better)."""
+    return [
+        index
+        for index, (x, y) in enumerate(points)
+        if not any(ox >= x and oy >= y and (ox, oy) != (x, y) for ox, oy in points)
+    ]
+
+
+def heatmap(frame: pd.DataFrame, score: str = "score", dark: bool = False) -> Figure:
+    """Mean scores, models × tasks, the number in each field (needs a column ``task``)."""
+    table = statistics.means(frame, score, by=["model", "task"])
+    means = table.pivot(index="model", columns="task", values="mean")
+    counts = table.pivot(index="model", columns="task", values="n")
+    means, counts = means.loc[_names(frame)], counts.loc[_names(frame)]
+    note = _note("Each field: the mean score and the number of prompts behind it.", frame, False)
+    width = 3.2 + 1.15 * len(means.columns)
+    with _figure(width, 2.2 + 0.75 * len(means), dark, note) as (figure, axis):
+        image = axis.imshow(means.to_numpy(float), vmin=0, vmax=1, cmap="cividis", aspect="auto")
+        for row, column in ((r, c) for r in range(len(means)) for c in range(means.shape[1])):
+            value = means.iat[row, column]
+            if value == value:
+                axis.text(
+                    column, row, f"{value:.2f}\nn = {counts.iat[row, column]:.0f}", ha="center",
+                    va="center", fontsize=10, color="black" if value > 0.5 else "white",
+                )  # fmt: skip
+        axis.set_xticks(range(means.shape[1]), means.columns, rotation=30, ha="right")
+        axis.set_yticks(range(len(means)), means.index)
+        axis.grid(visible=False)
+        axis.spines[:].set_visible(False)
+        figure.colorbar(image, label=f"Mean {score}")
+        axis.set_title("Score by model and task")
+    return figure
+
+
+def scores(
+    frame: pd.DataFrame, score: str = "score", by: str = "model", dark: bool = False
+) -> Figure:
+    """The mean score of each model (or template, …) with its 95 % interval."""
+    table = statistics.means(frame, score, by)
+    note = _note(
+        f"Bars are 95 % intervals over prompts (n = {table['n'].min():.0f}). Where two overlap, a "
+        "paired test\nmay still tell them apart (slmlab.statistics.paired).", frame, False,
+    )  # fmt: skip
+    return _intervals(table, by, "mean", f"Mean {score} (more is better)", note, dark)
+
+
+def ratings(table: pd.DataFrame, dark: bool = False) -> Figure:
+    """Bradley–Terry ratings with their intervals; takes what ``slmlab.votes.ratings`` returns."""
+    note = f"Bars are 95 % bootstrap intervals; n = {table['votes'].sum() // 2} votes."
+    return _intervals(table, "model", "rating", "Rating (1000 is the mean)", note, dark)
+
+
+def _intervals(
+    table: pd.DataFrame, by: str, column: str, label: str, note: str, dark: bool
+) -> Figure:
+    with _figure(9, 1.8 + 0.55 * len(table), dark, note) as (figure, axis):
+        for index, row in enumerate(table.to_dict("records")):
+            down, up = max(0, row[column] - row["low"]), max(0, row["high"] - row[column])
+            axis.errorbar(
+                row[column], index, xerr=None if row["low"] != row["low"] else [[down], [up]],
+                fmt=MARKERS[index % len(MARKERS)], color=COLOURS[index % len(COLOURS)],
+                markersize=10, capsize=6, linewidth=2, markeredgecolor="black",
+            )  # fmt: skip
+        axis.set_yticks(range(len(table)), [_short(name) for name in table[by]])
+        axis.set_ylim(len(table) - 0.5, -0.5)
+        axis.set_xlabel(label)
+        axis.grid(axis="y", visible=False)
+    return figure
+
+
+def _short(text: object) -> str:
+    line = " ".join(str(text).split())
+    return line if len(line) <= 40 else line[:39] + "…"
+
+
+def memory(fits: Iterable[Fit], dark: bool = False) -> Figure:
+    """What each model needs of the memory, part by part; takes results of ``will_it_fit``."""
+    fits = list(fits)
+    parts = [
+        ("weights", [fit.weights for fit in fits]),
+        ("KV cache", [fit.kv_cache or 0 for fit in fits]),
+        ("overhead", [fit.needed - fit.weights - (fit.kv_cache or 0) for fit in fits]),
+    ]
+    lengths = sorted({f"{fit.num_ctx:,}" for fit in fits})
+    note = f"Computed for {', '.join(lengths)} tokens of context."
+    with _figure(9, 2.2 + 0.55 * len(fits), dark, note) as (figure, axis):
+        left = [0.0] * len(fits)
+        for index, (name, sizes) in enumerate(parts):
+            widths = [size / hardware.GIB for size in sizes]
+            axis.barh(
+                range(len(fits)), widths, left=left, label=name, color=COLOURS[index],
+                hatch=HATCHES[index], edgecolor="black", height=0.6,
+            )  # fmt: skip
+            left = [start + width for start, width in zip(left, widths, strict=True)]
+        free = max((fit.available for fit in fits), default=0) / hardware.GIB
+        if free < 8 * max(left, default=0):
+            axis.axvline(free, linestyle="--", color="#D55E00", label="free now")
+        axis.set_yticks(range(len(fits)), [fit.model for fit in fits])
+        axis.invert_yaxis()
+        axis.set_xlabel("GiB")
+        axis.grid(axis="y", visible=False)
+        axis.set_title("What a model needs in memory")
+        figure.legend(loc="outside upper right", ncols=4)
+    return figure
+
+
+def context_latency(frame: pd.DataFrame, dark: bool = False) -> Figure:
+    """Time to first token against the length of the prompt in tokens, by model.
+
+    Prompts that the server had read before, or cut, are left out: they look too fast.
+    """
+    good = _timed(frame)
+    good = good[good["prompt_fresh"].fillna(True).astype(bool) & ~good["truncated"]]
+    note = _note(f"Dots are runs with prompts not read before ({_counts(good)}).", frame)
+    with _figure(8, 5, dark, note) as (figure, axis):
+        for index, name in enumerate(_names(good)):
+            runs = good[good["model"] == name].sort_values("prompt_tokens")
+            axis.plot(
+                runs["prompt_tokens"], runs["ttft_s"], MARKERS[index % len(MARKERS)],
+                linestyle="-", alpha=0.85, color=COLOURS[index % len(COLOURS)], label=name,
+                markeredgecolor="black",
+            )  # fmt: skip
+        axis.set_xlabel("Prompt, tokens")
+        axis.set_ylabel("Time to first token, s (less is better)")
+        axis.set_xlim(left=0)
+        axis.set_ylim(bottom=0)
+        axis.legend()
+        axis.set_title("How long a longer prompt takes to read")
+    return figure

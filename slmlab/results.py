@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import errno
 import hashlib
 import json
@@ -29,6 +30,10 @@ TABLE_COLUMNS = {
     "wall_s": "seconds",
     "flags": "flags",
 }
+
+
+# The flags that say something of the answer and not only of how long it took.
+ANSWER_FLAGS = ("failed", "prompt truncated", "answer cut")
 
 
 # On disk.
@@ -217,10 +222,15 @@ def summary(frame: pd.DataFrame, by: str | Sequence[str] = "model") -> pd.DataFr
     return pd.DataFrame(rows)
 
 
-def warnings(frame: pd.DataFrame) -> str:
-    """How many runs carry which flag, as one line for the foot of a table or plot; or nothing."""
-    counts = frame["flags"].str.split(", ").explode().loc[lambda words: words != ""].value_counts()
-    return ", ".join(f"{n} of {len(frame)} {word}" for word, n in counts.items())
+def warnings(frame: pd.DataFrame, of_times: bool = True) -> str:
+    """How many runs carry which flag, as one line for the foot of a table or plot; or nothing.
+
+    ``of_times=False`` leaves out the flags that touch times only and not answers.
+    """
+    words = frame["flags"].str.split(", ").explode()
+    shown = [word for word in words if word and (of_times or word in ANSWER_FLAGS)]
+    counts = collections.Counter(shown).most_common()
+    return ", ".join(f"{n} of {len(frame)} {word}" for word, n in counts)
 
 
 def to_csv(frame: pd.DataFrame, path: str | Path) -> None:

@@ -263,5 +263,9 @@ def test_a_wheel_has_all_of_the_package(tmp_path):
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(tmp_path)]
     subprocess.run([*build, str(source)], check=True)
     (wheel,) = tmp_path.glob("*.whl")
-    packed = {name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".py")}
-    assert packed == {str(path.relative_to(root)) for path in (root / "slmlab").rglob("*.py")}
+    packed = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("slmlab/")}
+    assert packed == {
+        str(path.relative_to(root))
+        for path in (root / "slmlab").rglob("*")
+        if path.is_file() and path.suffix != ".pyc"
+    }

@@ -62,7 +62,7 @@ class TestWithModels:
         table = done.stdout[done.stdout.index("first token (s)") - 60 :]
         for model in SHELF:
             assert model.name in table
-        for column in ("model", "engine", "tokens/s", "tokens", "seconds", "stop"):
+        for column in ("model", "engine", "tokens/s", "tokens", "seconds", "flags"):
             assert column in table
         assert "hypotenuse" in done.stdout
         assert run("stop").stdout.startswith("Stopped http://127.0.0.1:")

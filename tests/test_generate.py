@@ -99,6 +99,8 @@ class TestGenerate:
             generate(at.model, "x", temprature=1)
         with pytest.raises(PromptError, match="Each message is"):
             generate(at.model, [{"role": "robot", "content": "x"}])
+        with pytest.raises(PromptError, match=r"half a character .* at position 1"):
+            generate(at.model, "x\ud800")
         with pytest.raises(ModelError, match="no model 'nope'"):
             generate("nope", "x")
 

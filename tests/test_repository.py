@@ -12,7 +12,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = [
     "errors", "paths", "hardware", "ollama_install", "keeper", "server", "prompts", "models",
-    "generation", "results", "grid", "comparison", "display", "plots", "checkup", "cli",
+    "generation", "fit", "results", "grid", "comparison", "code_runner", "scoring", "tasks",
+    "statistics", "votes", "display", "plots", "reporting", "checkup", "cli",
 ]  # fmt: skip
 
 
