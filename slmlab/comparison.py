@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import ollama
 import tenacity
 
 from slmlab import generation, models, paths, results, server
@@ -122,7 +123,7 @@ def compare(
             on_record(record)
 
     lanes = [_Lane(host, width) for host in hosts]
-    job = _Job(think, timeout, in_flight=width)
+    job = _Job(timing, think, timeout, in_flight=width)
 
     def frame() -> pd.DataFrame:
         """The finished cells, in the grid's order."""
@@ -199,47 +200,91 @@ def _width() -> int:
 class _Job:
     """What all cells of a run have in common; it goes to other processes too."""
 
+    timing: bool
     think: bool
     timeout: float
     in_flight: int
 
-    def load(self, target: Target, cell: Cell, warm_up: bool) -> tuple[Target, float | None]:
-        """Load a model alone and from cold; the target as it is then, and the seconds it took.
+    def load(self, target: Target, cell: Cell) -> tuple[Target, float | None]:
+        """Load a model; the target as it is then, and the seconds that it took from cold.
 
-        On this machine every other model goes first, so that the one that runs has the machine to
-        itself; on a remote server, which others may be using, nothing is unloaded, and there are no
-        seconds. What fails here fails again, with its sentence, in the first cell.
+        For timing, every other model goes first on this machine, so that the one that runs has the
+        machine to itself, and an answer that is not kept warms it up. On a remote server, which
+        others may be using, nothing is unloaded, and there are no seconds. What fails here fails
+        again, with its sentence, in the first cell.
         """
         seconds, host = None, target.host
+        alone = self.timing and server.is_local(host)
         loading = {name: cell.options[name] for name in LOAD_OPTIONS if name in cell.options}
         with contextlib.suppress(SlmlabError):
-            alone = server.is_local(host)
             for other in models.loaded(host) if alone else []:
                 models.unload(other.name, host)
             took = models.load(target.model, host=host, **loading)
             seconds = took if alone else None
             target = generation.look(target.model, cell.options["num_ctx"], host)
-            if warm_up:
+            if self.timing:
                 text, tokens = WARM_UP
                 generation.run(target, text, {**cell.options, "num_predict": tokens}, timeout=60)
         return target, seconds
 
     def cell(
-        self, target: Target, cell: Cell, on_text: Callable[[str], None] | None = None
+        self,
+        target: Target,
+        cell: Cell,
+        on_text: Callable[[str], None] | None = None,
+        stopped: _Stopped | None = None,
     ) -> Generation:
         """One record, also where it failed; tried again where the server had gone away."""
+        whole = None
+        if stopped and self.timing:
+            on_text = stopped.leave
+        if not self.timing:
+            whole = stopped.client(target.host, self.timeout) if stopped else None
+            whole = whole or models.client(target.host)
         for attempt in range(ATTEMPTS):
             try:
                 record = generation.run(
-                    target, cell.prompt, dict(cell.options),
-                    on_text=on_text, timeout=self.timeout, think=self.think,
+                    target, cell.prompt, dict(cell.options), on_text=on_text,
+                    timeout=self.timeout, think=self.think, whole=whole,
                 )  # fmt: skip
             except GenerationError as error:
                 record = error.record
-                if error.lost and attempt < ATTEMPTS - 1 and _comes_back(target.host):
+                again = error.lost and attempt < ATTEMPTS - 1 and not (stopped and stopped.now)
+                if again and _comes_back(target.host):
                     continue
             return replace(record, in_flight=self.in_flight)
         raise AssertionError  # the loop always returns
+
+
+class _Stopped:
+    """Lets the thread that was interrupted end what the other threads are waiting for."""
+
+    def __init__(self) -> None:
+        self.now = False
+        self.transports: dict[str, models.Abortable] = {}
+        self.clients: dict[str, ollama.Client] = {}
+        self.lock = threading.Lock()
+
+    def client(self, host: str, timeout: float) -> ollama.Client:
+        """A client whose requests ``stop`` ends; one for each server."""
+        with self.lock:
+            if host not in self.clients:
+                self.transports[host] = models.Abortable(host)
+                self.clients[host] = ollama.Client(
+                    host, timeout=timeout, transport=self.transports[host]
+                )
+            return self.clients[host]
+
+    def leave(self, _: str) -> None:
+        """Ends a generation that streams, at its next piece of text."""
+        if self.now:
+            raise SlmlabError("The comparison was stopped.")
+
+    def stop(self) -> None:
+        """End all requests."""
+        self.now = True
+        for transport in self.transports.values():
+            transport.abort()
 
 
 def _comes_back(host: str) -> bool:
@@ -294,7 +339,7 @@ def _run(
             first = cells[groups[lane.load][0]]
             progress.show(first.model, "loading")
             lane.target, lane.seen = targets[lane.host, first.model], set()
-            future = pool.submit(job.load, lane.target, first, job.in_flight == 1)
+            future = pool.submit(job.load, lane.target, first)
             number = None
         elif len(lane.running) < lane.width and not any(
             running[f][1] is None for f in lane.running
@@ -319,7 +364,7 @@ def _run(
             lane.target, lane.load_s = future.result()
             return
         record = future.result()
-        if job.in_flight == 1:
+        if job.timing:
             # A model that had to be loaded again in the middle makes its next answer a cold one.
             again = lane.load_s is not None and record.load_s > max(0.2, lane.load_s / 2)
             unseen = _unseen(record.prompt, lane.seen) if lane.load_s is not None else None
@@ -379,17 +424,12 @@ def _pool(given: Executor | None, width: int, on_text: Callable | None) -> Any:
     elif width == 1:
         yield _Inline(), {"on_text": on_text}
     else:
-        stopped = threading.Event()
-
-        def leave_when_stopped(_: str) -> None:
-            if stopped.is_set():
-                raise SlmlabError("The comparison was stopped.")
-
+        stopped = _Stopped()
         with ThreadPoolExecutor(width) as pool:
             try:
-                yield pool, {"on_text": leave_when_stopped}
+                yield pool, {"stopped": stopped}
             except BaseException:
-                stopped.set()
+                stopped.stop()
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
 

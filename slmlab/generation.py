@@ -8,10 +8,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slmlab import hardware, models, server
 from slmlab.errors import PromptError, ServerLost, SlmlabError
+
+if TYPE_CHECKING:
+    import ollama
 
 # Ollama's own defaults, sent with every request so that the engine, its version and the model's
 # Modelfile cannot change them behind one's back. What is ours: a seed, so that a run can be
@@ -228,25 +231,31 @@ def run(
     on_text: Callable[[str], None] | None = None,
     timeout: float = 600.0,
     think: bool = False,
+    whole: ollama.Client | None = None,
 ) -> Generation:
     """One generation where the prompt is checked, the options are full and the target is known.
 
-    This is what a grid runs for each of its cells; everybody else calls ``generate``.
+    This is what a grid runs for each of its cells; everybody else calls ``generate``. With
+    ``whole``, a client, the answer comes in one piece and not through LangChain: for answers whose
+    times do not matter, for it takes a fraction of the processor time. There is no ``ttft_s`` then.
 
     Raises:
         GenerationError: it failed; ``.record`` has what came until then.
     """
-    with_text, kind = (
-        (_run_text, "OllamaLLM") if isinstance(prompt, str) else (_run_messages, "ChatOllama")
-    )
-    llm = _langchain(kind, target.host, timeout)  # slow the first time: before the clock starts
+    is_text = isinstance(prompt, str)
+    if whole is not None:
+        ask, llm = (_whole_text if is_text else _whole_messages), whole
+    else:
+        ask = _run_text if is_text else _run_messages
+        # Slow the first time, so before the clock starts.
+        llm = _langchain("OllamaLLM" if is_text else "ChatOllama", target.host, timeout)
     clock = _Clock(on_text)
     record = blank(target, prompt, options, think)
     joules = hardware.energy_j() if server.is_local(target.host) else None
     try:
         with models.sentences(target.host, target.model):
             clock.start()
-            info = with_text(llm, target.model, prompt, options, think, clock)
+            info = ask(llm, target.model, prompt, options, think, clock)
     except (SlmlabError, ValueError) as error:
         message = str(error)
         record = replace(
@@ -258,7 +267,7 @@ def run(
         record,
         text=clock.text,
         thinking=info.get("thinking") or "",
-        ttft_s=clock.first,
+        ttft_s=clock.first if whole is None else None,
         wall_s=clock.last or clock.elapsed(),
         stop_reason=info.get("done_reason"),
         load_s=(info.get("load_duration") or 0) / 1e9,
@@ -417,6 +426,25 @@ def _run_messages(
         thoughts.append(chunk.additional_kwargs.get("reasoning_content") or "")
         info = chunk.response_metadata or info
     return info | {"thinking": "".join(thoughts)}
+
+
+def _whole_text(
+    client: ollama.Client, model: str, prompt: str, options: dict, think: bool, clock: _Clock
+) -> dict:
+    """The counters of an answer in one piece, to a text."""
+    answer = client.generate(model, prompt, options=options, think=think, stream=False)
+    clock.add(answer.response)
+    return answer.model_dump(exclude={"response", "context"})
+
+
+def _whole_messages(
+    client: ollama.Client, model: str, prompt: Sequence[dict], options: dict, think: bool,
+    clock: _Clock,
+) -> dict:  # fmt: skip
+    """The counters of an answer in one piece, to a conversation."""
+    answer = client.chat(model, list(prompt), options=options, think=think, stream=False)
+    clock.add(answer.message.content or "")
+    return answer.model_dump(exclude={"message"}) | {"thinking": answer.message.thinking}
 
 
 @functools.lru_cache(maxsize=1)

@@ -7,6 +7,7 @@ import functools
 import os
 import queue
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Collection, Iterable, Iterator
@@ -38,6 +39,33 @@ TIMEOUT = httpx.Timeout(600, connect=5)
 def client(host: str) -> ollama.Client:
     """The ``ollama`` client for one server, with a finite timeout and no proxy on loopback."""
     return ollama.Client(host, timeout=TIMEOUT, trust_env=not server.is_local(host))
+
+
+class Abortable(httpx.HTTPTransport):
+    """Connections that another thread can cut, which closing a client does not do.
+
+    A thread that waits for an answer wakes only when its socket is shut down; httpx tells of each
+    socket through its ``trace`` extension.
+    """
+
+    def __init__(self, host: str) -> None:
+        super().__init__(trust_env=not server.is_local(host))
+        self._streams: list[Any] = []
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send one request, noting the connection that it makes."""
+        request.extensions = {**request.extensions, "trace": self._note}
+        return super().handle_request(request)
+
+    def _note(self, event: str, info: dict) -> None:
+        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            self._streams.append(info["return_value"])
+
+    def abort(self) -> None:
+        """Cut all connections now; the server takes that as the end of their requests."""
+        for stream in self._streams:
+            with contextlib.suppress(OSError):
+                stream.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
 
 @contextlib.contextmanager

@@ -375,7 +375,7 @@ class TestCompare:
         from slmlab import plots
 
         figure = plots.speed(frame)
-        assert "n = 3" in figure.get_suptitle()
+        assert "n = 3" in figure._supxlabel.get_text()
         figure.savefig(tmp_path / "speed.png")
 
     def test_a_second_run_computes_nothing(self, here, capsys):
@@ -446,6 +446,23 @@ class TestCompare:
         with pytest.raises(Interrupted, match="of 6 cells"):
             slmlab.compare(SMOL, asked, timing=False, num_predict=3000, quiet=True, temperature=1)
         assert time.monotonic() - started < 20
+        timer.join()
+        # The server is free again: nobody reads those stories to their end.
+        started = time.monotonic()
+        slmlab.compare(SMOL, "Hi", quiet=True, **SHORT)
+        assert time.monotonic() - started < 15
+
+    def test_an_interrupt_ends_timing_on_several_hosts(self, here, lab_with_models, monkeypatch):
+        other = slmlab.start("embedded", quiet=True).host
+        timer = threading.Timer(6, lambda: os.kill(os.getpid(), signal.SIGINT))
+        timer.start()
+        started = time.monotonic()
+        with pytest.raises(Interrupted, match="of 4 cells"):
+            slmlab.compare(
+                SMOL, [f"Tell a long story about {n}." for n in range(4)], temperature=1,
+                num_predict=3000, quiet=True, hosts=[here.url, other],
+            )  # fmt: skip
+        assert time.monotonic() - started < 90, "two servers share the cores here"
         timer.join()
 
     @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
