@@ -78,7 +78,9 @@ def test_readme_and_ci_name_the_same_test_command():
     assert (ROOT / ".ci/run").read_text().rstrip().endswith("bash colab_setup.sh test")
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/architecture.md", "notebooks/README.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "docs/architecture.md", "docs/comparing.md", "notebooks/README.md"]
+)
 def test_links_lead_somewhere(document):
     path = ROOT / document
     for link in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text()):
