@@ -137,6 +137,12 @@ def caption(record: Generation) -> str:
     return f"{record.tokens} tokens in {record.wall_s:.1f} s ({temperature}){first}{speed}{cut}"
 
 
+def why_it_ended(record: Generation) -> str:
+    """What ended an answer, in words."""
+    reasons = {"stop": "the model", "length": "the length limit", "stopped": "you"}
+    return reasons.get(record.stop_reason or "", record.stop_reason or "unknown")
+
+
 def ask(
     model: str,
     question: Prompt | None = None,
@@ -171,16 +177,16 @@ def ask(
     return record
 
 
-def side_by_side(frame: pd.DataFrame) -> str:
+def columns(frame: pd.DataFrame) -> str:
     """The answers of a comparison as harmless HTML: a column for each row of the frame."""
-    columns = []
+    boxes = []
     for row in frame.to_dict("records"):
         failed = isinstance(row["error"], str)
         body = html.escape(row["error"]) if failed else safe_html(row["text"])
         cut = "<p><em>(cut by the length limit)</em></p>" if row["stop_reason"] == "length" else ""
-        columns.append(
+        boxes.append(
             "<div style='flex:1 1 18em;min-width:0;overflow-wrap:anywhere;padding:.3em 1em;"
             f"border-left:3px solid #0072B2'><strong>{html.escape(row['model'])}</strong>"
             f"{body}{cut}</div>"
         )
-    return f"<div style='display:flex;flex-wrap:wrap;gap:1em'>{''.join(columns)}</div>"
+    return f"<div style='display:flex;flex-wrap:wrap;gap:1em'>{''.join(boxes)}</div>"

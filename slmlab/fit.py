@@ -12,8 +12,8 @@ from slmlab.errors import ModelError
 from slmlab.hardware import gib
 
 # Beyond weights and KV cache: 54 MiB (SmolLM2 135M) and 126 MiB (Gemma 3 270M, whose vocabulary is
-# five times as large) were measured on a CPU, as what a runner's RSS grew by over both. On a GPU the
-# driver's own context comes on top, which was not measured.
+# five times as large) were measured on a CPU, as what a runner's RSS grew by over both. On a GPU
+# the driver's own context comes on top, which was not measured.
 OVERHEAD = 150 * 2**20
 # Bytes per value of the KV cache, by OLLAMA_KV_CACHE_TYPE: 32 values of q8_0 take 34 bytes, of
 # q4_0 18 (ggml's block formats).

@@ -232,12 +232,14 @@ def run(
     timeout: float = 600.0,
     think: bool = False,
     whole: ollama.Client | None = None,
+    transport: models.Abortable | None = None,
 ) -> Generation:
     """One generation where the prompt is checked, the options are full and the target is known.
 
     This is what a grid runs for each of its cells; everybody else calls ``generate``. With
     ``whole``, a client, the answer comes in one piece and not through LangChain: for answers whose
     times do not matter, for it takes a fraction of the processor time. There is no ``ttft_s`` then.
+    With ``transport``, another thread can end it.
 
     Raises:
         GenerationError: it failed; ``.record`` has what came until then.
@@ -248,7 +250,9 @@ def run(
     else:
         ask = _run_text if is_text else _run_messages
         # Slow the first time, so before the clock starts.
-        llm = _langchain("OllamaLLM" if is_text else "ChatOllama", target.host, timeout)
+        kind = "OllamaLLM" if is_text else "ChatOllama"
+        make = _langchain.__wrapped__ if transport else _langchain
+        llm = make(kind, target.host, timeout, transport)
     clock = _Clock(on_text)
     record = blank(target, prompt, options, think)
     joules = hardware.energy_j() if server.is_local(target.host) else None
@@ -395,12 +399,15 @@ class _Clock:
 # A LangChain object makes two HTTP clients, which costs more than a short generation does, so one
 # is kept for each server; the model and all options go along with each call.
 @functools.lru_cache(maxsize=32)
-def _langchain(kind: str, host: str, timeout: float) -> Any:
+def _langchain(kind: str, host: str, timeout: float, transport: Any = None) -> Any:
     import langchain_ollama
 
     client_kwargs = {"timeout": timeout, "trust_env": not server.is_local(host)}
     return getattr(langchain_ollama, kind)(
-        model="given with each call", base_url=host, client_kwargs=client_kwargs
+        model="given with each call",
+        base_url=host,
+        client_kwargs=client_kwargs,
+        sync_client_kwargs={"transport": transport} if transport else {},
     )
 
 

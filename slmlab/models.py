@@ -51,18 +51,24 @@ class Abortable(httpx.HTTPTransport):
     def __init__(self, host: str) -> None:
         super().__init__(trust_env=not server.is_local(host))
         self._streams: list[Any] = []
+        self._aborted = False
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request, noting the connection that it makes."""
+        if self._aborted:
+            raise httpx.ReadError("stopped", request=request)
         request.extensions = {**request.extensions, "trace": self._note}
         return super().handle_request(request)
 
     def _note(self, event: str, info: dict) -> None:
         if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
             self._streams.append(info["return_value"])
+            if self._aborted:
+                self.abort()
 
     def abort(self) -> None:
-        """Cut all connections now; the server takes that as the end of their requests."""
+        """Cut all connections, now and later; to the server that ends their requests."""
+        self._aborted = True
         for stream in self._streams:
             with contextlib.suppress(OSError):
                 stream.get_extra_info("socket").shutdown(socket.SHUT_RDWR)

@@ -33,7 +33,7 @@ TABLE_COLUMNS = {
 
 
 # The flags that say something of the answer and not only of how long it took.
-ANSWER_FLAGS = ("failed", "prompt truncated", "answer cut")
+ANSWER_FLAGS = ("failed", "stopped", "prompt truncated", "answer cut")
 
 
 # On disk.
@@ -141,11 +141,13 @@ def _parse(line: bytes, on: str | None) -> Generation | None:
 def flags(record: Generation) -> list[str]:
     """What keeps a record from being compared like any other, in words; empty where nothing does.
 
-    ``failed`` · ``prompt truncated`` · ``answer cut`` · ``cold`` · ``on the CPU`` ·
-    ``partly on the CPU`` · ``not alone`` (other requests ran beside it, so its times say little).
+    ``failed`` · ``stopped`` (by the reader) · ``prompt truncated`` · ``answer cut`` · ``cold`` ·
+    ``on the CPU`` · ``partly on the CPU`` · ``not alone`` (other requests ran beside it, so its
+    times say little).
     """
     found = {
         "failed": record.error is not None,
+        "stopped": record.stop_reason == "stopped",
         "prompt truncated": record.truncated,
         "answer cut": record.cut,
         "cold": record.cold,

@@ -111,17 +111,18 @@ def _wrong(vote: object) -> str:
 # Ratings.
 
 
-def ratings(votes: pd.DataFrame) -> pd.DataFrame:
+def ratings(votes: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
     """Bradley–Terry ratings of the models from votes, with 95 % intervals.
 
     A model of rating R wins against one of rating S with the chance 1 / (1 + 10^((S − R) / 400)),
     as in chess; the mean is 1000. A tie counts half for each. A weak prior, worth a tenth of a vote
     for each side of each pair, keeps a model that always won finite (``choix``, alpha 0.1).
-    The intervals come from 1,000 bootstrap samples of the votes; votes by one person on one pair of
+    The intervals come from bootstrap samples of the votes; votes by one person on one pair of
     answers are not independent, so many votes of few people make them too narrow.
 
     Args:
         votes: with the columns ``model_a``, ``model_b`` and ``winner`` (``a``, ``b``, ``tie``).
+        resamples: how many bootstrap samples; about 1 ms each.
 
     Returns:
         One row for each model, the best first: ``model``, ``rating``, ``low``, ``high``, ``wins``,
@@ -141,7 +142,7 @@ def ratings(votes: pd.DataFrame) -> pd.DataFrame:
     share = votes["winner"].map({"a": 1.0, "b": 0.0, "tie": 0.5}).to_numpy()
     _all_connected(names, a, b)
     draw = np.random.default_rng(0)
-    samples = (draw.integers(0, len(votes), len(votes)) for _ in range(RESAMPLES))
+    samples = (draw.integers(0, len(votes), len(votes)) for _ in range(resamples))
     spread = [_strengths(len(names), a[take], b[take], share[take]) for take in samples]
     low, high = np.percentile(spread, [2.5, 97.5], axis=0)
     won = np.bincount(a[share == 1], minlength=len(names)) + np.bincount(

@@ -1,0 +1,1 @@
+"""Four widgets, thin over the library, made of nothing but ipywidgets' own parts."""

@@ -1,0 +1,133 @@
+"""Notebooks in a real browser: a Jupyter server, Chromium, and pages that run their cells."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import nbformat
+import psutil
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from slmlab import keeper
+
+DARK = "JupyterLab Dark"
+
+
+@dataclass
+class Front:
+    """A front end with a kernel behind it: ``lab`` (JupyterLab), ``classic`` or ``voila``."""
+
+    kind: str
+    url: str
+    folder: Path
+    browser: Browser
+
+    def open(self, *cells: str, dark: bool = False, width: int = 1280, height: int = 720) -> Page:
+        """A page with a notebook of these cells, all of them started."""
+        name = f"book{len(list(self.folder.glob('*.ipynb')))}.ipynb"
+        code = [nbformat.v4.new_code_cell(cell) for cell in cells]
+        metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+        nbformat.write(nbformat.v4.new_notebook(cells=code, metadata=metadata), self.folder / name)
+        context = self.browser.new_context(
+            viewport={"width": width, "height": height},
+            color_scheme="dark" if dark else "light",
+            permissions=["clipboard-read", "clipboard-write"],
+        )
+        page = context.new_page()
+        page.set_default_timeout(30_000)
+        if self.kind == "lab":
+            page.goto(f"{self.url}/lab/workspaces/{name[:-6]}/tree/{name}")
+            page.wait_for_selector(".jp-NotebookPanel .jp-Cell")
+            if dark:
+                change = "jupyterapp.commands.execute('apputils:change-theme', {theme: '%s'})"
+                page.evaluate(change % DARK)
+            page.evaluate(
+                """async () => {
+                    const app = window.jupyterapp;
+                    app.shell.collapseLeft();
+                    const book = app.shell.currentWidget;
+                    await book.context.ready;
+                    await book.sessionContext.ready;
+                    await app.commands.execute('notebook:run-all-cells');
+                }"""
+            )
+        elif self.kind == "classic":
+            page.goto(f"{self.url}/notebooks/{name}")
+            page.wait_for_function(
+                "window.Jupyter && Jupyter.notebook && Jupyter.notebook.kernel && Jupyter.notebook.kernel.is_connected()"
+            )
+            page.evaluate("Jupyter.notebook.execute_all_cells()")
+        else:
+            page.goto(f"{self.url}/voila/render/{name}" + ("?theme=dark" if dark else ""))
+        return page
+
+
+@contextlib.contextmanager
+def chromium() -> Iterator[Browser]:
+    """Debian's Chromium, headless.
+
+    Raises:
+        FileNotFoundError: there is none here.
+    """
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        raise FileNotFoundError("no Chromium here: apt-get install chromium")
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@contextlib.contextmanager
+def front(
+    kind: str, python: Path, folder: Path, port: int, browser: Browser, **env: str
+) -> Iterator[Front]:
+    """A Jupyter server of an environment, with this folder as its root."""
+    settings = folder / "settings/@jupyterlab/apputils-extension"
+    settings.mkdir(parents=True)
+    (settings / "notification.jupyterlab-settings").write_text(
+        json.dumps({"fetchNews": "false", "checkForUpdates": False})
+    )
+    books = folder / "books"
+    books.mkdir()
+    common = ["--no-browser", f"--port={port}", "--ServerApp.token=", "--ServerApp.password=",
+              "--ServerApp.port_retries=0", f"--ServerApp.root_dir={books}", "--allow-root"]  # fmt: skip
+    commands = {
+        "lab": ["jupyterlab", *common, "--LabApp.expose_app_in_browser=True"],
+        "classic": ["notebook", *common[:2], "--NotebookApp.token=", "--NotebookApp.password=",
+                    "--allow-root", f"--NotebookApp.notebook_dir={books}"],
+        "voila": ["voila", f"--port={port}", "--no-browser", str(books)],
+    }  # fmt: skip
+    command = [str(python), "-m", *commands[kind]]
+    log = folder / "server.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, cwd=books,
+            env={
+                **os.environ, **env, "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
+                "JUPYTER_CONFIG_DIR": str(folder / "config"),
+                "IPYTHONDIR": str(folder / "ipython"), "JUPYTER_RUNTIME_DIR": str(folder / "run"),
+            },
+        )  # fmt: skip
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            with contextlib.suppress(httpx.HTTPError):
+                httpx.get(url, timeout=2, trust_env=False)
+                break
+            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+            time.sleep(0.2)
+        yield Front(kind, url, books, browser)
+    finally:
+        keeper.end_tree(psutil.Process(process.pid))
+        process.wait()
