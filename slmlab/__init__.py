@@ -19,6 +19,7 @@ _HOMES = {
     "add": "models",
     "arena": "widgets.arena",
     "ask": "display",
+    "catalog_explorer": "widgets.catalog_explorer",
     "chain": "prompts",
     "compare": "comparison",
     "doctor": "checkup",

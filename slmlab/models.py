@@ -10,7 +10,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -294,11 +294,17 @@ def add(name: str, gguf: str, host: str | None = None) -> None:
 # Pulling.
 
 
-def pull(*names: str, host: str | None = None, quiet: bool = False) -> None:
+def pull(
+    *names: str,
+    host: str | None = None,
+    quiet: bool = False,
+    on_progress: Callable[[str, int, int], None] | None = None,
+) -> None:
     """Download models, several at once, with one progress bar for each.
 
     A download that was cut goes on where it stopped. A model that is here already is checked
-    quickly and left as it is.
+    quickly and left as it is. ``on_progress`` is called with the name, the bytes that are here and
+    the bytes in all, instead of the bars.
 
     Raises:
         ModelError: a name is unknown, the disk is too small or the download failed for good.
@@ -311,7 +317,7 @@ def pull(*names: str, host: str | None = None, quiet: bool = False) -> None:
     for thread in threads:
         thread.start()
     # Colab does not refresh what a background thread draws, so the main thread draws.
-    failed = _draw(news, names, quiet)
+    failed = _draw(news, names, quiet, on_progress)
     if failed:
         raise ModelError("\n".join(failed))
 
@@ -379,7 +385,9 @@ def _check_disk(name: str, needed: int) -> None:
         )
 
 
-def _draw(news: queue.SimpleQueue, names: Iterable[str], quiet: bool) -> list[str]:
+def _draw(
+    news: queue.SimpleQueue, names: Iterable[str], quiet: bool, tell: Callable | None
+) -> list[str]:
     """Show the progress of all downloads until each has ended; returns what failed."""
     from tqdm.auto import tqdm
 
@@ -392,6 +400,9 @@ def _draw(news: queue.SimpleQueue, names: Iterable[str], quiet: bool) -> list[st
                 waiting.discard(name)
                 if total:
                     failed.append(total)
+                continue
+            if tell:
+                tell(name, done, total)
                 continue
             if name not in bars:
                 bars[name] = tqdm(

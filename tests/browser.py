@@ -63,12 +63,19 @@ class Front:
         elif self.kind == "classic":
             page.goto(f"{self.url}/notebooks/{name}")
             page.wait_for_function(
-                "window.Jupyter && Jupyter.notebook && Jupyter.notebook.kernel && Jupyter.notebook.kernel.is_connected()"
+                "window.Jupyter?.notebook?.kernel && Jupyter.notebook.kernel.is_connected()"
             )
             page.evaluate("Jupyter.notebook.execute_all_cells()")
         else:
             page.goto(f"{self.url}/voila/render/{name}" + ("?theme=dark" if dark else ""))
         return page
+
+    def interrupt(self, page: Page) -> None:
+        """Interrupt the page's kernel, as the button in its toolbar does."""
+        if self.kind == "lab":
+            page.evaluate("jupyterapp.commands.execute('kernelmenu:interrupt')")
+        else:
+            page.evaluate("Jupyter.notebook.kernel.interrupt()")
 
 
 @contextlib.contextmanager
@@ -100,7 +107,7 @@ def front(
     books = folder / "books"
     books.mkdir()
     common = ["--no-browser", f"--port={port}", "--ServerApp.token=", "--ServerApp.password=",
-              "--ServerApp.port_retries=0", f"--ServerApp.root_dir={books}", "--allow-root"]  # fmt: skip
+              f"--ServerApp.root_dir={books}", "--allow-root"]  # fmt: skip
     commands = {
         "lab": ["jupyterlab", *common, "--LabApp.expose_app_in_browser=True"],
         "classic": ["notebook", *common[:2], "--NotebookApp.token=", "--NotebookApp.password=",

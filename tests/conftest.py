@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 import socket
@@ -27,6 +28,7 @@ from slmlab import keeper, paths
 from slmlab.embedded.shelf import SHELF
 
 SMOL, GEMMA = (model.name for model in SHELF)
+ROOT = Path(__file__).parent.parent
 CACHE = platformdirs.user_cache_path("slmlab-tests")
 
 # What the developer's own shell says must not decide what the tests do.
@@ -158,6 +160,40 @@ def real(
 def engine(request: pytest.FixtureRequest) -> Engine:
     """Both engines, one after the other: the same assertions have to hold."""
     return request.getfixturevalue("embedded" if request.param == "embedded" else "real")
+
+
+def run(*command: str | Path, **more) -> subprocess.CompletedProcess:
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, **more)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done
+
+
+def frozen(python: Path) -> dict[str, str]:
+    """The packages of an environment, by their normalized names."""
+    listing = run(python, "-m", "pip", "freeze", "--all").stdout.splitlines()
+    pairs = (line.split("==") for line in listing if "==" in line)
+    return {name.lower().replace("_", "-"): version for name, version in pairs}
+
+
+@pytest.fixture(scope="session")
+def colab_python() -> Path:
+    """A Python with Colab's packages, and slmlab installed on top as its notebooks do it."""
+    requirements = (ROOT / "requirements.txt").read_bytes()
+    pins = ROOT / "tests/colab-pins.txt"
+    key = hashlib.sha256(pins.read_bytes() + requirements + sys.version.encode()).hexdigest()[:12]
+    folder = CACHE / f"colab-{key}"
+    python = folder / "bin/python"
+    if not (folder / "ready").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        run(sys.executable, "-m", "venv", folder)
+        run(python, "-m", "pip", "install", "--quiet", "-r", pins)
+        (folder / "before").write_text(repr(frozen(python)))
+        run(python, "-m", "pip", "install", "--quiet", "-r", ROOT / "requirements.txt")
+        (folder / "after").write_text(repr(frozen(python)))
+        (folder / "ready").touch()
+    # The code itself from here, whatever was installed when the environment was made.
+    run(python, "-m", "pip", "install", "--quiet", "--no-deps", "-e", ROOT)
+    return python
 
 
 def give_models(source: Path, home: Path) -> None:

@@ -7,18 +7,15 @@ hand, so a package that behaves otherwise on 3.13 would not be noticed here.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import os
 import re
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import CACHE, free_port, give_models
+from conftest import free_port, give_models, run
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -33,12 +30,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def read(path: Path) -> nbformat.NotebookNode:
     return nbformat.read(path, as_version=4)
-
-
-def run(*command: str | Path, **more) -> subprocess.CompletedProcess:
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, **more)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done
 
 
 class TestForm:
@@ -111,34 +102,6 @@ def class_home(shelf_home, tmp_path_factory):
     }
     yield env
     run(sys.executable, "-m", "slmlab", "stop", env=env)
-
-
-def frozen(python: Path) -> dict[str, str]:
-    """The packages of an environment, by their normalized names."""
-    listing = run(python, "-m", "pip", "freeze", "--all").stdout.splitlines()
-    pairs = (line.split("==") for line in listing if "==" in line)
-    return {name.lower().replace("_", "-"): version for name, version in pairs}
-
-
-@pytest.fixture(scope="module")
-def colab_python() -> Path:
-    """A Python with Colab's packages, and slmlab installed on top as its notebooks do it."""
-    requirements = (ROOT / "requirements.txt").read_bytes()
-    pins = ROOT / "tests/colab-pins.txt"
-    key = hashlib.sha256(pins.read_bytes() + requirements + sys.version.encode()).hexdigest()[:12]
-    folder = CACHE / f"colab-{key}"
-    python = folder / "bin/python"
-    if not (folder / "ready").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        run(sys.executable, "-m", "venv", folder)
-        run(python, "-m", "pip", "install", "--quiet", "-r", pins)
-        (folder / "before").write_text(repr(frozen(python)))
-        run(python, "-m", "pip", "install", "--quiet", "-r", ROOT / "requirements.txt")
-        (folder / "after").write_text(repr(frozen(python)))
-        (folder / "ready").touch()
-    # The code itself from here, whatever was installed when the environment was made.
-    run(python, "-m", "pip", "install", "--quiet", "--no-deps", "-e", ROOT)
-    return python
 
 
 @pytest.mark.slow

@@ -20,13 +20,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import ipywidgets as widgets
 
 from slmlab import display, models, server, votes
 from slmlab.errors import ResultsError, SlmlabError
-from slmlab.streaming import STOPS_WITHIN, Answer, Answers
+from slmlab.streaming import STOPS_WITHIN, Answer
 
 FRAMES_PER_SECOND = 8
 # Drawing may take this share of a core; a slow browser or a long text makes the frames fewer.
@@ -66,6 +66,7 @@ STYLE = """<style>
   font-weight: 600; line-height: 1.5; color: inherit; background: rgba(128,128,128,.14); }
 .slmlab .jupyter-widget-Collapse-contents, .slmlab .p-Collapse-contents { padding: 6px; }
 .slmlab .slmlab-columns .slmlab-row button { padding: 2px 9px; min-height: 27px; }
+.slmlab button.mod-primary:enabled { background: #0b62b5; color: #fff; }
 .slmlab :focus-visible { outline: 2px solid #1a8cff; outline-offset: 1px; }
 .slmlab textarea { font: inherit; min-height: 2.6em; resize: vertical; }
 .slmlab-answer { overflow-wrap: anywhere; max-height: 30em; overflow: auto; padding: 4px 12px;
@@ -100,6 +101,8 @@ STYLE = """<style>
   border-bottom: 1px solid rgba(128,128,128,.35); }
 .slmlab td.slmlab-number { text-align: right; font-variant-numeric: tabular-nums; }
 .slmlab-scroll { overflow-x: auto; }
+.slmlab-tall .slmlab-scroll { max-height: 26em; overflow: auto; }
+.slmlab-tall td:first-child { white-space: nowrap; font-weight: 600; }
 </style>"""
 
 
@@ -174,7 +177,24 @@ def unattended() -> bool:
 # Following answers.
 
 
-def follow(answers: Answers, draw: Callable[[], None], end: Callable[[], None]) -> None:
+class Work(Protocol):
+    """Something under way elsewhere: ``slmlab.streaming.Answers``, or a download."""
+
+    @property
+    def running(self) -> bool:
+        """Whether there is more to come."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def stop(self) -> None:
+        """End it as soon as it can be ended."""
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for its threads; whether they are done."""
+
+
+def follow(answers: Work, draw: Callable[[], None], end: Callable[[], None]) -> None:
     """Start answers and draw them as they come; ``end`` is called when all are final."""
     loop = None
     if "COLAB_RELEASE_TAG" not in os.environ and display.in_notebook() and not unattended():
@@ -201,7 +221,7 @@ _tasks: set[asyncio.Task] = set()
 
 
 async def _follow_from_the_loop(
-    answers: Answers, draw: Callable[[], None], end: Callable[[], None]
+    answers: Work, draw: Callable[[], None], end: Callable[[], None]
 ) -> None:
     with _interrupts_go_to(answers.stop):
         for pause in _frames(answers, draw):
@@ -214,7 +234,7 @@ async def _follow_from_the_loop(
     end()
 
 
-def _frames(answers: Answers, draw: Callable[[], None]) -> Iterator[float]:
+def _frames(answers: Work, draw: Callable[[], None]) -> Iterator[float]:
     """Draw, and yield the seconds until the next frame, while anything is under way."""
     while answers.running:
         started = time.perf_counter()
@@ -303,7 +323,7 @@ def table_html(rows: Sequence[Sequence[Any]], columns: Sequence[str], caption: s
     body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
     said = f"<caption class='slmlab-quiet'>{html.escape(caption)}</caption>" if caption else ""
     return (
-        f"<div class='slmlab-scroll'><table>{said}<thead><tr>{head}</tr></thead>"
+        f"<div class='slmlab-scroll' tabindex='0'><table>{said}<thead><tr>{head}</tr></thead>"
         f"<tbody>{body}</tbody></table></div>"
     )
 

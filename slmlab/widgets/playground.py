@@ -86,24 +86,23 @@ class Playground(parts.Panel):
             description="Template text", value=text, rows=3, layout=wide
         )
         self.system = widgets.Textarea(
-            description="System prompt", value=system, rows=2, layout=wide,
+            description="System", value=system, rows=2, layout=wide,
             placeholder="How the model should behave; may stay empty",
         )  # fmt: skip
         self.fields: dict[str, widgets.Textarea] = {}
         self.typed: dict[str, str] = {"question": question or ""}
         self.fields_box = widgets.VBox(layout=wide)
-        slider = {"continuous_update": False, "layout": widgets.Layout(width="24em")}
         number = {"layout": widgets.Layout(width="15em")}
         self.settings = {
-            "temperature": widgets.FloatSlider(
-                description="Temperature", value=settings["temperature"], min=0, max=2, step=0.05,
-                **slider,
+            "temperature": widgets.BoundedFloatText(
+                description="Temperature", value=settings["temperature"], min=0, max=5,
+                step=0.1, **number,
             ),
-            "top_p": widgets.FloatSlider(
-                description="top_p", value=settings["top_p"], min=0.05, max=1, step=0.05, **slider
+            "top_p": widgets.BoundedFloatText(
+                description="top_p", value=settings["top_p"], min=0, max=1, step=0.05, **number
             ),
             "seed": widgets.BoundedIntText(
-                description="Seed", value=settings["seed"], min=0, max=2**31 - 1, **number
+                description="Seed", value=settings["seed"], min=-1, max=2**31 - 1, **number
             ),
             "num_ctx": widgets.BoundedIntText(
                 description="Context", value=settings["num_ctx"], min=64, max=2**20, **number

@@ -105,16 +105,16 @@ class SideBySide(parts.Panel):
             placeholder="What all models shall answer",
         )  # fmt: skip
         self.system = widgets.Textarea(
-            description="System prompt", value=system, rows=2, layout=wide,
+            description="System", value=system, rows=2, layout=wide,
             placeholder="How the models should behave; may stay empty",
         )  # fmt: skip
         self.settings = {
-            "temperature": widgets.FloatSlider(
-                description="Temperature", value=settings["temperature"], min=0, max=2, step=0.05,
-                continuous_update=False, layout=widgets.Layout(width="24em"),
+            "temperature": widgets.BoundedFloatText(
+                description="Temperature", value=settings["temperature"], min=0, max=5,
+                step=0.1, **number,
             ),
             "seed": widgets.BoundedIntText(
-                description="Seed", value=settings["seed"], min=0, max=2**31 - 1, **number
+                description="Seed", value=settings["seed"], min=-1, max=2**31 - 1, **number
             ),
             "num_ctx": widgets.BoundedIntText(
                 description="Context", value=settings["num_ctx"], min=64, max=2**20, **number

@@ -1,0 +1,236 @@
+"""The catalogue to sort, filter and pull from."""
+
+from __future__ import annotations
+
+import html
+import threading
+from typing import Any
+
+import ipywidgets as widgets
+
+from slmlab import catalog, hardware, models
+from slmlab.errors import SlmlabError
+from slmlab.widgets import parts
+
+SORTS = {
+    "size, smallest first": ("parameters", True),
+    "size, largest first": ("parameters", False),
+    "newest first": ("released", False),
+    "longest context first": ("context", False),
+    "memory, least first": ("memory", True),
+    "name": ("name", True),
+}
+# Label, bytes of parameters above which a model is left out.
+SIZES = {"any size": None, "up to 1 B": 1.05e9, "up to 4 B": 4.4e9, "up to 10 B": 10e9}
+FITS = {True: "fits", False: "✘ too large", None: "unknown"}
+LABELS = {
+    "developer": "Developer", "released": "Released", "parameters": "Parameters",
+    "active_parameters": "Active parameters", "layers": "Layers", "kv_heads": "KV heads",
+    "head_size": "Head size", "context": "Context (tokens)",
+    "training_tokens": "Training tokens", "made_by": "How it was made", "modality": "Modality",
+    "languages": "Languages", "licence": "Licence", "download_gb": "Download (GB)",
+}  # fmt: skip
+
+
+def catalog_explorer(num_ctx: int = 4096, host: str | None = None) -> CatalogExplorer:
+    """Small language models to look through, with the source of each fact, and to pull.
+
+    Args:
+        num_ctx: the context length for which memory is estimated.
+        host: the server (default: ``slmlab.server.host()``).
+    """
+    return CatalogExplorer(num_ctx, parts.host_here(host))
+
+
+class _Pull:
+    """A download under way, with the interface of ``slmlab.streaming.Answers``."""
+
+    def __init__(self, name: str, host: str) -> None:
+        self.name, self.host = name, host
+        self.done, self.total, self.error = 0, 0, ""
+        self.thread = threading.Thread(target=self._work, daemon=True)
+
+    def start(self) -> None:
+        self.thread.start()
+
+    @property
+    def running(self) -> bool:
+        return self.thread.is_alive()
+
+    def wait(self, seconds: float) -> bool:
+        self.thread.join(seconds)
+        return not self.running
+
+    def stop(self) -> None:
+        """A pull goes on by itself: what is here already is kept, and it can be joined again."""
+
+    def _note(self, _: str, done: int, total: int) -> None:
+        self.done, self.total = done, total
+
+    def _work(self) -> None:
+        try:
+            models.pull(self.name, host=self.host, on_progress=self._note)
+        except SlmlabError as error:
+            self.error = str(error)
+
+
+class CatalogExplorer(parts.Panel):
+    """See ``slmlab.catalog_explorer``; ``frame`` has the rows that are shown."""
+
+    def __init__(self, num_ctx: int, host: str) -> None:
+        super().__init__("catalog")
+        self.num_ctx, self.host = num_ctx, host
+        self.all = catalog.on_this_machine(num_ctx, host)
+        self.pulling: _Pull | None = None
+        narrow = widgets.Layout(width="19em")
+        check = {"indent": False, "layout": widgets.Layout(width="auto")}
+        self.words = widgets.Text(
+            description="Search", placeholder="name, developer, licence …", layout=narrow
+        )
+        self.sort = widgets.Dropdown(description="Sort by", options=list(SORTS), layout=narrow)
+        self.size = widgets.Dropdown(description="Size", options=list(SIZES), layout=narrow)
+        self.fitting = widgets.Checkbox(description="fits this machine", value=False, **check)
+        self.present = widgets.Checkbox(description="already here", value=False, **check)
+        self.table = widgets.HTML()
+        self.model = widgets.Dropdown(
+            description="Details of", options=list(self.all["name"]), layout=narrow
+        )
+        self.pull_button = parts.button("Pull", self.pull, "Download it to the server", "primary")
+        self.progress = widgets.HTML()
+        self.details = widgets.HTML()
+        for part in (self.words, self.sort, self.size, self.fitting, self.present):
+            part.observe(lambda _: self._draw(), "value")
+        self.model.observe(lambda _: self._draw_details(), "value")
+        self.show(
+            parts.row(self.words, self.size, self.sort, self.fitting, self.present),
+            self.table,
+            parts.row(self.model, self.pull_button, self.progress),
+            self.details,
+        )
+        self._draw()
+        self._draw_details()
+
+    @property
+    def frame(self) -> Any:
+        """The rows that are shown, sorted."""
+        rows = self.all
+        if word := self.words.value.strip().lower():
+            text = rows[["name", "developer", "licence", "made_by", "modality", "languages"]]
+            joined = text.fillna("").astype(str).agg(" ".join, axis=1).str.lower()
+            rows = rows[joined.str.contains(word, regex=False)]
+        if limit := SIZES[self.size.value]:
+            rows = rows[rows["parameters"].map(lambda n: n is not None and n <= limit)]
+        if self.fitting.value:
+            rows = rows[rows["fits"].map(lambda fits: fits is True)]
+        if self.present.value:
+            rows = rows[rows["here"].notna()]
+        column, rising = SORTS[self.sort.value]
+        return rows.sort_values(column, ascending=rising, na_position="last")
+
+    def pull(self) -> None:
+        """Download the chosen model to the server, with its progress."""
+        if self.pulling is not None and self.pulling.running:
+            return
+        with self.sentences():
+            tag = self._chosen()["ollama_tag"]
+            if tag is None:
+                raise SlmlabError(
+                    f"{self.model.value} is not in Ollama's library under a tag that we know."
+                )
+            self.say("")
+            self.pulling = _Pull(tag, self.host)
+            parts.follow(self.pulling, self._draw_progress, self._pulled)
+
+    def _pulled(self) -> None:
+        if self.pulling.error:
+            self.say(self.pulling.error, wrong=True)
+            self.progress.value = ""
+            return
+        self.say(f"{self.pulling.name} is here.")
+        self.progress.value = ""
+        self.all = catalog.on_this_machine(self.num_ctx, self.host)
+        self._draw()
+        self._draw_details()
+
+    def _chosen(self) -> dict[str, Any]:
+        return self.all[self.all["name"] == self.model.value].iloc[0].to_dict()
+
+    # Drawing.
+
+    def _draw_progress(self) -> None:
+        done, total = self.pulling.done, self.pulling.total
+        share = done / total if total else 0.0
+        said = f"{share:.0%} of {total / 1e9:.2f} GB" if total else "asking …"
+        bar = parts.bar_html(self.pulling.name, said, share, best=False)
+        self.progress.value = (
+            f"<div class='slmlab-strip' style='min-width:22em' role='progressbar' "
+            f"aria-label='Download of {html.escape(self.pulling.name)}' aria-valuemin='0' "
+            f"aria-valuemax='100' aria-valuenow='{100 * share:.0f}'>{bar}</div>"
+        )
+
+    def _draw(self) -> None:
+        frame = self.frame
+        rows = [
+            (
+                one.name, _count(one.parameters, one.active_parameters), _tokens(one.context),
+                one.released or "unknown", one.licence or "unknown", one.made_by or "unknown",
+                "unknown" if one.memory is None else hardware.gib(int(one.memory)),
+                "✔ here" if one.here else FITS[one.fits],
+            )
+            for one in frame.itertuples()
+        ]  # fmt: skip
+        room = hardware.gib(hardware.machine().model_memory)
+        columns = (
+            "Model", "Parameters", "Context", "Released", "Licence", "How it was made",
+            "Memory", "This machine",
+        )  # fmt: skip
+        caption = (
+            f"{len(rows)} of {len(self.all)} models. Memory: at 4 bits with a context of "
+            f"{self.num_ctx:,} tokens, estimated; models may take {room} here. Facts read "
+            f"{catalog.read_on()}."
+        )
+        self.table.value = (
+            f"<div class='slmlab-tall'>{parts.table_html(rows, columns, caption)}</div>"
+        )
+
+    def _draw_details(self) -> None:
+        chosen, sources = self._chosen(), catalog.sources(self.model.value)
+        rows = []
+        for fact, label in LABELS.items():
+            value = chosen[fact]
+            if value is None:
+                rows.append((label, "unknown", ""))
+                continue
+            text = f"{value:,}" if isinstance(value, int) else str(value)
+            address = html.escape(sources[fact], quote=True)
+            link = parts.Markup(f"<a href='{address}' target='_blank'>{address}</a>")
+            rows.append((label, text, link))
+        tag = chosen["ollama_tag"]
+        self.pull_button.disabled = tag is None or chosen["here"] is not None
+        self.details.value = parts.table_html(
+            rows,
+            ("Fact", "Value", "Source"),
+            f"{self.model.value} · Ollama tag: {tag or 'unknown'}",
+        )
+
+    # Without a front end.
+
+    def static_html(self) -> str:
+        """The table as it stands."""
+        return self.table.value
+
+    def __str__(self) -> str:
+        frame = self.frame
+        short = frame[["name", "parameters", "context", "licence", "fits", "here"]]
+        return short.to_string(index=False, na_rep="unknown")
+
+
+def _count(parameters: int | None, active: int | None) -> str:
+    if parameters is None:
+        return "unknown"
+    text = f"{parameters / 1e9:.2f} B" if parameters >= 995e6 else f"{parameters / 1e6:.0f} M"
+    return f"{text}, {active / 1e9:.1f} B active" if active else text
+
+
+def _tokens(context: int | None) -> str:
+    return "unknown" if context is None else f"{context:,}"
