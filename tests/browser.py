@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,25 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from slmlab import keeper
 
-DARK = "JupyterLab Dark"
+CELLS = 4
+RUN_IN_LAB = """async ([cells, theme]) => {
+    const app = window.jupyterapp;
+    app.shell.collapseLeft();
+    const book = app.shell.currentWidget;
+    await book.context.ready;
+    await book.sessionContext.ready;
+    await app.commands.execute('apputils:change-theme', {theme});
+    await app.commands.execute('notebook:clear-all-cell-outputs');
+    book.content.widgets.forEach((cell, n) => cell.model.sharedModel.setSource(cells[n] || ''));
+    book.content.activeCellIndex = 0;
+    app.commands.execute('notebook:run-all-cells');
+}"""
+RUN_IN_CLASSIC = """cells => {
+    const book = Jupyter.notebook;
+    book.clear_all_output();
+    book.get_cells().forEach((cell, n) => cell.set_text(cells[n] || ''));
+    book.execute_all_cells();
+}"""
 
 
 @dataclass
@@ -30,44 +48,40 @@ class Front:
     url: str
     folder: Path
     browser: Browser
+    page: Page | None = None
 
     def open(self, *cells: str, dark: bool = False, width: int = 1280, height: int = 720) -> Page:
-        """A page with a notebook of these cells, all of them started."""
-        name = f"book{len(list(self.folder.glob('*.ipynb')))}.ipynb"
-        code = [nbformat.v4.new_code_cell(cell) for cell in cells]
-        metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
-        nbformat.write(nbformat.v4.new_notebook(cells=code, metadata=metadata), self.folder / name)
-        context = self.browser.new_context(
-            viewport={"width": width, "height": height},
-            color_scheme="dark" if dark else "light",
-            permissions=["clipboard-read", "clipboard-write"],
-        )
-        page = context.new_page()
-        page.set_default_timeout(30_000)
+        """A page with a notebook of these cells, all of them started.
+
+        The same page and kernel for each call, for starting both takes longer than most tests.
+        """
+        if self.page is None:
+            self.page = self._first_page(cells)
+        page = self.page
+        page.set_viewport_size({"width": width, "height": height})
         if self.kind == "lab":
-            page.goto(f"{self.url}/lab/workspaces/{name[:-6]}/tree/{name}")
-            page.wait_for_selector(".jp-NotebookPanel .jp-Cell")
-            if dark:
-                change = "jupyterapp.commands.execute('apputils:change-theme', {theme: '%s'})"
-                page.evaluate(change % DARK)
-            page.evaluate(
-                """async () => {
-                    const app = window.jupyterapp;
-                    app.shell.collapseLeft();
-                    const book = app.shell.currentWidget;
-                    await book.context.ready;
-                    await book.sessionContext.ready;
-                    await app.commands.execute('notebook:run-all-cells');
-                }"""
-            )
+            page.evaluate(RUN_IN_LAB, [list(cells), "JupyterLab " + ("Dark" if dark else "Light")])
         elif self.kind == "classic":
-            page.goto(f"{self.url}/notebooks/{name}")
+            page.evaluate(RUN_IN_CLASSIC, list(cells))
+        return page
+
+    def _first_page(self, cells: Sequence[str]) -> Page:
+        code = [nbformat.v4.new_code_cell(cell) for cell in (*cells, *[""] * CELLS)[:CELLS]]
+        metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+        nbformat.write(
+            nbformat.v4.new_notebook(cells=code, metadata=metadata), self.folder / "book.ipynb"
+        )
+        page = self.browser.new_context().new_page()
+        page.set_default_timeout(30_000)
+        address = {"lab": "lab/tree", "classic": "notebooks", "voila": "voila/render"}[self.kind]
+        page.goto(f"{self.url}/{address}/book.ipynb", timeout=60_000)
+        if self.kind == "lab":
+            page.wait_for_selector(".jp-NotebookPanel .jp-Cell", timeout=60_000)
+        elif self.kind == "classic":
             page.wait_for_function(
-                "window.Jupyter?.notebook?.kernel && Jupyter.notebook.kernel.is_connected()"
+                "window.Jupyter?.notebook?.kernel && Jupyter.notebook.kernel.is_connected()",
+                timeout=60_000,
             )
-            page.evaluate("Jupyter.notebook.execute_all_cells()")
-        else:
-            page.goto(f"{self.url}/voila/render/{name}" + ("?theme=dark" if dark else ""))
         return page
 
     def interrupt(self, page: Page) -> None:

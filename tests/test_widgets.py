@@ -34,12 +34,9 @@ from slmlab import catalog, results, streaming, votes
 from slmlab.errors import PromptError, SlmlabError
 from slmlab.widgets import parts
 
-SHOTS = os.environ.get("SLMLAB_TEST_SHOTS")
-# What a page must not do, whatever a model writes.
-GUARD = """
-window.alarms = [];
-window.alert = window.confirm = window.prompt = text => window.alarms.push(String(text));
-"""
+SHOTS = os.environ.get("TEST_SHOTS")
+# Both models write on and on here.
+STORY = "Write a long story about the sea, with many chapters."
 
 
 @pytest.fixture(scope="session")
@@ -87,17 +84,19 @@ def shown(front, *cells: str, **more):
     """A page with a widget on it; what the browser complains of is a failure."""
     page = front.open(*cells, **more)
     wrong = []
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.add_init_script(GUARD)
+    listen = lambda error: wrong.append(str(error))  # noqa: E731
+    page.on("pageerror", listen)
     try:
         page.wait_for_selector(".slmlab", timeout=60_000)
         yield page
-        own = [text for text in wrong if "slmlab" in text]
-        assert not own
+        assert not [text for text in wrong if "slmlab" in text]
+    except BaseException:
+        if SHOTS:
+            page.screenshot(path=f"{SHOTS}/failed-{front.kind}.png")
+        raise
     finally:
-        if SHOTS and not page.is_closed():
-            page.screenshot(path=f"{SHOTS}/last-{front.kind}.png")
-        page.context.close()
+        page.remove_listener("pageerror", listen)
+        (front.folder / "votes.jsonl").unlink(missing_ok=True)
 
 
 def shoot(page, name: str) -> None:
@@ -139,8 +138,8 @@ class TestSideBySide:
             page.keyboard.press("Tab")
             button(page, "Run").click()
             # Turn by turn: the first writes while the others wait.
-            page.wait_for_selector(".slmlab-answer:has-text('writing')")
-            assert page.locator(".slmlab-answer:has-text('waiting for its turn')").count() >= 1
+            page.wait_for_selector(".slmlab-answer em:has-text('writing')")
+            assert page.locator(".slmlab-answer em:has-text('waiting for its turn')").count() >= 1
             lengths = []
             while button(page, "Run").is_disabled():
                 lengths.append(len(texts(page)[1]))
@@ -162,6 +161,7 @@ class TestSideBySide:
             page.wait_for_selector(".slmlab-said:has-text('.csv')")
             button(page, "To a report").click()
             page.wait_for_selector(".slmlab-said:has-text('.html')")
+            cast = votes.read_votes(front.folder / "votes.jsonl")
         new = [one for one in front.folder.iterdir() if one.name not in before]
         table = pd.read_csv(next(one for one in new if one.suffix == ".csv"))
         assert list(table["model"]) == [SMOL, GEMMA, SMOL]
@@ -170,13 +170,11 @@ class TestSideBySide:
         assert (
             "Why is the sky blue?" in next(one for one in new if one.suffix == ".html").read_text()
         )
-        cast = votes.read_votes(front.folder / "votes.jsonl")
         assert list(cast["voter"]) == ["Ada"], "a model is no rival of itself"
         assert (cast["model_a"][0], cast["model_b"][0], cast["winner"][0]) == (SMOL, GEMMA, "a")
-        (front.folder / "votes.jsonl").unlink()
 
     def test_all_at_once_stops_at_once_and_goes_on(self, front):
-        cell = side_by_side([SMOL, GEMMA], question="Count to a thousand.", num_predict=2000)
+        cell = side_by_side([SMOL, GEMMA], question=STORY, num_predict=2000)
         with shown(front, cell) as page:
             page.locator("label:has-text('All at once') input, input[type=checkbox]").first.check()
             button(page, "Run").click()
@@ -189,11 +187,11 @@ class TestSideBySide:
             button(page, "Stop").click()
             pressable(page, "Run")
             assert time.monotonic() - started < 4
-            assert all("stopped" in text and len(text) > 40 for text in texts(page))
-            page.locator(".slmlab textarea").first.fill("Say yes.")
+            assert all("stopped" in text and len(text) > 40 for text in texts(page)), texts(page)
+            page.locator(".slmlab textarea").first.fill(f"{STORY} Begin at the shore.")
             page.keyboard.press("Tab")
             button(page, "Another seed").click()
-            page.wait_for_selector(".slmlab-answer:has-text('writing')")
+            page.wait_for_selector(".slmlab-answer em:has-text('writing')")
             front.interrupt(page)
             pressable(page, "Run")
             assert any("stopped" in text for text in texts(page)), "an interrupt stops it too"
@@ -211,7 +209,6 @@ class TestSideBySide:
             button(page, "All equally good").click()
             page.wait_for_selector(".slmlab-strip")
             assert GEMMA in page.locator(".slmlab").inner_text()
-        (front.folder / "votes.jsonl").unlink()
 
 
 class TestPlayground:
@@ -262,13 +259,14 @@ class TestArena:
             [SMOL, GEMMA], ["Name a colour.", "Name a fruit."], num_predict=10, quiet=True,
             hosts=embedded.url, timing=False,
         )  # fmt: skip
-        stored = front.folder / "answers.pkl"
-        frame.to_pickle(stored)
+        results.to_json(frame, front.folder / "answers.json")
         cell = (
-            f"import pandas, slmlab\nslmlab.arena(pandas.read_pickle({str(stored)!r}), voter='Bo')"
+            "import pandas, slmlab\n"
+            "slmlab.arena(pandas.read_json('answers.json', orient='records'), voter='Bo')"
         )
         with shown(front, cell) as page:
             assert SMOL not in page.locator(".slmlab").inner_text()
+            page.wait_for_selector(".slmlab-arena[data-keys]")
             page.locator(".slmlab-answer").first.click()
             page.keyboard.press("ArrowLeft")
             page.wait_for_selector(f".slmlab-title:has-text('{GEMMA}')")
@@ -276,17 +274,15 @@ class TestArena:
             page.keyboard.press("Enter")
             page.wait_for_selector(".slmlab :text('2 of 2')")
             assert SMOL not in page.locator(".slmlab-columns").inner_text()
-            page.locator(".slmlab-answer").first.click()
             page.keyboard.press("t")
             page.wait_for_selector(".slmlab td:has-text('too few votes')")
             shoot(page, f"arena-{front.kind}")
             pressable(page, "Next pair")
             button(page, "Next pair").click()
             page.wait_for_selector("text=That was the last pair")
-        cast = votes.read_votes(front.folder / "votes.jsonl")
+            cast = votes.read_votes(front.folder / "votes.jsonl")
         assert list(cast["winner"]) == ["a", "tie"]
         assert set(cast["voter"]) == {"Bo"}
-        (front.folder / "votes.jsonl").unlink()
 
 
 class TestCatalogue:
@@ -350,13 +346,13 @@ class TestLookAndUse:
                 assert inside <= 1
 
     def test_the_keyboard_alone_runs_and_stops(self, front):
-        cell = side_by_side([SMOL, GEMMA], question="Count to 100.", num_predict=600)
+        cell = side_by_side([SMOL, GEMMA], question=STORY, num_predict=600)
         with shown(front, cell) as page:
             page.locator(".slmlab textarea").first.focus()
             page.keyboard.press("Tab")
             assert page.evaluate("document.activeElement.textContent") == "Run"
             page.keyboard.press("Enter")
-            page.wait_for_selector(".slmlab-answer:has-text('writing')")
+            page.wait_for_selector(".slmlab-answer em:has-text('writing')")
             button(page, "Stop").focus()
             page.keyboard.press("Space")
             pressable(page, "Run")
@@ -365,44 +361,34 @@ class TestLookAndUse:
 class TestHostileAnswers:
     def test_they_stay_text(self, front):
         """As answers of stored comparisons, which anybody may have written."""
+        written = [*HOSTILE, "y" * 1_000_000, "a\n" * 20_000]
         rows = [
-            record(model=model, prompt=f"prompt {n}", text=text)
-            for n, text in enumerate([*HOSTILE, "y" * 1_000_000, "a\n" * 20_000])
-            for model in ("one", "two")
+            record(model=("one", "two")[number % 2], prompt=f"prompt {number // 2}", text=text)
+            for number, text in enumerate(written)
         ]
         columns = [{"prompt_id": number // 2, "repeat": 0} for number in range(len(rows))]
         frame = results.to_frame(rows, columns)
-        stored = front.folder / "hostile.pkl"
-        frame.to_pickle(stored)
+        results.to_json(frame, front.folder / "hostile.json")
         asked = []
         cell = (
-            f"import pandas, slmlab\narena = slmlab.arena(pandas.read_pickle({str(stored)!r}))\n"
-            "arena"
+            "import pandas, slmlab\n"
+            "slmlab.arena(pandas.read_json('hostile.json', orient='records'))"
         )
         with shown(front, cell) as page:
             page.on("request", lambda request: asked.append(request.url))
-            title = page.title()
+            page.evaluate("window.alarms = []; window.alert = text => alarms.push(String(text))")
             for _ in range(len(rows) // 2):
                 pressable(page, "Equally good")
                 assert page.locator(".slmlab-answer").first.inner_text().strip()
-                assert (
-                    page.locator(".slmlab-answer").locator("img, script, iframe, h1").count() == 0
-                )
-                links = page.locator(".slmlab-answer a").all()
-                assert not [one for one in links if "script" in (one.get_attribute("href") or "")]
+                assert page.locator(".slmlab-answer :is(img, script, iframe)").count() == 0
+                assert page.locator(".slmlab-answer a[href*=script]").count() == 0
                 button(page, "Equally good").click()
                 pressable(page, "Next pair")
                 button(page, "Next pair").click()
             page.wait_for_selector("text=That was the last pair")
-            assert (
-                page.title()
-                .replace("(unsaved changes)", "")
-                .strip()
-                .startswith(title.replace("(unsaved changes)", "").strip()[:5])
-            )
-            assert page.evaluate("window.alarms || []") == []
+            assert "hacked" not in page.title()
+            assert page.evaluate("window.alarms") == []
             assert not [url for url in asked if "pixel" in url]
-        (front.folder / "votes.jsonl").unlink()
 
     @pytest.mark.parametrize("text", HOSTILE)
     def test_an_answer_on_its_way_is_harmless_too(self, text):
@@ -431,30 +417,31 @@ class TestServersThatGo:
         url = f"http://127.0.0.1:{port}"
         command = [sys.executable, "-m", "slmlab", "serve", "--port", str(port)]
         cell = (
-            f"import slmlab\nslmlab.playground('Count to a thousand.', {SMOL!r}, host={url!r}, "
-            "num_predict=1500)"
+            f"import slmlab\nslmlab.playground({STORY!r}, {SMOL!r}, host={url!r}, num_predict=1500)"
         )
-        with serving(command, url, tmp_path / "log", SLMLAB_HOME=str(home)) as server:
-            with shown(front, cell) as page:
+        with (
+            serving(command, url, tmp_path / "log", SLMLAB_HOME=str(home)) as server,
+            shown(front, cell) as page,
+        ):
+            button(page, "Run").click()
+            page.wait_for_function(
+                "document.querySelector('.slmlab-answer')?.textContent.length > 60",
+                timeout=60_000,
+            )
+            os.kill(server.pid, signal.SIGKILL)
+            page.wait_for_selector(".slmlab-wrong")
+            assert len(page.locator(".slmlab-answer").inner_text()) > 60
+            pressable(page, "Run")
+            button(page, "Run").click()
+            page.wait_for_selector(".slmlab-said:has-text('No server answers')")
+            asked = page.locator(".slmlab textarea").first.input_value()
+            assert asked == STORY
+            wait_for(lambda: not answers(url), what="the server to be gone")
+            with serving(command, url, tmp_path / "log2", SLMLAB_HOME=str(home)):
                 button(page, "Run").click()
-                page.wait_for_function(
-                    "document.querySelector('.slmlab-answer')?.textContent.length > 60",
-                    timeout=60_000,
-                )
-                os.kill(server.pid, signal.SIGKILL)
-                page.wait_for_selector(".slmlab-wrong")
-                assert len(page.locator(".slmlab-answer").inner_text()) > 60
+                page.wait_for_selector(".slmlab-answer em:has-text('writing')", timeout=60_000)
+                button(page, "Stop").click()
                 pressable(page, "Run")
-                button(page, "Run").click()
-                page.wait_for_selector(".slmlab-said:has-text('No server answers')")
-                asked = page.locator(".slmlab textarea").first.input_value()
-                assert asked == "Count to a thousand."
-                wait_for(lambda: not answers(url), what="the server to be gone")
-                with serving(command, url, tmp_path / "log2", SLMLAB_HOME=str(home)):
-                    button(page, "Run").click()
-                    page.wait_for_selector(".slmlab-answer:has-text('writing')", timeout=60_000)
-                    button(page, "Stop").click()
-                    pressable(page, "Run")
 
     def test_without_server_or_models_it_says_what_to_do(self, monkeypatch, tmp_path):
         monkeypatch.setenv("OLLAMA_HOST", f"127.0.0.1:{free_port()}")
@@ -481,7 +468,7 @@ class TestColab:
         with start(
             "classic", colab_python, chromium, embedded, tmp_path_factory, **more
         ) as front, shown(
-            front, side_by_side([SMOL, GEMMA], question="Count to 500.", num_predict=1500)
+            front, side_by_side([SMOL, GEMMA], question=STORY, num_predict=1500)
         ) as page:  # fmt: skip
             button(page, "Run").click()
             page.wait_for_function(
@@ -490,10 +477,10 @@ class TestColab:
             front.interrupt(page)
             pressable(page, "Run")
             assert all("stopped" in text for text in texts(page))
-            page.locator(".slmlab textarea").first.fill("Say yes.")
+            page.locator(".slmlab textarea").first.fill(f"{STORY} Begin at the shore.")
             page.keyboard.press("Tab")
             button(page, "Run").click()
-            page.wait_for_selector(".slmlab-answer:has-text('writing')")
+            page.wait_for_selector(".slmlab-answer em:has-text('writing')")
             front.interrupt(page)
             pressable(page, "Run")
 
@@ -531,7 +518,7 @@ class TestWithoutAFrontEnd:
         assert "Name a fruit." in page
         assert "two models of" in page
         assert "Llama 3.2 1B" in page
-        assert "application/vnd.jupyter.widget-view+json" not in page
+        assert "slmlab-side-by-side" not in page, "the widget itself, which nobody can use"
 
     def test_a_terminal_gets_text(self, embedded):
         said = str(slmlab.playground("Why?", host=embedded.url))

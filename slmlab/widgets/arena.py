@@ -189,10 +189,6 @@ class Arena(parts.Panel):
     def _draw(self) -> None:
         pair = self._pair()
         running = self.answers is not None and self.answers.running
-        self.run_button.disabled, self.stop_button.disabled = running, not running
-        for one in (self.left, self.tie, self.right):
-            one.disabled = pair is None or self.voted
-        self.next_button.disabled = not self.voted
         if self.pairs is not None:
             self._draw_pair(pair)
         elif self.answers is not None:
@@ -205,6 +201,11 @@ class Arena(parts.Panel):
                     # An error may name the model.
                     body = body.replace(html.escape(answer.model), "(hidden)")
                 side.value = f"<p class='slmlab-title'>{html.escape(title)}</p>{body}"
+        # Last, so that a button that can be pressed means that all is drawn.
+        self.run_button.disabled, self.stop_button.disabled = running, not running
+        for one in (self.left, self.tie, self.right):
+            one.disabled = pair is None or self.voted
+        self.next_button.disabled = not self.voted
         if self.voted or not self.ratings.value:
             self.ratings.value = (
                 parts.ratings_html(self.votes_file) if self.votes_file.exists() else ""
@@ -257,17 +258,20 @@ class Arena(parts.Panel):
 def _keys_html() -> str:
     """A line that says the keys, and listens for them in the widget around it."""
     names = "{" + ",".join(f"{key}:'{name}'" for key, name in KEYS.items()) + "}"
-    # Keys mean something else where one types.
+    # Keys mean something else where one types. Drawing replaces what had the focus, so the box
+    # around it takes the focus.
     script = (
         "const k=" + names + "[event.key];"
         "if(!k||/TEXTAREA|INPUT|SELECT/.test(event.target.tagName))return;"
         "if(event.key==='Enter'&&event.target.tagName==='BUTTON')return;"
-        "const b=event.currentTarget.querySelector('.slmlab-key-'+k);"
-        "if(b&&!b.disabled){event.preventDefault();event.stopPropagation();b.click();}"
+        "const b=this.querySelector('.slmlab-key-'+k);"
+        "if(b&&!b.disabled){event.preventDefault();event.stopPropagation();b.click();this.focus();}"
     )
+    focus = "if(!event.target.closest('textarea,input,select,button'))this.focus();"
     listen = (
         "const box=this.closest('.slmlab-arena');"
-        "if(box&&!box.onkeydown){box.tabIndex=-1;"
+        "if(box&&!box.dataset.keys){box.dataset.keys='on';box.tabIndex=-1;"
+        f"box.onclick=function(event){{{focus}}};"
         f"box.onkeydown=function(event){{{script}}};}}"
     )
     blank = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="

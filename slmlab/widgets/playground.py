@@ -293,16 +293,16 @@ class Playground(parts.Panel):
 
     def _draw(self) -> None:
         running = self.answers is not None and self.answers.running
-        self.run_button.disabled, self.stop_button.disabled = running, not running
+        if self.tried:
+            answer = self.tried[self.place]["answer"]
+            self.where.value = f"<span>{self.place + 1} of {len(self.tried)}</span>"
+            self.output.value = parts.answer_html(answer)
+            self.metrics.value = "" if running else self._metrics(answer)
+        # Last, so that a button that can be pressed means that all is drawn.
         self.back_button.disabled = running or self.place == 0
         self.on_button.disabled = running or self.place >= len(self.tried) - 1
         self.save_button.disabled = running or not self.tried
-        if not self.tried:
-            return
-        answer = self.tried[self.place]["answer"]
-        self.where.value = f"<span>{self.place + 1} of {len(self.tried)}</span>"
-        self.output.value = parts.answer_html(answer)
-        self.metrics.value = "" if running else self._metrics(answer)
+        self.run_button.disabled, self.stop_button.disabled = running, not running
 
     def _metrics(self, answer: Answer) -> str:
         copy = parts.copy_button(answer.text[: parts.LONGEST_SHOWN])

@@ -360,36 +360,39 @@ class SideBySide(parts.Panel):
         )
 
     def _draw(self) -> None:
-        running = self._running
-        some = bool(self.runs)
-        for part in (self.run_button, self.add_button, self.drop_button, self.at_once, self.blind):
-            part.disabled = running
-        self.add_button.disabled |= len(self.columns) >= MOST
-        self.drop_button.disabled |= len(self.columns) <= FEWEST
-        self.stop_button.disabled = not running
-        self.again_button.disabled = running or not some
-        self.table_button.disabled = self.report_button.disabled = running or not some
-        done = some and not running and not self.voted
-        self.tie_button.disabled = not done
         answers = self.answers.answers if self.answers else []
-        hidden = self.blind.value and not (self.voted and some)
+        hidden = self.blind.value and not (self.voted and self.runs)
         referred = next((c.letter for c in self.columns if c.reference.value), None)
         reference = None
         if referred and LETTERS.index(referred) < len(answers):
             reference = answers[LETTERS.index(referred)].text
         for place, column in enumerate(self.columns):
             answer = answers[place] if place < len(answers) else None
-            ended = answer is not None and answer.state in ("done", "stopped")
-            column.model.disabled = running
             column.model.layout.display = "none" if hidden else ""
             column.hidden.value = (
                 f"<span class='slmlab-title'>Model {column.letter}</span>" if hidden else ""
             )
-            column.best.disabled = not (done and ended)
-            column.reference.disabled = running or not ended
             self._draw_column(column, answer, None if column.letter == referred else reference)
         if answers:
             self._draw_strips(answers, hidden)
+        # Last, so that a button that can be pressed means that all is drawn.
+        self._set_buttons(answers)
+
+    def _set_buttons(self, answers: list[Answer]) -> None:
+        running, some = self._running, bool(self.runs)
+        done = some and not running and not self.voted
+        for place, column in enumerate(self.columns):
+            ended = place < len(answers) and answers[place].state in ("done", "stopped")
+            column.model.disabled = running
+            column.best.disabled = not (done and ended)
+            column.reference.disabled = running or not ended
+        self.tie_button.disabled = not done
+        self.table_button.disabled = self.report_button.disabled = running or not some
+        self.again_button.disabled = running or not some
+        self.add_button.disabled = running or len(self.columns) >= MOST
+        self.drop_button.disabled = running or len(self.columns) <= FEWEST
+        self.stop_button.disabled = not running
+        self.run_button.disabled = self.at_once.disabled = self.blind.disabled = running
 
     def _draw_column(self, column: _Column, answer: Answer | None, reference: str | None) -> None:
         # A column that nothing came to is not sent again.
