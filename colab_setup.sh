@@ -77,10 +77,25 @@ install_slmlab() {
   # from what an earlier build left behind.
   if on_colab; then
     rm -rf build
-    install slmlab requirements.txt pyproject.toml slmlab/*.py slmlab/embedded/*.py -- .
+    install slmlab requirements.txt pyproject.toml slmlab/*.py slmlab/*/*.py \
+      slmlab/data/*.* slmlab/data/*/* -- .
   else
     install slmlab requirements.txt pyproject.toml -- -e .
   fi
+}
+
+# The tests look at pages in Chromium; without it they say what they skip.
+get_chromium() {
+  if command -v chromium >/dev/null 2>&1 || command -v chromium-browser >/dev/null 2>&1; then return; fi
+  local as_root=()
+  [ "$(id -u)" = 0 ] || as_root=(sudo -n)
+  if command -v apt-get >/dev/null 2>&1 && ${as_root[@]+"${as_root[@]}"} true 2>/dev/null; then
+    say "Installing Chromium for the tests in a browser"
+    if { ${as_root[@]+"${as_root[@]}"} apt-get update -qq &&
+      ${as_root[@]+"${as_root[@]}"} env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends chromium; } >/dev/null 2>&1; then return; fi
+  fi
+  say "No Chromium here and no way to install it: the tests in a browser are skipped."
 }
 
 run_tests() {
@@ -92,6 +107,7 @@ run_tests() {
   make_environment
   install_slmlab
   install tests tests/requirements.txt -- -r tests/requirements.txt
+  get_chromium
   exec "$python" -m pytest ${arguments[@]+"${arguments[@]}"} "$@"
 }
 

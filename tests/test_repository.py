@@ -12,8 +12,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = [
     "errors", "paths", "hardware", "ollama_install", "keeper", "server", "prompts", "models",
-    "generation", "fit", "results", "grid", "comparison", "code_runner", "scoring", "tasks",
-    "statistics", "votes", "display", "plots", "reporting", "checkup", "cli",
+    "generation", "streaming", "fit", "catalog", "results", "grid", "comparison", "code_runner",
+    "scoring", "tasks", "statistics", "votes", "display", "plots", "reporting", "checkup", "cli",
+    "widgets",
 ]  # fmt: skip
 
 
@@ -31,7 +32,7 @@ def test_style():
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", LAYERS[:-1])
 def test_lower_rooms_never_import_upper_ones(name):
     text = (ROOT / "slmlab" / f"{name}.py").read_text()
     text = text.split("if TYPE_CHECKING:")[0] + text.split("if TYPE_CHECKING:")[-1]
@@ -44,7 +45,7 @@ def test_lower_rooms_never_import_upper_ones(name):
 
 def test_every_module_has_its_layer():
     modules = {path.stem for path in (ROOT / "slmlab").glob("*.py")}
-    assert modules == {*LAYERS, "__init__", "__main__"}
+    assert modules == {*LAYERS[:-1], "__init__", "__main__"}
 
 
 def test_each_requirement_has_a_reason_and_a_floor():

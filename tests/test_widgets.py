@@ -199,7 +199,7 @@ class TestSideBySide:
     def test_names_stay_hidden_until_the_vote(self, front):
         cell = side_by_side([SMOL, GEMMA], question="Name three colours.", num_predict=12)
         with shown(front, cell) as page:
-            page.locator("input[type=checkbox]").nth(1).check()
+            page.locator(".slmlab input[type=checkbox]").nth(1).check()
             button(page, "Run").click()
             pressable(page, "All equally good")
             seen = page.locator(".slmlab").inner_text()
@@ -292,18 +292,18 @@ class TestCatalogue:
             total = rows.count()
             assert total >= 20
             shoot(page, f"catalogue-{front.kind}")
-            page.locator("input[type=text]").first.fill("gemma")
+            page.locator(".slmlab input[type=text]").first.fill("gemma")
             page.keyboard.press("Tab")
             page.wait_for_function(
                 f"document.querySelectorAll('.slmlab-tall tbody tr').length < {total}"
             )
             names = [one.inner_text() for one in page.locator(".slmlab-tall td:first-child").all()]
             assert all("Gemma" in name for name in names)
-            page.locator("input[type=text]").first.fill("")
+            page.locator(".slmlab input[type=text]").first.fill("")
             page.keyboard.press("Tab")
-            page.locator("input[type=checkbox]").nth(1).check()
+            page.locator(".slmlab input[type=checkbox]").nth(1).check()
             page.wait_for_function("document.querySelectorAll('.slmlab-tall tbody tr').length == 2")
-            page.locator("select").last.select_option("Llama 3.2 1B")
+            page.locator(".slmlab select").last.select_option("Llama 3.2 1B")
             page.wait_for_selector("a[href*='llama-models']")
             button(page, "Pull").click()
             page.wait_for_selector(".slmlab-wrong:has-text('llama3.2')")
@@ -376,7 +376,9 @@ class TestHostileAnswers:
         )
         with shown(front, cell) as page:
             page.on("request", lambda request: asked.append(request.url))
-            page.evaluate("window.alarms = []; window.alert = text => alarms.push(String(text))")
+            page.evaluate(
+                "() => { window.alarms = []; window.alert = text => alarms.push(String(text)); }"
+            )
             for _ in range(len(rows) // 2):
                 pressable(page, "Equally good")
                 assert page.locator(".slmlab-answer").first.inner_text().strip()
@@ -518,7 +520,8 @@ class TestWithoutAFrontEnd:
         assert "Name a fruit." in page
         assert "two models of" in page
         assert "Llama 3.2 1B" in page
-        assert "slmlab-side-by-side" not in page, "the widget itself, which nobody can use"
+        view = '<script type="application/vnd.jupyter.widget-view+json"'
+        assert view not in page, "the widget itself, which nobody can use"
 
     def test_a_terminal_gets_text(self, embedded):
         said = str(slmlab.playground("Why?", host=embedded.url))

@@ -324,6 +324,8 @@ class Playground(parts.Panel):
         """The lines of LangChain that do the same."""
         chat = bool(self.system.value.strip())
         kind = "ChatOllama" if chat else "OllamaLLM"
+        # A ChatPromptTemplate before an OllamaLLM puts "Human: " before the text.
+        way = "ChatPromptTemplate" if chat else "PromptTemplate"
         template = repr(self.template_text.value)
         if chat:
             template = f"[('system', {_doubled(self.system.value)!r}), ('user', {template})]"
@@ -338,9 +340,9 @@ class Playground(parts.Panel):
         )
         call = f"chain.invoke({self.values})"
         return (
-            "from langchain_core.prompts import ChatPromptTemplate\n"
+            f"from langchain_core.prompts import {way}\n"
             f"from langchain_ollama import {kind}\n\n"
-            f"prompt = ChatPromptTemplate.{make}({template})\n"
+            f"prompt = {way}.{make}({template})\n"
             f"chain = prompt | {kind}(model={self.model.value!r}{address}, {arguments})\n"
             f"{call}{'.content' if chat else ''}"
         )
