@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -36,6 +37,8 @@ for name in [*os.environ]:
     if name.startswith(("OLLAMA_", "SLMLAB_")) or name.lower() in ("http_proxy", "https_proxy"):
         del os.environ[name]
 os.environ["LANGSMITH_TRACING"] = "false"
+# A shell that starts the tests in its background makes them and all their children deaf to it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def free_port() -> int:
