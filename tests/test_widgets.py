@@ -99,11 +99,20 @@ def shown(front, *cells: str, **more):
         (front.folder / "votes.jsonl").unlink(missing_ok=True)
 
 
-def shoot(page, name: str) -> None:
-    """Keep a picture of a widget, where somebody asked for pictures."""
-    if SHOTS:
-        page.mouse.move(0, 0)
-        page.locator(".slmlab").first.screenshot(path=f"{SHOTS}/{name}.png")
+def shoot(front, page, name: str) -> None:
+    """Keep pictures of a widget, light and dark, where somebody asked for pictures."""
+    if not SHOTS:
+        return
+    page.mouse.move(0, 0)
+    for theme in ("Dark", "Light") if front.kind == "lab" else ("Light",):
+        if front.kind == "lab":
+            page.evaluate(
+                "theme => jupyterapp.commands.execute('apputils:change-theme', {theme})",
+                f"JupyterLab {theme}",
+            )
+            page.wait_for_timeout(1000)
+        picture = f"{SHOTS}/{name}-{front.kind}-{theme.lower()}.png"
+        page.locator(".slmlab").first.screenshot(path=picture)
 
 
 def button(page, text: str, nth: int = 0):
@@ -156,7 +165,7 @@ class TestSideBySide:
             button(page, "A is best").click()
             page.wait_for_selector(".slmlab td:has-text('too few votes')")
             assert "1 votes kept" in page.locator(".slmlab-said").inner_text()
-            shoot(page, f"side-by-side-{front.kind}")
+            shoot(front, page, "side-by-side")
             button(page, "To a table").click()
             page.wait_for_selector(".slmlab-said:has-text('.csv')")
             button(page, "To a report").click()
@@ -225,7 +234,7 @@ class TestPlayground:
             page.locator("text=Show the code").click()
             page.wait_for_selector(".slmlab-code pre")
             code = page.locator(".slmlab-code pre").inner_text()
-            shoot(page, f"playground-{front.kind}")
+            shoot(front, page, "playground")
             fields.nth(1).fill("king")
             page.keyboard.press("Tab")
             button(page, "Run").click()
@@ -276,7 +285,7 @@ class TestArena:
             assert SMOL not in page.locator(".slmlab-columns").inner_text()
             page.keyboard.press("t")
             page.wait_for_selector(".slmlab td:has-text('too few votes')")
-            shoot(page, f"arena-{front.kind}")
+            shoot(front, page, "arena")
             pressable(page, "Next pair")
             button(page, "Next pair").click()
             page.wait_for_selector("text=That was the last pair")
@@ -291,7 +300,7 @@ class TestCatalogue:
             rows = page.locator(".slmlab-tall tbody tr")
             total = rows.count()
             assert total >= 20
-            shoot(page, f"catalogue-{front.kind}")
+            shoot(front, page, "catalogue")
             page.locator(".slmlab input[type=text]").first.fill("gemma")
             page.keyboard.press("Tab")
             page.wait_for_function(
