@@ -106,7 +106,8 @@ run_tests() {
   fi
   make_environment
   install_slmlab
-  install tests tests/requirements.txt -- -r tests/requirements.txt
+  install tests tests/requirements.txt docs/requirements.txt -- \
+    -r tests/requirements.txt -r docs/requirements.txt
   get_chromium
   exec "$python" -m pytest ${arguments[@]+"${arguments[@]}"} "$@"
 }

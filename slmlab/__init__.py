@@ -21,6 +21,7 @@ _HOMES = {
     "ask": "display",
     "catalog_explorer": "widgets.catalog_explorer",
     "chain": "prompts",
+    "check": "exercises",
     "compare": "comparison",
     "doctor": "checkup",
     "generate": "generation",

@@ -21,6 +21,7 @@ FILE = Path(__file__).parent / "data/catalog.json"
 FACTS = (
     "developer", "released", "parameters", "active_parameters", "layers", "kv_heads", "head_size",
     "context", "training_tokens", "made_by", "modality", "languages", "licence", "download_gb",
+    "benchmark",
 )  # fmt: skip
 # Ollama's usual quantization is Q4_K_M: 4.89 bits for each weight of Llama 3.1 8B
 # (https://github.com/ggml-org/llama.cpp/blob/master/tools/quantize/README.md).

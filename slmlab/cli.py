@@ -112,11 +112,17 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("serve", _serve, "run the embedded engine in the foreground")
     sub.add_argument(
-        "--port", type=int, default=11434, help="TCP port on 127.0.0.1 (default 11434)"
+        "--port", type=_port, default=11434, help="TCP port on 127.0.0.1 (default 11434)"
     )
 
     command("stop", _stop, "stop the servers that slmlab started")
     return parser
+
+
+def _port(text: str) -> int:
+    if text.isdecimal() and 0 < int(text) < 2**16:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"a port is a number from 1 to 65535, not {text!r}")
 
 
 def _doctor(asked: argparse.Namespace) -> int:

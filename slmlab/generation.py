@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -156,6 +157,9 @@ def look(model: str, num_ctx: int, host: str) -> Target:
 def full_options(**options: Any) -> dict[str, Any]:
     """All sampling options that a request will carry: the given ones over ``DEFAULT_OPTIONS``.
 
+    The environment's ``SLMLAB_TOKENS`` caps ``num_predict``, for runs that only have to show that
+    everything works.
+
     Raises:
         PromptError: a name that is no option, or a value that is no number.
     """
@@ -169,7 +173,11 @@ def full_options(**options: Any) -> dict[str, Any]:
                 f"Options: {', '.join(known)}."
             )
     given = {name: value for name, value in options.items() if value is not None}
-    return DEFAULT_OPTIONS | {name: _as_option(name, value) for name, value in given.items()}
+    full = DEFAULT_OPTIONS | {name: _as_option(name, value) for name, value in given.items()}
+    most = os.environ.get("SLMLAB_TOKENS", "")
+    if most.isdigit() and int(most):
+        full["num_predict"] = min(full["num_predict"], int(most))
+    return full
 
 
 def _as_option(name: str, value: Any) -> Any:
@@ -327,14 +335,17 @@ def checked(prompt: Prompt) -> Prompt:
         if not prompt.strip():
             raise PromptError("The prompt is empty; write a question or a text to go on from.")
         return _whole(prompt)
-    messages = [dict(message) for message in prompt]
-    if not messages:
+    if not isinstance(prompt, Sequence):
+        raise PromptError(f"A prompt is a text or a list of messages; got {prompt!r}.")
+    if not prompt:
         raise PromptError("The list of messages is empty.")
+    messages = [dict(one) if isinstance(one, Mapping) else one for one in prompt]
     for message in messages:
-        if set(message) != {"role", "content"} or message["role"] not in (
-            "system",
-            "user",
-            "assistant",
+        if (
+            not isinstance(message, Mapping)
+            or set(message) != {"role", "content"}
+            or message["role"] not in ("system", "user", "assistant")
+            or not isinstance(message["content"], str)
         ):
             raise PromptError(
                 "Each message is {'role': 'system' | 'user' | 'assistant', 'content': text}; "

@@ -60,8 +60,13 @@ def plan(
         PromptError: the grid is empty, or a prompt, template, table or option is not usable.
     """
     names = list(dict.fromkeys(_as_list(names)))
+    if not all(isinstance(name, str) for name in names):
+        raise PromptError(f"Models are given by their names, such as 'llama3.2:1b'; got {names!r}.")
     filled = _fill(_rows(prompts), [None] if template is None else _as_list(template))
-    systems = [system] if system is None or isinstance(system, str) else list(system)
+    systems = [None] if system is None else _as_list(system)
+    for text in systems:
+        if not isinstance(text, (str, type(None))):
+            raise PromptError(f"A system prompt is a text; got {text!r}.")
     tags = [None] if quantization is None else _as_list(quantization)
     settings = _settings(options)
     if not (names and filled and systems and tags and settings) or repeats < 1:
@@ -87,7 +92,9 @@ def plan(
 
 
 def _as_list(value: Any) -> list:
-    return [value] if isinstance(value, str) else list(value)
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        return [value]
+    return list(value)
 
 
 def _settings(options: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -129,6 +136,10 @@ def _rows(prompts: Any) -> list[Prompt | dict[str, Any]]:
         prompts = prompts.to_pandas()
     if hasattr(prompts, "to_dict"):
         return prompts.to_dict("records")
+    if not isinstance(prompts, Iterable):
+        raise PromptError(
+            f"Prompts are a text, a list of texts or conversations, or a table; got {prompts!r}."
+        )
     rows = list(prompts)
     if rows and all(isinstance(row, Mapping) and "role" in row for row in rows):
         return [rows]

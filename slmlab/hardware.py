@@ -176,6 +176,30 @@ def _platform() -> str:
     return "Terminal"
 
 
+def memory_bandwidth(megabytes: int = 512, repeats: int = 5) -> float:
+    """Bytes per second that this machine's cores read from its memory together, measured now.
+
+    Each core sums its share of an array too large for the processor's caches; the best of the
+    repeats counts, since everything else on the machine can only slow it. It is the machine's main
+    memory: a GPU's own is several times faster and stands in its data sheet.
+    """
+    import time
+    from concurrent.futures import ThreadPoolExecutor
+
+    import numpy as np
+
+    cores = usable_cores()
+    shares = [np.ones(megabytes * 2**20 // cores // 8, dtype=np.int64) for _ in range(cores)]
+    best = 0.0
+    with ThreadPoolExecutor(cores) as pool:
+        for _ in range(repeats):
+            start = time.perf_counter()
+            list(pool.map(np.ndarray.sum, shares))
+            read = sum(share.nbytes for share in shares)
+            best = max(best, read / (time.perf_counter() - start))
+    return best
+
+
 @functools.cache
 def cpu_name() -> str:
     """The processor's marketing name, as its system gives it."""

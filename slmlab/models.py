@@ -448,6 +448,10 @@ def download_size(name: str) -> int | None:
         return None
 
 
+# Names of models that a notebook makes: variants to be looked at, not to be compared with others.
+LESSONS = "slmlab/"
+
+
 def ready(wanted: Iterable[str] | None = None, *, quiet: bool = False) -> list[str]:
     """Names of models that can be used right now, after fetching what is missing.
 
@@ -455,8 +459,8 @@ def ready(wanted: Iterable[str] | None = None, *, quiet: bool = False) -> list[s
 
     Args:
         wanted: names to have; they are pulled where missing. None means: on Ollama the tutorial's
-            five models, those that fit this machine; on the embedded engine all that its shelf has.
-            Where the model library cannot be reached, what is installed.
+            five models, those that fit this machine; on the embedded engine all that its shelf has;
+            and what else is installed, but for models that a lesson made (``slmlab/…``).
         quiet: print nothing.
 
     Raises:
@@ -478,8 +482,8 @@ def ready(wanted: Iterable[str] | None = None, *, quiet: bool = False) -> list[s
     missing = [name for name in names if not is_among(name, have)]
     if missing:
         pull(*missing, host=current.host, quiet=quiet)
-    # What the user added is at hand too; all that answers takes part.
-    names += have if wanted is None else []
+    # What the user added is at hand too; what a lesson made is for that lesson.
+    names += [] if wanted is not None else [one for one in have if not one.startswith(LESSONS)]
     if not names:
         raise ModelError(
             "There is no model here, and Ollama's library cannot be reached. Connect to the "

@@ -1,13 +1,15 @@
 """Every figure: one style, light or dark, colours that colour-blind readers tell apart, n stated.
 
 Each function takes a table and returns a matplotlib figure; at its foot stands what the bars mean
-and how many runs carry a flag. ``dark=True`` is for a dark page or slide.
+and how many runs carry a flag. ``dark=True`` is for a dark page or slide. In a notebook each figure
+has its alternative text for those who do not see it: what is drawn, and its numbers in words.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+import functools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from slmlab import hardware, results, statistics
@@ -28,8 +30,13 @@ HATCHES = ("", "//", "..", "xx")
 
 
 @contextlib.contextmanager
-def _figure(width: float, height: float, dark: bool, note: str, **more: Any) -> Iterator[tuple]:
-    """A figure in the house's style, with a note at its foot; shown once, by who returns it."""
+def _figure(
+    width: float, height: float, dark: bool, note: str, alt: str, **more: Any
+) -> Iterator[tuple]:
+    """A figure in the house's style, with a note at its foot; shown once, by who returns it.
+
+    ``alt`` goes along as the picture's alternative text, which nbconvert and JupyterLab put there.
+    """
     import matplotlib.pyplot as plt
 
     ink, paper = ("#e8e8e8", "#1b1b1f") if dark else ("#1a1a1a", "#ffffff")
@@ -45,7 +52,25 @@ def _figure(width: float, height: float, dark: bool, note: str, **more: Any) -> 
         figure, axes = plt.subplots(figsize=(width, height), layout="constrained", **more)
         yield figure, axes
         figure.supxlabel(note, fontsize=10, alpha=0.85, x=0.01, ha="left")
+        figure._repr_mimebundle_ = functools.partial(_described, alt)
         plt.close(figure)
+
+
+def _described(alt: str, *_: Any, **__: Any) -> tuple[dict, dict]:
+    """What IPython shows of a figure beside its picture."""
+    return {"text/plain": alt}, {"image/png": {"alt": alt}}
+
+
+def _words(values: Mapping[Any, Any] | pd.Series, unit: str = "") -> str:
+    """Names and numbers in a row, for alternative texts."""
+    pairs = (f"{_short(name)} {_number(value)}{unit}" for name, value in dict(values).items())
+    return "; ".join(pairs) + "."
+
+
+def _number(value: float) -> str:
+    if value is None or value != value:
+        return "unknown"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _note(meaning: str, frame: pd.DataFrame, of_times: bool = True) -> str:
@@ -84,7 +109,13 @@ def speed(frame: pd.DataFrame, dark: bool = False) -> Figure:
     good = _timed(frame)
     names = _names(good)
     note = _note(f"Dots are runs ({_counts(good)} for each model), bars are medians.", frame)
-    with _figure(10, 1.9 + 0.6 * len(names), dark, note, ncols=2, sharey=True) as (figure, axes):
+    medians = good.groupby("model", sort=False)[["tokens_per_s", "ttft_s"]].median()
+    alt = (
+        f"Speed by model. Median tokens per second: {_words(medians['tokens_per_s'])} Median time "
+        f"to first token: {_words(medians['ttft_s'], ' s')}"
+    )
+    size = (10, 1.9 + 0.6 * len(names))
+    with _figure(*size, dark, note, alt, ncols=2, sharey=True) as (figure, axes):
         _dots(axes[0], good, "tokens_per_s", "Tokens per second (more is better)", names)
         _dots(axes[1], good, "ttft_s", "Time to first token, s (less is better)", names)
         axes[0].set_yticks(range(len(names)), names)
@@ -126,7 +157,11 @@ def quality_speed(frame: pd.DataFrame, score: str = "score", dark: bool = False)
         "Bars are 95 % intervals of the mean score over prompts "
         f"(n = {points['n'].min():.0f}). The dashed line is the Pareto front.", frame,
     )  # fmt: skip
-    with _figure(8, 5.4, dark, note) as (_, axis):
+    alt = (
+        f"Quality against speed. Mean {score}: {_words(points['mean'])} Tokens per second: "
+        f"{_words(points['tokens_per_s'])}"
+    )
+    with _figure(8, 5.4, dark, note, alt) as (_, axis):
         if len(front) > 1:
             best = points.iloc[front].sort_values("tokens_per_s")
             axis.plot(best["tokens_per_s"], best["mean"], "--", color="#8C8C8C", zorder=1)
@@ -169,7 +204,9 @@ def heatmap(frame: pd.DataFrame, score: str = "score", dark: bool = False) -> Fi
     means, counts = means.loc[_names(frame)], counts.loc[_names(frame)]
     note = _note("Each field: the mean score and the number of prompts behind it.", frame, False)
     width = 3.2 + 1.15 * len(means.columns)
-    with _figure(width, 2.2 + 0.75 * len(means), dark, note) as (figure, axis):
+    rows = (f"{name}: {_words(row)}" for name, row in means.iterrows())
+    alt = f"Mean {score} by model and task. {' '.join(rows)}"
+    with _figure(width, 2.2 + 0.75 * len(means), dark, note, alt) as (figure, axis):
         image = axis.imshow(means.to_numpy(float), vmin=0, vmax=1, cmap="cividis", aspect="auto")
         for row, column in ((r, c) for r in range(len(means)) for c in range(means.shape[1])):
             value = means.iat[row, column]
@@ -208,7 +245,13 @@ def ratings(table: pd.DataFrame, dark: bool = False) -> Figure:
 def _intervals(
     table: pd.DataFrame, by: str, column: str, label: str, note: str, dark: bool
 ) -> Figure:
-    with _figure(9, 1.8 + 0.55 * len(table), dark, note) as (figure, axis):
+    ranges = (
+        f"{_short(row[by])} {_number(row[column])} ({_number(row['low'])} to "
+        f"{_number(row['high'])})"
+        for row in table.to_dict("records")
+    )
+    alt = f"{label}, with 95 % intervals: {'; '.join(ranges)}."
+    with _figure(9, 1.8 + 0.55 * len(table), dark, note, alt) as (figure, axis):
         for index, row in enumerate(table.to_dict("records")):
             down, up = max(0, row[column] - row["low"]), max(0, row["high"] - row[column])
             axis.errorbar(
@@ -238,7 +281,9 @@ def memory(fits: Iterable[Fit], dark: bool = False) -> Figure:
     ]
     lengths = sorted({f"{fit.num_ctx:,}" for fit in fits})
     note = f"Computed for {', '.join(lengths)} tokens of context."
-    with _figure(9, 2.2 + 0.55 * len(fits), dark, note) as (figure, axis):
+    total = {fit.model: fit.needed / hardware.GIB for fit in fits}
+    alt = f"What models need in memory, as weights, KV cache and overhead: {_words(total, ' GiB')}"
+    with _figure(9, 2.2 + 0.55 * len(fits), dark, note, alt) as (figure, axis):
         left = [0.0] * len(fits)
         for index, (name, sizes) in enumerate(parts):
             widths = [size / hardware.GIB for size in sizes]
@@ -267,18 +312,109 @@ def context_latency(frame: pd.DataFrame, dark: bool = False) -> Figure:
     good = _timed(frame)
     good = good[good["prompt_fresh"].fillna(True).astype(bool) & ~good["truncated"]]
     note = _note(f"Dots are runs with prompts not read before ({_counts(good)}).", frame)
-    with _figure(8, 5, dark, note) as (figure, axis):
-        for index, name in enumerate(_names(good)):
-            runs = good[good["model"] == name].sort_values("prompt_tokens")
+    return lines(
+        good, "prompt_tokens", "ttft_s", by="model", xlabel="Prompt, tokens", note=note,
+        ylabel="Time to first token, s (less is better)",
+        title="How long a longer prompt takes to read", dark=dark,
+    )  # fmt: skip
+
+
+# Of any table.
+
+
+def lines(
+    frame: pd.DataFrame, x: str, y: str, *, xlabel: str, ylabel: str, by: str | None = None,
+    title: str = "", note: str = "", log_x: bool = False, log_y: bool = False, dark: bool = False,
+) -> Figure:  # fmt: skip
+    """A line with markers through column ``y`` over column ``x``, one for each value of ``by``."""
+    groups = [("", frame)] if by is None else list(frame.groupby(by, sort=False))
+    parts = []
+    for name, rows in groups:
+        ends = rows.sort_values(x)[[x, y]].dropna().iloc[[0, -1]].to_numpy()
+        (x0, y0), (x1, y1) = ends
+        parts.append(
+            f"{_short(name)} from {_number(y0)} at {_number(x0)} to {_number(y1)} at {_number(x1)}"
+        )
+    alt = f"{title or 'Lines'}. {ylabel} over {xlabel}: {'; '.join(parts).strip()}."
+    with _figure(8, 4.8, dark, note, alt) as (figure, axis):
+        for index, (name, rows) in enumerate(groups):
+            rows = rows.sort_values(x)
             axis.plot(
-                runs["prompt_tokens"], runs["ttft_s"], MARKERS[index % len(MARKERS)],
-                linestyle="-", alpha=0.85, color=COLOURS[index % len(COLOURS)], label=name,
+                rows[x], rows[y], MARKERS[index % len(MARKERS)], linestyle="-", alpha=0.85,
+                color=COLOURS[index % len(COLOURS)], label=_short(name), markeredgecolor="black",
+            )  # fmt: skip
+        _scales(axis, log_x, log_y)
+        axis.set(xlabel=xlabel, ylabel=ylabel, title=title)
+        if by is not None:
+            figure.legend(loc="outside lower center", ncols=4)
+    return figure
+
+
+def points(
+    frame: pd.DataFrame, x: str, y: str, label: str, *, xlabel: str, ylabel: str, title: str = "",
+    by: str | None = None, note: str = "", log_x: bool = False, log_y: bool = False,
+    dark: bool = False,
+) -> Figure:  # fmt: skip
+    """A labelled point for each row without gaps; colour and marker by column ``by``."""
+    from adjustText import adjust_text
+
+    known = frame.dropna(subset=[x, y]).astype({x: float, y: float})
+    each = (
+        f"{row[label]} at {_number(row[x])}, {_number(row[y])}" for row in known.to_dict("records")
+    )
+    alt = f"{title or 'Points'}. {ylabel} against {xlabel}: {'; '.join(each)}."
+    groups = [("", known)] if by is None else list(known.groupby(by, sort=False))
+    with _figure(9, 5.6, dark, note, alt) as (figure, axis):
+        for index, (name, rows) in enumerate(groups):
+            axis.plot(
+                rows[x], rows[y], MARKERS[index % len(MARKERS)],
+                color=COLOURS[index % len(COLOURS)], label=_short(name), markersize=9,
                 markeredgecolor="black",
             )  # fmt: skip
-        axis.set_xlabel("Prompt, tokens")
-        axis.set_ylabel("Time to first token, s (less is better)")
-        axis.set_xlim(left=0)
-        axis.set_ylim(bottom=0)
-        axis.legend()
-        axis.set_title("How long a longer prompt takes to read")
+        _scales(axis, log_x, log_y)
+        axis.set(xlabel=xlabel, ylabel=ylabel, title=title)
+        axis.margins(0.12)
+        if by is not None:
+            figure.legend(loc="outside lower center", ncols=4)
+        figure.draw_without_rendering()
+        names = zip(known[x], known[y], known[label], strict=True)
+        adjust_text(
+            [axis.text(*name, fontsize=10) for name in names], ax=axis, expand=(1.15, 1.4),
+            arrowprops={"arrowstyle": "-", "alpha": 0.5},
+        )  # fmt: skip
     return figure
+
+
+def bars(
+    values: Mapping[str, float] | pd.Series, *, xlabel: str, title: str = "", note: str = "",
+    log_x: bool = False, dark: bool = False,
+) -> Figure:  # fmt: skip
+    """A bar for each name, its number at the end; with ``log_x`` from 1 up, as perplexity does."""
+    values = dict(values)
+    alt = f"{title or 'Bars'}. {xlabel}: {_words(values)}"
+    with _figure(9, 1.6 + 0.36 * len(values), dark, note, alt) as (figure, axis):
+        drawn = axis.barh(
+            range(len(values)), list(values.values()), color=COLOURS[0], edgecolor="black",
+            height=0.6, alpha=0.8,
+        )  # fmt: skip
+        axis.bar_label(drawn, [_number(value) for value in values.values()], padding=4)
+        axis.set_yticks(range(len(values)), [_short(name) for name in values])
+        axis.invert_yaxis()
+        axis.margins(x=0.12, y=0.03)
+        axis.grid(axis="y", visible=False)
+        if log_x:
+            axis.set(xscale="log", xlim=(1, max(values.values()) ** 1.15))
+            axis.xaxis.set_major_formatter("{x:,g}")
+        axis.set(xlabel=xlabel, title=title)
+    return figure
+
+
+def _scales(axis: Axes, log_x: bool, log_y: bool) -> None:
+    for name, is_log in (("x", log_x), ("y", log_y)):
+        if is_log:
+            axis.set(**{f"{name}scale": "log"})
+            getattr(axis, f"{name}axis").set_major_formatter("{x:g}")
+    if not log_x and axis.dataLim.xmin >= 0:
+        axis.set_xlim(left=0)
+    if not log_y and axis.dataLim.ymin >= 0:
+        axis.set_ylim(bottom=0)

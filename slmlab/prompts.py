@@ -35,8 +35,10 @@ def template_text(template: str) -> str:
     """The text of a template given by its name, or the text itself.
 
     Raises:
-        PromptError: a single word that is no template's name.
+        PromptError: a single word that is no template's name, or no text at all.
     """
+    if not isinstance(template, str):
+        raise PromptError(f"A template is a text; got {template!r}.")
     if template in TEMPLATES:
         return TEMPLATES[template]
     if template.isidentifier():

@@ -7,6 +7,7 @@ they are in English (``translation`` from it). The clinical notes are invented.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,7 +33,8 @@ def load(name: str | Path | Iterable[str | Path], items: int | None = None) -> p
     Args:
         name: a set's name (see ``names``), the path of your own ``.csv`` or ``.jsonl`` file with a
             column ``prompt``, or several of these.
-        items: only the first so many of each set.
+        items: only the first so many of each set. The environment's ``SLMLAB_ITEMS`` caps it, for
+            runs that only have to show that everything works.
 
     Returns:
         One row for each item: ``task`` (the set's name), ``id``, ``prompt``, ``scorer`` (see
@@ -43,6 +45,9 @@ def load(name: str | Path | Iterable[str | Path], items: int | None = None) -> p
     """
     import pandas as pd
 
+    most = os.environ.get("SLMLAB_ITEMS", "")
+    if most.isdigit() and int(most):
+        items = min(items or int(most), int(most))
     tables = []
     for one in [name] if isinstance(name, (str, Path)) else name:
         path = Path(one)

@@ -33,7 +33,7 @@ ROOT = Path(__file__).parent.parent
 CACHE = platformdirs.user_cache_path("slmlab-tests")
 
 # What the developer's own shell says must not decide what the tests do.
-for name in [*os.environ]:
+for name in {*os.environ} - {"SLMLAB_EXECUTED"}:
     if name.startswith(("OLLAMA_", "SLMLAB_")) or name.lower() in ("http_proxy", "https_proxy"):
         del os.environ[name]
 os.environ["LANGSMITH_TRACING"] = "false"
@@ -178,6 +178,13 @@ def frozen(python: Path) -> dict[str, str]:
     return {name.lower().replace("_", "-"): version for name, version in pairs}
 
 
+def pip_install(python: Path, *what: str | Path) -> None:
+    """Install by uv, which takes a tenth of pip's time; by pip where uv does not get it."""
+    uv = (sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", python)
+    if subprocess.run(list(map(str, (*uv, *what))), capture_output=True).returncode:
+        run(python, "-m", "pip", "install", "--quiet", *what)
+
+
 @pytest.fixture(scope="session")
 def colab_python() -> Path:
     """A Python with Colab's packages, and slmlab installed on top as its notebooks do it."""
@@ -189,9 +196,9 @@ def colab_python() -> Path:
     if not (folder / "ready").exists():
         shutil.rmtree(folder, ignore_errors=True)
         run(sys.executable, "-m", "venv", folder)
-        run(python, "-m", "pip", "install", "--quiet", "-r", pins)
+        pip_install(python, "-r", pins)
         (folder / "before").write_text(repr(frozen(python)))
-        run(python, "-m", "pip", "install", "--quiet", "-r", ROOT / "requirements.txt")
+        pip_install(python, "-r", ROOT / "requirements.txt")
         (folder / "after").write_text(repr(frozen(python)))
         (folder / "ready").touch()
     # The code itself from here, whatever was installed when the environment was made.

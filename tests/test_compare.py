@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import random
 import signal
@@ -469,7 +470,9 @@ class TestCompare:
     def test_a_full_disk_loses_nothing(self, here):
         import resource
 
-        asked = ["Read this: " + word * 800 for word in ("one ", "two ")]
+        # Many bytes in few tokens, which are what takes time to read.
+        long = "internationalization " * 150
+        asked = [f"Read this {word}: {long}" for word in ("one", "two")]
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         try:
             # The second record fits only in part.
@@ -519,27 +522,33 @@ class TestKilled:
     """A process that runs a grid is killed at a random moment, over and over."""
 
     CODE = (
-        "import slmlab, sys; slmlab.compare(sys.argv[1].split(), "
+        f"import slmlab; slmlab.compare({[SMOL, GEMMA]}, "
         "[f'The number after {n} is' for n in range(12)], repeats=2, num_predict=6, quiet=True)"
     )
 
     def test_it_resumes_to_the_very_same_records(self, here):
-        command = [sys.executable, "-c", self.CODE, f"{SMOL} {GEMMA}"]
+        # Forked from a process that has the packages loaded: killed twenty times, loaded once.
+        forks = multiprocessing.get_context("forkserver")
+        forks.set_forkserver_preload(["langchain_ollama", "pandas", "slmlab.comparison"])
+        names = ("OLLAMA_HOST", "SLMLAB_HOME")
+        code = f"import os; os.environ.update({ {name: os.environ[name] for name in names} })\n"
         kills, rng = 0, random.Random(3)
         while kills < 20:
             before = stored()
-            process = subprocess.Popen(command)
+            process = forks.Process(target=exec, args=(code + self.CODE, {}))
+            process.start()
             # Killed once it has got somewhere, so that the end comes nearer each time.
-            wait_for(lambda p=process, b=before: stored() > b or p.poll() is not None, 60)
+            wait_for(lambda p=process, b=before: stored() > b or not p.is_alive(), 60)
             time.sleep(rng.random() * 0.25)
-            if process.poll() is not None:
+            if not process.is_alive():
+                assert process.exitcode == 0
                 if stored() == 48:  # finished: from the beginning, for more chances to break it
                     (paths.results()).rename(paths.home() / f"finished-{kills}")
                 continue
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+            process.kill()
+            process.join()
             kills += 1
-        subprocess.run(command, check=True)
+        subprocess.run([sys.executable, "-c", self.CODE], check=True)
         arguments = {"repeats": 2, "num_predict": 6, "quiet": True}
         asked = [f"The number after {n} is" for n in range(12)]
         ran: list = []

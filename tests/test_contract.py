@@ -288,8 +288,9 @@ def test_wrong_requests(http, engine, path, body, status, error):
     assert said == error if error else said
 
 
-def test_unknown_options_are_ignored(client, engine):
-    answer = client.generate(engine.model, "x", options={"bogus": 1, "num_predict": 2})
+@pytest.mark.parametrize("extra", [{"bogus": 1}, {"num_ctx": None, "seed": None}])
+def test_options_that_are_unknown_or_null_are_ignored(client, engine, extra):
+    answer = client.generate(engine.model, "x", options=extra | {"num_predict": 2})
     assert answer.eval_count == 2
 
 

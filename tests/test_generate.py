@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import threading
 import time
 
 import psutil
@@ -70,11 +69,15 @@ class TestGenerate:
             or (one.name() == "ollama" and at.kind == "ollama")
         )
         generate(at.model, "x", num_predict=1)
-        stop_after = threading.Timer(0.7, server_process.suspend)
         try:
-            stop_after.start()
             with pytest.raises(GenerationError, match="did not answer in time") as caught:
-                generate(at.model, "Tell a long story.", num_predict=2000, timeout=2)
+                generate(
+                    at.model,
+                    "Tell a long story.",
+                    on_text=lambda _: server_process.suspend(),
+                    num_predict=2000,
+                    timeout=5,
+                )
         finally:
             server_process.resume()
         record = caught.value.record

@@ -11,10 +11,10 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    "errors", "paths", "hardware", "ollama_install", "keeper", "server", "prompts", "models",
-    "generation", "streaming", "fit", "catalog", "results", "grid", "comparison", "code_runner",
-    "scoring", "tasks", "statistics", "votes", "display", "plots", "reporting", "checkup", "cli",
-    "widgets",
+    "errors", "paths", "hardware", "ollama_install", "keeper", "server", "prompts",
+    "models", "weights", "distillation", "generation", "streaming", "fit", "catalog", "exercises",
+    "results", "grid", "comparison", "code_runner", "scoring", "tasks", "statistics", "votes",
+    "display", "plots", "reporting", "checkup", "cli", "widgets",
 ]  # fmt: skip
 
 

@@ -164,7 +164,7 @@ class TestSideBySide:
             page.wait_for_selector(".slmlab-answer mark")
             button(page, "A is best").click()
             page.wait_for_selector(".slmlab td:has-text('too few votes')")
-            assert "1 votes kept" in page.locator(".slmlab-said").inner_text()
+            assert "1 vote kept" in page.locator(".slmlab-said").inner_text()
             shoot(front, page, "side-by-side")
             button(page, "To a table").click()
             page.wait_for_selector(".slmlab-said:has-text('.csv')")

@@ -24,7 +24,7 @@ from starlette.routing import Route
 
 import slmlab
 from slmlab import hardware, paths
-from slmlab.embedded import gguf, llama, shelf
+from slmlab.embedded import gguf, llama, openapi, shelf
 from slmlab.embedded.answers import ApiError, OnlyLocal, read_body, reply, unless_gone
 from slmlab.embedded.requests import (
     ChatRequest,
@@ -76,6 +76,10 @@ class Engine:
     async def version(self, request: Request) -> Response:
         """``GET /api/version``, with a word about which engine this is."""
         return JSONResponse(version())
+
+    async def openapi(self, request: Request) -> Response:
+        """``GET /openapi.json``: this API, described (Ollama has no such route)."""
+        return JSONResponse(openapi.description())
 
     async def tags(self, request: Request) -> Response:
         """``GET /api/tags``: the models on disk."""
@@ -501,6 +505,7 @@ def app(engine: Engine) -> Starlette:
         lifespan=lifespan,
         routes=[
             Route("/", engine.root),
+            Route("/openapi.json", engine.openapi),
             Route("/api/version", engine.version),
             Route("/api/tags", engine.tags),
             Route("/api/ps", engine.ps),

@@ -45,6 +45,8 @@ def check_options(options: dict) -> dict:
     """
     checked: dict[str, Any] = {}
     for key, value in options.items():
+        if value is None:  # clients send the options that nobody set as null
+            continue
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if key in INTEGERS:
             if not number or value != value or abs(value) >= 2**53:

@@ -25,7 +25,7 @@ from typing import Any, Protocol
 import ipywidgets as widgets
 
 from slmlab import display, models, server, votes
-from slmlab.errors import ResultsError, SlmlabError
+from slmlab.errors import PromptError, ResultsError, SlmlabError
 from slmlab.streaming import STOPS_WITHIN, Answer
 
 FRAMES_PER_SECOND = 8
@@ -387,6 +387,13 @@ def host_here(host: str | None) -> str:
     return host or server.host()
 
 
+def first_text(question: object) -> str:
+    """The text that a widget starts with; ``PromptError`` where it is none."""
+    if question is not None and not isinstance(question, str):
+        raise PromptError(f"The question is a text; got {question!r}.")
+    return question or ""
+
+
 def new_file(kind: str, ending: str) -> Path:
     """A path in the current folder that is not taken, with the time in its name."""
     return Path(f"{kind}-{datetime.now():%Y-%m-%d-%H%M%S}.{ending}")
@@ -430,7 +437,7 @@ def ratings_html(votes_file: Path) -> str:
         )
         for one in ratings.itertuples()
     ]  # fmt: skip
-    caption = f"Ratings from all {len(cast)} votes in {votes_file.name} (Bradley–Terry). " + (
+    caption = f"Bradley–Terry ratings. Votes in {votes_file.name}: {len(cast)}. " + (
         f"They say little before there are {FEWEST_VOTES}."
         if few
         else "95 % intervals by bootstrap; models whose intervals overlap may be equal."

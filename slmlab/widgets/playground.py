@@ -90,7 +90,7 @@ class Playground(parts.Panel):
             placeholder="How the model should behave; may stay empty",
         )  # fmt: skip
         self.fields: dict[str, widgets.Textarea] = {}
-        self.typed: dict[str, str] = {"question": question or ""}
+        self.typed: dict[str, str] = {"question": parts.first_text(question)}
         self.fields_box = widgets.VBox(layout=wide)
         number = {"layout": widgets.Layout(width="15em")}
         self.settings = {

@@ -101,7 +101,7 @@ class SideBySide(parts.Panel):
         number = {"layout": widgets.Layout(width="15em")}
 
         self.question = widgets.Textarea(
-            description="Prompt", value=question or "", rows=3, layout=wide,
+            description="Prompt", value=parts.first_text(question), rows=3, layout=wide,
             placeholder="What all models shall answer",
         )  # fmt: skip
         self.system = widgets.Textarea(
@@ -293,7 +293,8 @@ class SideBySide(parts.Panel):
             said = "All equally good." if best is None else f"Best: {answers[best].model}."
             self._draw()
             self.table.value = parts.ratings_html(self.votes_file)
-            self.say(f"{said} {kept} votes kept in {self.votes_file.resolve()}")
+            count = "1 vote" if kept == 1 else f"{kept} votes"
+            self.say(f"{said} {count} kept in {self.votes_file.resolve()}")
 
     def refer(self, letter: str, on: bool) -> None:
         """Make one answer the reference, or none."""

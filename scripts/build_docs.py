@@ -1,0 +1,123 @@
+"""Render the course: every notebook with its outputs, and the documents, as one web site.
+
+    python scripts/build_docs.py                       # runs all notebooks first (20 minutes)
+    python scripts/build_docs.py --executed FOLDER     # takes the teacher's copies from a run
+    python scripts/build_docs.py --links               # asks every outside link, needs a network
+
+The site is in ``build/course/html``; internal links that lead nowhere are errors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILD = ROOT / "build/course"
+VIEW = "application/vnd.jupyter.widget-view+json"
+INDEX = """\
+# slmlab
+
+**Meet small language models by running them.** Eleven notebooks, from the first prompt to a student
+network taught by a teacher, all on the machine in front of you. Every figure and every answer below
+came out of a run; your own run gives your own numbers.
+
+{table}
+
+```{{toctree}}
+:caption: The course
+:hidden:
+{notebooks}
+```
+
+```{{toctree}}
+:caption: For teachers
+:hidden:
+docs/instructor-guide
+docs/compared
+```
+
+```{{toctree}}
+:caption: Reference
+:hidden:
+docs/comparing
+docs/widgets
+docs/architecture
+```
+"""
+
+
+def main() -> int:
+    """Lay out the sources and run Sphinx; returns its exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--executed", type=Path, help="folder with the teacher's copies, run")
+    parser.add_argument("--links", action="store_true", help="check the links to other sites")
+    asked = parser.parse_args()
+    source = BUILD / "source"
+    shutil.rmtree(source, ignore_errors=True)
+    (source / "notebooks").mkdir(parents=True)
+    executed = asked.executed or run_all(BUILD / "executed")
+    names = []
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        book = with_outputs(path, executed / path.name)
+        nbformat.write(book, source / "notebooks" / path.name)
+        names.append(f"notebooks/{path.stem}")
+    shutil.copytree(ROOT / "docs", source / "docs", ignore=shutil.ignore_patterns("conf.py", "_*"))
+    table = (ROOT / "notebooks/README.md").read_text(encoding="utf-8").split("\n\n", 2)[2]
+    table = table.split("\n\n")[0].replace("](", "](notebooks/")
+    (source / "index.md").write_text(
+        INDEX.format(table=table.strip(), notebooks="\n".join(names)), encoding="utf-8"
+    )
+    builder = "linkcheck" if asked.links else "html"
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", builder]
+    done = subprocess.run([*command, "-c", ROOT / "docs", source, BUILD / builder])
+    if not done.returncode:
+        print(f"Built: {BUILD / builder}")
+    return done.returncode
+
+
+def run_all(folder: Path) -> Path:
+    """Run the teacher's copies, in this Python."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(ROOT / "notebooks/teacher", folder)
+    for path in sorted(folder.glob("*.ipynb")):
+        print("Running", path.name, flush=True)
+        run = [sys.executable, "-m", "jupyter", "nbconvert", "--to", "notebook", "--inplace"]
+        subprocess.run([*run, "--execute", "--log-level=WARN", path], check=True)
+    return folder
+
+
+def with_outputs(student: Path, teacher: Path) -> nbformat.NotebookNode:
+    """The student's notebook with what the same cells gave in the teacher's."""
+    book = nbformat.read(student, as_version=4)
+    given = {
+        cell.id: cell.outputs
+        for cell in nbformat.read(teacher, as_version=4).cells
+        if cell.cell_type == "code" and "exercise" not in cell.metadata.get("tags", [])
+    }
+    for cell in book.cells:
+        if cell.cell_type != "code":
+            cell.source = cell.source.replace("](README.md)", "](../index.md)")
+            continue
+        # A progress bar without its page stands at zero for ever.
+        cell.outputs = [
+            output
+            for output in given.get(cell.id, [])
+            if not (VIEW in output.get("data", {}) and "text/html" not in output.data)
+        ]
+        for output in cell.outputs:
+            alt = output.get("metadata", {}).get("image/png", {}).get("alt")
+            if alt:
+                cell.metadata["mystnb"] = {"image": {"alt": alt, "width": "100%"}}
+    # A badge that leads nowhere yet would only confuse.
+    book.cells = [cell for cell in book.cells if cell.id != "badge"]
+    return book
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,162 @@
+"""Make the students' notebooks from the teacher's, and stamp what stands in all of them.
+
+The teacher's copies in ``notebooks/teacher/`` are the source: prose, cells, exercises with their
+solutions. Everything in ``notebooks/`` is made from them. In a code cell tagged ``exercise``, a
+student gets the lines that begin with ``#:`` (as code) in place of what stands between the markers:
+
+    #: answer = ...  # a record of slmlab.ask
+    ### BEGIN SOLUTION
+    answer = slmlab.ask(names[0], "Why is the sky blue?")
+    ### END SOLUTION
+    slmlab.check("01.1", answer)
+
+What was taken out, with the Markdown cells tagged ``solution``, goes into one folded cell behind
+the last exercise. The project's public address stands in pyproject.toml and nowhere else.
+
+    python scripts/make_notebooks.py            # write
+    python scripts/make_notebooks.py --check    # exit 1 where a notebook is not as made
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+
+ROOT = Path(__file__).resolve().parent.parent
+STUDENT, TEACHER = ROOT / "notebooks", ROOT / "notebooks/teacher"
+# ruff: noqa: E501
+BOOTSTRAP = """\
+try:
+    import slmlab
+except ImportError:  # on Colab: from an uploaded zip, from Drive, or from the project's address
+    %pip install --quiet $(ls -d slmlab*.zip drive/MyDrive/slmlab* 2>/dev/null | head -1 | grep . || echo {archive})
+"""
+HEALTH = """\
+import slmlab
+
+slmlab.start()
+names = slmlab.ready()
+print("Models:", ", ".join(names))
+"""
+NOT_PUBLISHED = (
+    "\n\n*The project is not published yet. On Colab, first upload it as `slmlab.zip` (folder icon "
+    "on the left), or mount Drive with the folder `slmlab` in it; the next cell finds either.*"
+)
+SOLUTION = re.compile(
+    r"^ *### BEGIN SOLUTION\n(.*?)^ *### END SOLUTION\n?", re.MULTILINE | re.DOTALL
+)
+
+
+def address() -> str:
+    """The public address of the project, from pyproject.toml."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    (found,) = re.findall(r'^Repository = "(https://github\.com/[^"]+)"$', text, re.MULTILINE)
+    return found
+
+
+def stamped(notebook: nbformat.NotebookNode, place: str) -> nbformat.NotebookNode:
+    """The notebook with its stamped cells as they should be; ``place`` is its path in notebooks/."""
+    repository = address().removeprefix("https://github.com/")
+    badge = (
+        "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
+        f"(https://colab.research.google.com/github/{repository}/blob/main/notebooks/{place})"
+    )
+    texts = {
+        "badge": badge + (NOT_PUBLISHED if "_" in repository.split("/")[0] else ""),
+        "bootstrap": BOOTSTRAP.format(archive=f"{address()}/archive/refs/heads/main.zip").rstrip(),
+        "health": HEALTH.rstrip(),
+    }
+    for cell in notebook.cells:
+        if cell.id in texts:
+            cell.source = texts.pop(cell.id)
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+        cell.metadata["slideshow"] = {"slide_type": _slide(cell)}
+    if texts:
+        raise SystemExit(f"{place} has no cell with the id {', '.join(texts)}")
+    notebook.metadata = nbformat.from_dict(
+        {
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+        }
+    )
+    return notebook
+
+
+def _slide(cell: nbformat.NotebookNode) -> str:
+    """Where a cell begins a slide, for `jupyter nbconvert --to slides`."""
+    if cell.id in ("badge", "bootstrap"):
+        return "skip"
+    return (
+        "slide"
+        if re.match(r"#{1,2} ", cell.source)
+        else "subslide"
+        if "Exercise" in cell.source
+        else "-"
+    )
+
+
+def student(teacher: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode:
+    """The student's copy: scaffolds in place of solutions, which are folded away at the end."""
+    cells, folded, last = [], [], 0
+    for cell in teacher.cells:
+        tags = cell.metadata.get("tags", [])
+        if "solution" in tags:
+            folded.append(cell.source)
+            continue
+        copy = nbformat.from_dict(cell)
+        if "exercise" in tags:
+            (solved,) = SOLUTION.findall(cell.source)
+            (number,) = re.findall(r'slmlab\.check\("\d\d\.(\d)"', cell.source)
+            folded.append(f"**{number}.**\n\n```python\n{solved.rstrip()}\n```")
+            copy.source = re.sub(
+                r"^( *)#: ?", r"\1", SOLUTION.sub("", cell.source), flags=re.MULTILINE
+            )
+            last = len(cells) + 1
+        cells.append(copy)
+    text = "\n\n".join(folded)
+    head = "<details><summary>Solutions (open after you have tried)</summary>"
+    cell = nbformat.v4.new_markdown_cell(f"{head}\n\n{text}\n\n</details>", id="solutions")
+    cells.insert(last, cell)
+    book = nbformat.v4.new_notebook(cells=cells)
+    book.nbformat_minor = teacher.nbformat_minor
+    return stamped(book, name)
+
+
+def made() -> dict[Path, str]:
+    """Every notebook as it should be."""
+    books = {}
+    for path in sorted(TEACHER.glob("*.ipynb")):
+        teacher = nbformat.read(path, as_version=4)
+        for target, book in (
+            (path, stamped(teacher, f"teacher/{path.name}")),
+            (STUDENT / path.name, student(teacher, path.name)),
+        ):
+            books[target] = nbformat.writes(book) + "\n"
+    return books
+
+
+def main() -> int:
+    """Write all notebooks, or check that they are as made."""
+    check = "--check" in sys.argv
+    books = made()
+    wrong = [path for path in STUDENT.glob("*.ipynb") if path not in books]
+    wrong += [
+        path for path, text in books.items()
+        if not path.exists() or path.read_text(encoding="utf-8") != text
+    ]  # fmt: skip
+    for path in wrong:
+        if not check and path in books:
+            path.write_text(books[path], encoding="utf-8")
+        verb = "not as made" if check or path not in books else "written"
+        print(f"{path.relative_to(ROOT)}: {verb}")
+    if not wrong:
+        print("all notebooks are as made")
+    return int(bool(wrong) and check)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
