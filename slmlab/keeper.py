@@ -3,17 +3,20 @@
 A server started straight from a notebook's thread is hit by every cell interrupt, dies or is
 orphaned with the kernel, and nobody restarts it when it crashes. So a small process of its own
 session does the watching: ``python -m slmlab.keeper FOLDER`` reads ``config.json`` there, starts
-the server as its child with the log in ``server.log``, restarts it after a crash (a bounded number
-of times), and stops it when no user is left. A user is a process whose id is the name of a file in
-``users/``; ``GRACE`` seconds without one are allowed, so that a kernel restart keeps its server.
+the server as its child with the log in ``server.log``, restarts it after a crash (one that crashes
+before it was of any use only a few times), and stops it when no user is left. A user is a process
+whose id is the name of a file in ``users/``; ``GRACE`` seconds without one are allowed, so that a
+kernel restart keeps its server.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -22,9 +25,9 @@ from pathlib import Path
 import psutil
 
 GRACE = 20.0
+# How many crashes in a row, of a server that did not answer or not for a second, are enough.
 MAX_RESTARTS = 3
-# A server that ran this long before it crashed has earned a fresh count of restarts.
-STEADY = 300.0
+STEADY = 1.0
 POLL = 0.25
 
 
@@ -32,7 +35,20 @@ def add_user(folder: Path) -> None:
     """Enter this process as a user of the server in ``folder``."""
     users = folder / "users"
     users.mkdir(parents=True, exist_ok=True)
-    (users / str(os.getpid())).write_text(repr(psutil.Process().create_time()))
+    (users / str(os.getpid())).write_text(repr(born(os.getpid())))
+
+
+def born(pid: int) -> float:
+    """When a process started: with its id it is unmistakable, also after the clock was set.
+
+    Linux counts from the boot, and psutil adds the time of the boot, which moves with the clock.
+
+    Raises:
+        psutil.NoSuchProcess: it has ended.
+    """
+    # First, for older versions of psutil keep the time of the boot that they saw last.
+    boot = psutil.boot_time() if psutil.LINUX else 0.0
+    return psutil.Process(pid).create_time() - boot
 
 
 def has_users(folder: Path) -> bool:
@@ -40,9 +56,7 @@ def has_users(folder: Path) -> bool:
     alive = False
     for entry in (folder / "users").glob("*"):
         try:
-            # A process id is used again some day; with its start time it is unmistakable.
-            born = float(entry.read_text() or 0)
-            if abs(psutil.Process(int(entry.name)).create_time() - born) < 1:
+            if abs(born(int(entry.name)) - float(entry.read_text() or 0)) < 1:
                 alive = True
                 continue
         except (psutil.NoSuchProcess, ValueError, OSError):
@@ -75,6 +89,15 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
+def _listens(port: int | None) -> bool:
+    """Whether something accepts connections at this port of 127.0.0.1."""
+    if port is None:
+        return False
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
 def keep(folder: Path) -> int:
     """Start, watch and in the end stop the server of ``folder``. Returns the exit status."""
     config = json.loads((folder / "config.json").read_text())
@@ -89,7 +112,6 @@ def keep(folder: Path) -> int:
     restarts, last_used = 0, time.monotonic()
     with (folder / "server.log").open("ab", buffering=0) as log:
         while True:
-            started = time.monotonic()
             child = subprocess.Popen(
                 config["command"],
                 env={**os.environ, **config["env"]},
@@ -99,8 +121,11 @@ def keep(folder: Path) -> int:
                 preexec_fn=_end_with_parent if os.name == "posix" else None,
             )
             (folder / "child.pid").write_text(str(child.pid))
+            answered = None
             while child.poll() is None and not stopping:
                 time.sleep(POLL)
+                if answered is None and _listens(config.get("port")):
+                    answered = time.monotonic()
                 if has_users(folder):
                     last_used = time.monotonic()
                 elif time.monotonic() - last_used > GRACE:
@@ -109,7 +134,7 @@ def keep(folder: Path) -> int:
                 end_tree(psutil.Process(child.pid)) if child.poll() is None else None
                 child.wait()
                 return 0
-            if time.monotonic() - started > STEADY:
+            if answered and time.monotonic() - answered > STEADY:
                 restarts = 0
             restarts += 1
             log.write(f"[keeper] the server ended with status {child.returncode}\n".encode())

@@ -32,6 +32,11 @@ REGISTRY = "https://registry.ollama.ai"
 MEMORY_OVER_FILE = 1.2
 # What Ollama says when its child process with the model is gone.
 RUNNER_DIED = ("unexpectedly stopped", "runner process has terminated", "runner process no longer")
+# What Ollama and llama.cpp say where a model does not fit.
+OUT_OF_MEMORY = (
+    "more system memory", "out of memory", "failed to allocate", "unable to allocate",
+    "cannot allocate", "bad_alloc",
+)  # fmt: skip
 TIMEOUT = httpx.Timeout(600, connect=5)
 
 
@@ -131,9 +136,21 @@ def _sentence(error: str, host: str, model: str) -> str:
         )
     if "no space left" in low:
         return f"Not enough disk for {model}: {error}."
-    if "more system memory" in low or "out of memory" in low:
-        return f"{model} does not fit into this machine's memory: {error}. Try a smaller one."
+    if any(words in low for words in OUT_OF_MEMORY):
+        return f"{model} does not fit into this machine's memory: {error}. {_smaller(model, host)}"
     return f"{model or 'The server'}: {error}"
+
+
+def _smaller(model: str, host: str) -> str:
+    """What to try in place of a model that does not fit: the next smaller one that is here."""
+    here = installed(host)
+    own = next((one.size for one in here if is_among(model, [one.name])), 0)
+    smaller = max((one for one in here if one.size < own), key=lambda one: one.size, default=None)
+    first = f"Try {smaller.name} ({hardware.gib(smaller.size)}), the next" if smaller else "Try a"
+    return (
+        f"{first} smaller one, a shorter context (num_ctx=…), or a quantization with fewer bits; "
+        "slmlab.catalog_explorer() shows what fits."
+    )
 
 
 @dataclass(frozen=True)

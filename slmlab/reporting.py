@@ -49,19 +49,7 @@ def report(
     """
     if frame.empty:
         raise ResultsError("There is nothing to report: the comparison has no rows.")
-    path = Path(path)
-    page = _page(frame, title)
-    # Beside the old one and then in its place, so that a full disk leaves no half report.
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_text(page, encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise ResultsError(
-            f"The report ({len(page):,} characters) cannot be written to {path}: {error.strerror}."
-        ) from None
-    return path
+    return results.write(path, _page(frame, title))
 
 
 def _page(frame: pd.DataFrame, title: str) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import errno
 import hashlib
 import json
 import os
 import platform
+import shutil
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -110,17 +112,26 @@ class Store:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 writer = f"{platform.node()}-{os.getpid()}-{time.time_ns()}"
                 self._file = self.folder / f"{writer}.jsonl"
-            with self._file.open("ab", buffering=0) as file:
-                end = file.tell()
-                if file.write(data) != len(data):
-                    file.truncate(end)
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            append(self._file, data)
         except OSError as error:
             raise ResultsError(
                 f"A record ({len(data)} bytes) cannot be written to {self.folder}: "
                 f"{error.strerror}. What was stored before is whole; make room, or give "
                 "store=… another folder, and run the same comparison again."
             ) from None
+
+
+def append(path: str | Path, line: bytes) -> None:
+    """Add a line to a file with one write, whole or not at all.
+
+    Raises:
+        OSError: the disk is full or read-only; the file is as it was.
+    """
+    with open(path, "ab", buffering=0) as file:
+        end = file.tell()
+        if file.write(line) != len(line):
+            file.truncate(end)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _parse(line: bytes, on: str | None) -> Generation | None:
@@ -236,13 +247,21 @@ def warnings(frame: pd.DataFrame, of_times: bool = True) -> str:
 
 
 def to_csv(frame: pd.DataFrame, path: str | Path) -> None:
-    """Write a comparison as CSV; conversations and other lists are written as JSON text."""
-    _plain(frame).to_csv(_writable(path), index=False)
+    """Write a comparison as CSV; conversations and other lists are written as JSON text.
+
+    Raises:
+        ResultsError: it cannot be written.
+    """
+    write(path, _plain(frame).to_csv(index=False))
 
 
 def to_json(frame: pd.DataFrame, path: str | Path) -> None:
-    """Write a comparison as a JSON list with one object for each row."""
-    frame.to_json(_writable(path), orient="records", indent=2, force_ascii=False)
+    """Write a comparison as a JSON list with one object for each row.
+
+    Raises:
+        ResultsError: it cannot be written.
+    """
+    write(path, frame.to_json(orient="records", indent=2, force_ascii=False))
 
 
 def _plain(frame: pd.DataFrame) -> pd.DataFrame:
@@ -257,8 +276,23 @@ def _plain(frame: pd.DataFrame) -> pd.DataFrame:
     return plain
 
 
-def _writable(path: str | Path) -> Path:
-    path = Path(path)
+def write(path: str | Path, text: str) -> Path:
+    """Write a file that the reader asked for, whole or not at all; returns its path.
+
+    Raises:
+        ResultsError: it cannot be written; what was there before is as it was.
+    """
+    path, data = Path(path), text.encode(errors="replace")
     if not path.parent.is_dir():
         raise ResultsError(f"There is no folder {path.parent} to write {path.name} to.")
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    except OSError as error:
+        free = shutil.disk_usage(path.parent).free
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        room = f" It takes {len(data):,} bytes, and {free:,} are free." if free < len(data) else ""
+        raise ResultsError(f"{path} cannot be written: {error.strerror}.{room}") from None
     return path

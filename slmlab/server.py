@@ -153,7 +153,7 @@ def start(engine: str = "auto", *, version: str | None = None, quiet: bool = Fal
     if engine not in ENGINES:
         raise ServerError(f"There is no engine {engine!r}; choose one of {', '.join(ENGINES)}.")
     say = (lambda _: None) if quiet else print
-    paths.servers().mkdir(parents=True, exist_ok=True)
+    _make_folder()
     # Two notebooks that start at the same moment must not start two servers.
     with filelock.FileLock(paths.servers() / "start.lock", timeout=600):
         found = _find(engine, say)
@@ -166,6 +166,21 @@ def start(engine: str = "auto", *, version: str | None = None, quiet: bool = Fal
         os.environ["OLLAMA_HOST"] = found.host
     say(str(found))
     return found
+
+
+def _make_folder() -> None:
+    """The folder of all servers' states, on a disk that takes files and locks."""
+    folder = paths.servers()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(folder / "start.lock", timeout=600):
+            (folder / "probe").write_bytes(b"x" * 4096)
+            (folder / "probe").unlink()
+    except OSError as error:
+        raise ServerError(
+            f"slmlab cannot write into its folder {paths.home()}: {error.strerror}. Make room "
+            "there, or set SLMLAB_HOME to a folder of your own before the first cell."
+        ) from None
 
 
 def _find(engine: str, say: Callable[[str], None]) -> Server | None:
@@ -255,7 +270,7 @@ def _launch(engine: str, command: list[str], port: int, env: dict[str, str]) -> 
     # A proxy in the environment must never catch what the server's parts say to each other.
     no_proxy = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
     env = env | {"NO_PROXY": ",".join(filter(None, (no_proxy, "127.0.0.1,localhost")))}
-    (folder / "config.json").write_text(json.dumps({"command": command, "env": env}))
+    (folder / "config.json").write_text(json.dumps({"command": command, "env": env, "port": port}))
     keeper.add_user(folder)
     process = subprocess.Popen(
         [sys.executable, "-m", "slmlab.keeper", str(folder)],
@@ -270,7 +285,7 @@ def _launch(engine: str, command: list[str], port: int, env: dict[str, str]) -> 
         "host": address,
         "engine": engine,
         "pid": process.pid,
-        "born": psutil.Process(process.pid).create_time(),
+        "born": keeper.born(process.pid),
     }
     (folder / "state.json").write_text(json.dumps(state))
     try:
@@ -314,9 +329,8 @@ def stop() -> list[str]:
 
 def _end(state: dict) -> None:
     with contextlib.suppress(psutil.NoSuchProcess):
-        process = psutil.Process(state["pid"])
-        if abs(process.create_time() - state["born"]) < 1:
-            keeper.end_tree(process)
+        if abs(keeper.born(state["pid"]) - state["born"]) < 1:
+            keeper.end_tree(psutil.Process(state["pid"]))
     (_folder(state["host"]) / "state.json").unlink(missing_ok=True)
 
 
@@ -342,11 +356,8 @@ def _states() -> Iterator[dict]:
     for file in sorted(paths.servers().glob("*/state.json")):
         try:
             state = json.loads(file.read_text())
-            process = psutil.Process(state["pid"])
-            if (
-                abs(process.create_time() - state["born"]) < 1
-                and process.status() != psutil.STATUS_ZOMBIE
-            ):
+            same = abs(keeper.born(state["pid"]) - state["born"]) < 1
+            if same and psutil.Process(state["pid"]).status() != psutil.STATUS_ZOMBIE:
                 yield state
         except (OSError, ValueError, KeyError, psutil.NoSuchProcess):
             continue

@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slmlab import comparison, statistics
+from slmlab import comparison, results, statistics
 from slmlab.errors import ResultsError, SlmlabError
 
 if TYPE_CHECKING:
@@ -61,8 +61,7 @@ def add_vote(
     if wrong := _wrong(vote):
         raise ResultsError(f"This is no vote: {wrong}.")
     try:
-        with Path(path).open("ab") as file:
-            file.write(json.dumps(vote).encode() + b"\n")
+        results.append(path, json.dumps(vote).encode() + b"\n")
     except OSError as error:
         raise ResultsError(f"The vote cannot be written to {path}: {error.strerror}.") from None
     return vote

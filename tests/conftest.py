@@ -222,6 +222,20 @@ def _same_disk(one: Path, other: Path) -> bool:
     return one.stat().st_dev == other.stat().st_dev
 
 
+@contextlib.contextmanager
+def small_disk(folder: Path, size: str, mode: str = "rw") -> Iterator[Path]:
+    """A real file system of so many bytes, mounted at the folder; skips where nobody may mount."""
+    folder.mkdir(exist_ok=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"{mode},size={size}", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no right to mount a small file system here")
+    try:
+        yield folder
+    finally:
+        slmlab.stop()
+        run("umount", folder)
+
+
 @pytest.fixture(autouse=True)
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test leaves behind, records above all, must not reach the next one or the user."""

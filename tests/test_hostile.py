@@ -22,8 +22,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import slmlab
-from slmlab import prompts, tasks, votes
+from slmlab import prompts, results, tasks, votes
 from slmlab.embedded import gguf, openapi
+from slmlab.embedded.store import Store
 from slmlab.errors import SlmlabError
 
 EXAMPLES = int(os.environ.get("TEST_EXAMPLES", "25"))
@@ -396,6 +397,28 @@ class TestLibrary:
             gguf.read_header(file)
         except gguf.GGUFError as error:
             assert str(error)
+
+    @settings(
+        max_examples=EXAMPLES * 2, deadline=None, derandomize=True, database=None,
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    @given(st.one_of(st.binary(max_size=300), st.text(max_size=200).map(str.encode)))
+    def test_any_bytes_beside_the_records_are_passed_over(self, tmp_path, content):
+        name = "0" * 64
+        (tmp_path / "x.jsonl").write_bytes(b'{"key":"' + name.encode() + b'","on":' + content)
+        (tmp_path / "y.jsonl").write_bytes(content)
+        assert results.Store(tmp_path).find([name]) == {}
+
+    def test_the_sizes_of_tensors_are_the_gguf_packages(self):
+        from gguf.constants import GGML_QUANT_SIZES
+
+        assert {int(kind): sizes for kind, sizes in GGML_QUANT_SIZES.items()} == gguf._BLOCKS
+
+    def test_a_manifest_that_somebody_edited_is_no_model(self, tmp_path):
+        store = Store(tmp_path)
+        for number, text in enumerate(("", "{}", "[]", "null", '{"name": 5}', "\0", DEEP)):
+            (store.manifests / f"m{number}%3Alatest.json").write_text(text)
+        assert store.all() == []
 
 
 def paths_of_records() -> list[Path]:

@@ -6,12 +6,12 @@ import hashlib
 import io
 import os
 import shutil
-import subprocess
 import tarfile
 from pathlib import Path
 
 import pytest
 import zstandard
+from conftest import small_disk
 
 from slmlab import ollama_install
 from slmlab.errors import InstallError
@@ -112,21 +112,12 @@ class TestFromAnArchive:
 
     def test_a_full_disk_is_a_sentence_and_leaves_nothing(self, files, packed, tmp_path):
         """A real full disk: a file system of 40 MB."""
-        disk = tmp_path / "disk"
-        disk.mkdir()
-        mounted = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", str(disk)], capture_output=True
-        )
-        if mounted.returncode:
-            pytest.skip("no right to mount a small file system here")
-        try:
-            offer(files, packed[".tar.zst"])
+        offer(files, packed[".tar.zst"])
+        with small_disk(tmp_path / "disk", "40m") as disk:
             with pytest.raises(InstallError, match="Not enough disk for Ollama"):
                 install(files, disk)
             assert not list(disk.iterdir())
             assert shutil.disk_usage(disk).used < 1_000_000
-        finally:
-            subprocess.run(["umount", str(disk)], check=True)
 
     def test_the_binary_on_path_is_used(self, ollama_release, tmp_path, monkeypatch):
         monkeypatch.setenv("SLMLAB_HOME", str(tmp_path))

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 
 import pytest
-from conftest import SMOL, free_port, serving
+from conftest import SMOL, free_port, serving, small_disk
 
 import slmlab
 from slmlab import models
@@ -101,19 +101,11 @@ class TestShelf:
         assert models.installed() == []
 
     def test_a_full_disk_is_a_sentence_and_keeps_what_was_there(self, lab, shelf_home, tmp_path):
-        disk = lab / "models"
-        disk.mkdir()
-        mount = ["mount", "-t", "tmpfs", "-o", "size=150m", "tmpfs", str(disk)]
-        if subprocess.run(mount, capture_output=True).returncode:
-            pytest.skip("no right to mount a small file system here")
-        try:
+        with small_disk(lab / "models", "150m") as disk:
             slmlab.start("embedded", quiet=True)
             with pytest.raises(ModelError, match="Not enough disk"):
                 slmlab.pull(SMOL)
             assert not [path for path in disk.rglob("*") if path.is_file()]
-        finally:
-            slmlab.stop()
-            subprocess.run(["umount", str(disk)], check=True)
 
     def test_ready_gets_all_and_counts_what_the_user_added(self, lab_with_models, smol_gguf):
         slmlab.start("embedded", quiet=True)

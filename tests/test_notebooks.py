@@ -12,11 +12,14 @@ import os
 import re
 import shutil
 import sys
+from collections import Counter
 from pathlib import Path
 
 import nbformat
 import pytest
 from conftest import free_port, give_models, run
+
+import slmlab
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -105,8 +108,10 @@ class TestForm:
 
 def execute(python: Path | str, book: Path, env: dict[str, str]) -> None:
     """Run a notebook by nbmake and keep its outputs in it."""
-    command = (python, "-m", "pytest", "--nbmake", "--nbmake-timeout=240", "--overwrite", "-q")
-    run(*command, "-p", "no:cacheprovider", "--rootdir", book.parent, book, env=env)
+    # Looking for all the other plugins of an environment takes longer than some notebooks.
+    env = env | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    command = (python, "-m", "pytest", "-p", "nbmake.pytest_plugin", "-p", "no:cacheprovider", "-q")
+    run(*command, "--nbmake", "--nbmake-timeout=240", "--overwrite", book, cwd=book.parent, env=env)
 
 
 def figures(page: str) -> list[str]:
@@ -122,10 +127,25 @@ def executed(tmp_path_factory):
     return folder
 
 
+# Notes where each socket of a process is told to connect, and which names are looked up.
+SPY = """
+import os, sys
+def note(event, arguments):
+    if event in ("socket.connect", "socket.sendto", "socket.getaddrinfo"):
+        to = arguments[1] if event != "socket.getaddrinfo" else arguments
+        if isinstance(to, tuple):
+            with open(os.environ["CONNECTIONS"], "a") as file:
+                file.write(f"{event} {to[0]} {sys.argv}\\n")
+sys.addaudithook(note)
+"""
+
+
 @pytest.fixture(scope="module")
 def class_home(shelf_home, tmp_path_factory):
-    """One SLMLAB_HOME with models for all notebooks of a run."""
+    """The world of all notebooks of a run: one home with models, one server that stays."""
     home = tmp_path_factory.mktemp("class")
+    spy = tmp_path_factory.mktemp("spy")
+    (spy / "sitecustomize.py").write_text(SPY)
     give_models(shelf_home, home)
     env = {
         **os.environ,
@@ -135,7 +155,14 @@ def class_home(shelf_home, tmp_path_factory):
         # A little of each task set, and short answers, show that a notebook works; all steps run.
         "SLMLAB_ITEMS": "2",
         "SLMLAB_TOKENS": "60",
+        # Python runs sitecustomize.py at the start of each process: the kernels', the server's.
+        "PYTHONPATH": str(spy),
+        "CONNECTIONS": str(spy / "connections"),
     }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in env.items():
+            patch.setenv(name, value)
+        slmlab.start("embedded", quiet=True)
     yield env
     run(sys.executable, "-m", "slmlab", "stop", env=env)
 
@@ -208,6 +235,15 @@ class TestRuns:
         shutil.copy(notebook, tmp_path)
         env = class_home | {"SLMLAB_TOKENS": "8"}
         execute(colab_python, tmp_path / notebook.name, env)
+
+    def test_no_lesson_asked_another_machine_for_anything(self, class_home):
+        """Whoever reads or runs the course with the embedded engine and its models is alone."""
+        file = Path(class_home["CONNECTIONS"])
+        if not file.exists():
+            pytest.skip("no notebook ran before")
+        seen = Counter(tuple(line.split(" ", 2)[:2]) for line in file.read_text().splitlines())
+        assert seen["socket.connect", "127.0.0.1"] > 100
+        assert {where for _, where in seen} <= {"127.0.0.1", "localhost", "None"}, seen
 
     def test_the_bootstrap_cell_installs_from_an_uploaded_zip(self, colab_python, tmp_path):
         """In Colab's packages, without slmlab, in a folder that has only the zip."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+DOCS = sorted((ROOT / "docs").glob("*.md"))
 LAYERS = [
     "errors", "paths", "hardware", "ollama_install", "keeper", "server", "prompts",
     "models", "weights", "distillation", "generation", "streaming", "fit", "catalog", "exercises",
@@ -80,7 +81,8 @@ def test_readme_and_ci_name_the_same_test_command():
 
 
 @pytest.mark.parametrize(
-    "document", ["README.md", "docs/architecture.md", "docs/comparing.md", "notebooks/README.md"]
+    "document",
+    ["README.md", "SECURITY.md", "notebooks/README.md", *(f"docs/{one.name}" for one in DOCS)],
 )
 def test_links_lead_somewhere(document):
     path = ROOT / document

@@ -537,7 +537,10 @@ def serve(port: int) -> None:
     """Serve on 127.0.0.1 until interrupted (``python -m slmlab serve``)."""
     import uvicorn
 
-    engine = Engine(Store(paths.embedded_models()))
+    store = Store(paths.embedded_models())
+    with contextlib.suppress(OSError):
+        store.sweep()
+    engine = Engine(store)
     config = uvicorn.Config(
         app(engine),
         host="127.0.0.1",

@@ -8,6 +8,7 @@ import json
 import math
 import re
 import secrets
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -201,7 +202,7 @@ class Runners:
         try:
             process.stdin.write(json.dumps(config).encode() + b"\n")
             line = await process.stdout.readline()
-            answer = json.loads(line) if line else {"error": "the model runner ended while loading"}
+            answer = json.loads(line) if line else {"error": await _how_it_ended(process)}
             if "error" in answer:
                 raise LoadError(f"unable to load model: {answer['error']}")
         except BaseException:
@@ -238,6 +239,14 @@ class Runners:
         runners, self.loaded = self.loaded, []
         for runner in runners:
             await runner.close()
+
+
+async def _how_it_ended(process: asyncio.subprocess.Process) -> str:
+    """Why a runner said nothing."""
+    status = await process.wait()
+    if status == -signal.SIGKILL:
+        return "out of memory: the system ended the model runner while it loaded"
+    return f"the model runner ended while loading (status {status})"
 
 
 def parse_keep_alive(value: object, default: float = 300.0) -> float:

@@ -8,10 +8,13 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from urllib.parse import quote, unquote
+
+from pydantic import TypeAdapter
 
 from slmlab.embedded import gguf
 
@@ -66,6 +69,9 @@ class Model:
             "parameter_size": _count(self.parameters),
             "quantization_level": self.quantization,
         }
+
+
+_MODEL = TypeAdapter(Model)
 
 
 def _count(parameters: int) -> str:
@@ -151,8 +157,8 @@ class Store:
     def get(self, name: str) -> Model | None:
         """The model of this name, or None."""
         try:
-            return Model(**json.loads(self._manifest(name).read_text()))
-        except (FileNotFoundError, json.JSONDecodeError, TypeError):
+            return _MODEL.validate_json(self._manifest(name).read_bytes())
+        except (FileNotFoundError, ValueError):
             return None
 
     def all(self) -> list[Model]:
@@ -167,6 +173,16 @@ class Store:
         self._manifest(name).unlink(missing_ok=True)
         if model and all(other.blob != model.blob for other in self.all()):
             self.blob(model.blob).unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Remove what downloads left behind that were killed over an hour ago."""
+        for path in self.blobs.iterdir():
+            if path.name.startswith(("pull-", "partial-")):
+                newest = max(
+                    (one.stat().st_mtime for one in path.rglob("*")), default=path.stat().st_mtime
+                )
+                if newest < time.time() - 3600:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def free_space(self) -> int:
         """Bytes free on the disk with the models."""

@@ -25,7 +25,7 @@ from typing import Any, Protocol
 import ipywidgets as widgets
 
 from slmlab import display, models, server, votes
-from slmlab.errors import PromptError, ResultsError, SlmlabError
+from slmlab.errors import PromptError, SlmlabError
 from slmlab.streaming import STOPS_WITHIN, Answer
 
 FRAMES_PER_SECOND = 8
@@ -397,18 +397,6 @@ def first_text(question: object) -> str:
 def new_file(kind: str, ending: str) -> Path:
     """A path in the current folder that is not taken, with the time in its name."""
     return Path(f"{kind}-{datetime.now():%Y-%m-%d-%H%M%S}.{ending}")
-
-
-def write(path: Path, text: str) -> None:
-    """Write a file that the reader asked for.
-
-    Raises:
-        ResultsError: it cannot be written.
-    """
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ResultsError(f"{path} cannot be written: {error.strerror}.") from None
 
 
 def copy_button(text: str) -> str:

@@ -276,7 +276,7 @@ class Playground(parts.Panel):
         """Write the run that is shown to a file in the current folder."""
         with self.sentences():
             path = parts.new_file("playground", "md")
-            parts.write(path, self._as_markdown(self.tried[self.place]))
+            results.write(path, self._as_markdown(self.tried[self.place]))
             self.say(f"Saved in {path.resolve()}")
 
     def _as_markdown(self, run: dict[str, Any]) -> str:

