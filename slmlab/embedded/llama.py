@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -32,6 +34,7 @@ FLOATS = {
 }  # fmt: skip
 # What llama.cpp's server calls them, where it has another name.
 LLAMA_NAMES = {"num_predict": "n_predict", "num_keep": "n_keep"}
+MAX_REPEATS = 100_000
 TOO_LONG = (
     "the prompt is longer than the context length currently available to the model; shorten the "
     "prompt, adjust the context length in settings, or use a model with a longer context length"
@@ -83,8 +86,35 @@ def grammar(asked: object) -> dict:
     if asked == "json":
         return {"json_schema": {"type": "object"}}
     if isinstance(asked, dict):
+        _check_repeats(asked)
         return {"json_schema": asked}
     raise ApiError(400, f'invalid format: {json.dumps(asked)}; expected "json" or a JSON schema')
+
+
+def _check_repeats(schema: object) -> None:
+    """Refuse a schema that llama.cpp would write out as a grammar of many megabytes.
+
+    It writes a repeated thing as often as it is repeated, and in a pattern also what is in it.
+    """
+    todo = [schema]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, list):
+            todo += node
+        if not isinstance(node, dict):
+            continue
+        todo += node.values()
+        for key, value in node.items():
+            repeats = 0
+            if key in ("minItems", "maxItems", "minLength", "maxLength"):
+                repeats = value if isinstance(value, (int, float)) else 0
+            elif key == "pattern" and isinstance(value, str):
+                pairs = re.findall(r"\{(\d*)(?:,(\d*))?\}", value)
+                repeats = math.prod(max(1, *(int(n[:9] or 0) for n in pair)) for pair in pairs)
+            if repeats > MAX_REPEATS:
+                raise ApiError(
+                    400, f'invalid format: "{key}" asks for over {MAX_REPEATS:,} repetitions'
+                )
 
 
 def logprobs_of(piece: dict, asked: GenerateRequest | ChatRequest) -> list | None:
