@@ -17,7 +17,14 @@ import ollama
 import tenacity
 
 from slmlab import generation, models, paths, results, server
-from slmlab.errors import Interrupted, ModelError, ResultsError, SlmlabError
+from slmlab.errors import (
+    Interrupted,
+    ModelError,
+    ResultsError,
+    ServerGone,
+    ServerLost,
+    SlmlabError,
+)  # fmt: skip
 from slmlab.generation import Generation, GenerationError, Prompt, Target
 from slmlab.grid import LOAD_OPTIONS, Cell, plan
 
@@ -56,7 +63,7 @@ def compare(
     All options are sent explicitly and are the same for all models. Every finished cell is on disk
     before the next starts, and a comparison that is run again computes only what is missing.
     A generation that fails is a row with ``error`` set, and the grid goes on; a server that went
-    away is waited for, and its cell tried again.
+    away is waited for for a minute, and its cells tried again, there or on the other hosts.
 
     Args:
         names: one model or several; all must be installed.
@@ -94,6 +101,7 @@ def compare(
     Raises:
         ModelError, PromptError, ServerError: something is wrong with the arguments; nothing ran.
         ResultsError: a record cannot be written; ``.frame`` has what was finished.
+        ServerGone: every server went away and did not come back; ``.frame`` as above.
         Interrupted: the reader stopped it; what was finished is kept, and in ``.frame``.
     """
     cells = plan(
@@ -136,6 +144,10 @@ def compare(
             ],
         )
 
+    def so_far() -> str:
+        done = sum(name in found for name in keys)
+        return f"{done} of {len(cells)} cells are finished and kept in {shelf.folder}"
+
     try:
         with _pool(executor, width * len(hosts), on_text) as (pool, listen):
             _run(
@@ -143,10 +155,14 @@ def compare(
                 progress,
             )  # fmt: skip
     except KeyboardInterrupt:
-        done = sum(name in found for name in keys)
         raise Interrupted(
-            f"Stopped. {done} of {len(cells)} cells are finished and kept in {shelf.folder}; run "
-            "the same compare(…) again to go on where it stopped.",
+            f"Stopped. {so_far()}; run the same compare(…) again to go on where it stopped.",
+            frame(),
+        ) from None
+    except ServerLost as error:
+        raise ServerGone(
+            f"{error} {so_far()}; start a server with slmlab.start() and run the same compare(…) "
+            f"again.{models.log_of(hosts[0])}",
             frame(),
         ) from None
     except ResultsError as error:
@@ -252,6 +268,11 @@ class _Job:
                 again = error.lost and attempt < ATTEMPTS - 1 and not (stopped and stopped.now)
                 if again and _comes_back(target.host):
                     continue
+                if again:
+                    raise ServerLost(
+                        f"The server at {target.host} went away and did not come back within "
+                        f"{SERVER_COMES_BACK_WITHIN:.0f} s."
+                    ) from None
             return replace(record, in_flight=self.in_flight)
         raise AssertionError  # the loop always returns
 
@@ -307,6 +328,7 @@ class _Lane:
     load: tuple | None = None
     target: Target | None = None
     load_s: float | None = None
+    lost: ServerLost | None = None
     running: set[Future] = field(default_factory=set)
     seen: set[int] = field(default_factory=set)
 
@@ -332,6 +354,8 @@ def _run(
 
     def hand_out(lane: _Lane) -> bool:
         """Start one more piece of work on a lane, if there is one and the lane has room."""
+        if lane.lost:
+            return False
         if lane.load not in groups:
             if lane.running or not groups:
                 return False
@@ -363,7 +387,12 @@ def _run(
         if number is None:
             lane.target, lane.load_s = future.result()
             return
-        record = future.result()
+        try:
+            record = future.result()
+        except ServerLost as error:
+            lane.lost = error
+            groups.setdefault(cells[number].load, collections.deque()).appendleft(number)
+            return
         if job.timing:
             # A model that had to be loaded again in the middle makes its next answer a cold one.
             again = lane.load_s is not None and record.load_s > max(0.2, lane.load_s / 2)
@@ -379,6 +408,8 @@ def _run(
                 done = [future for future in running if future.done()]
                 for future in done:
                     take_in(future)
+            if not running and groups:
+                raise next(lane.lost for lane in lanes if lane.lost)
             if not running:
                 return
             for future in wait(running, timeout=1, return_when=FIRST_COMPLETED).done:
@@ -412,7 +443,10 @@ class _Inline(Executor):
     def submit(self, call: Callable, /, *args: Any, **kwargs: Any) -> Future:
         future: Future = Future()
         future.set_running_or_notify_cancel()
-        future.set_result(call(*args, **kwargs))
+        try:
+            future.set_result(call(*args, **kwargs))
+        except SlmlabError as error:
+            future.set_exception(error)
         return future
 
 

@@ -40,6 +40,10 @@ class Interrupted(WithFrame, KeyboardInterrupt):
     """The reader stopped a comparison; what was finished is kept."""
 
 
+class ServerGone(WithFrame, ServerError):
+    """In the middle of a comparison every server went away for good; what was finished is kept."""
+
+
 class ResultsError(WithFrame):
     """Records, votes or task files could not be read or written."""
 

@@ -93,7 +93,7 @@ def sentences(host: str, model: str = "") -> Iterator[None]:
         if any(words in error.error.lower() for words in RUNNER_DIED):
             raise ServerLost(
                 f"The process that runs {model or 'the model'} ended in the middle, often for want "
-                f"of memory: {error.error}.{_log(host)}"
+                f"of memory: {error.error}.{log_of(host)}"
             ) from None
         raise ModelError(_sentence(error.error, host, model)) from None
     except httpx.TimeoutException:
@@ -104,15 +104,16 @@ def sentences(host: str, model: str = "") -> Iterator[None]:
     except (httpx.TransportError, ConnectionError):
         if server.ask_version(host) is None:
             raise ServerLost(
-                f"No server answers at {host}. Start one with slmlab.start().{_log(host)}"
+                f"No server answers at {host}. Start one with slmlab.start().{log_of(host)}"
             ) from None
         raise ServerLost(
             f"The connection to {host} broke in mid-answer; the server is there again, so try "
-            f"again.{_log(host)}"
+            f"again.{log_of(host)}"
         ) from None
 
 
-def _log(host: str) -> str:
+def log_of(host: str) -> str:
+    """The end of a server's log, to be put behind a sentence; nothing where it is not ours."""
     tail = server.log_tail(host, 5)
     return f"\nThe end of its log:\n{tail}" if tail else ""
 

@@ -21,12 +21,22 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from conftest import GEMMA, SMOL, run, small_disk, wait_for
+from conftest import (
+    GEMMA,
+    SMOL,
+    answers,
+    free_port,
+    give_models,
+    run,
+    serving,
+    small_disk,
+    wait_for,
+)
 
 import slmlab
-from slmlab import generation, keeper, models, paths, results, server, votes
+from slmlab import comparison, generation, keeper, models, paths, results, server, votes
 from slmlab.embedded.store import Store
-from slmlab.errors import ModelError, ResultsError, ServerError, SlmlabError
+from slmlab.errors import ModelError, ResultsError, ServerError, ServerGone, SlmlabError
 
 FULL = os.environ.get("TEST_FAULTS") == "full"
 # What must be the same in two records of one cell; times never are.
@@ -76,15 +86,19 @@ class TestKilledServer:
 
     @pytest.mark.parametrize("victim", ["server", "model"])
     def test_the_grid_comes_to_the_very_same_records(self, victim, lab_with_models):
-        wanted, prompts_n = times(4, 25), times(20, 100)
+        wanted, prompts_n = times(4, 25), times(15, 100)
         host = slmlab.start("embedded", quiet=True).host
         asked = [f"The number after {n} is" for n in range(prompts_n)]
-        grid = {"num_predict": 6, "quiet": True, "timing": False}
+        # One at a time: llama.cpp's arithmetic depends a little on what else is in its batch.
+        grid = {"num_predict": 6, "quiet": True}
         undisturbed = slmlab.compare([SMOL, GEMMA], asked, **grid)
         dice, killed, over = random.Random(5), [], threading.Event()
 
         def kill() -> None:
             while len(killed) < wanted and not over.wait(dice.uniform(0.2, 1.5)):
+                if victim == "server":
+                    wait_for(lambda: answers(host) or over.is_set(), 60, "the server to be back")
+                    over.wait(keeper.STEADY)
                 found = [engine_process(host)] if victim == "server" else runners(host)
                 for one in [one for one in found if one][:1]:
                     with contextlib.suppress(psutil.Error):
@@ -93,31 +107,56 @@ class TestKilledServer:
 
         killer = threading.Thread(target=kill)
         killer.start()
-        again, failed, rounds = None, 0, 0
-        while len(killed) < wanted or again is None or again["error"].notna().any():
-            store = lab_with_models / f"round-{rounds}"
-            for _ in range(5):
-                before = set(results.Store(store).find(keys(again))) if again is not None else ()
-                again = slmlab.compare([SMOL, GEMMA], asked, store=store, **grid)
-                failed += int(again["error"].notna().sum())
-                assert set(results.Store(store).find(keys(again))) >= set(before)
-                if again["error"].isna().all():
-                    break
+        failed, rounds = 0, 0
+        while rounds == 0 or (len(killed) < wanted and killer.is_alive()):
+            store = results.Store(lab_with_models / f"round-{rounds}")
             rounds += 1
-            assert rounds < 60
+            lines = 0
+            for _ in range(20):
+                with contextlib.suppress(ServerError):  # killed before the first cell
+                    again = slmlab.compare([SMOL, GEMMA], asked, store=store.folder, **grid)
+                    assert stored(store.folder) >= lines, "nothing that was stored went away"
+                    lines = stored(store.folder)
+                    if again["error"].isna().all():
+                        break
+                    failed += int(again["error"].notna().sum())
+            assert again[ANSWER].equals(undisturbed[ANSWER])
         over.set()
         killer.join()
         note(victim=victim, kills=len(killed), cells=len(again), grids=rounds, failed_rows=failed)
-        assert again[ANSWER].equals(undisturbed[ANSWER])
+
+    def test_one_that_never_comes_back_stops_the_grid(self, lab_with_models, monkeypatch):
+        """Killed together with its keeper; on two hosts the other one does the rest."""
+        monkeypatch.setattr(comparison, "SERVER_COMES_BACK_WITHIN", 3.0)
+        host = slmlab.start("embedded", quiet=True).host
+        asked, other = [f"Say {n}." for n in range(6)], f"http://127.0.0.1:{free_port()}"
+        grid = {"num_predict": 4, "temperature": 0, "quiet": True}
+
+        def end(cell) -> None:
+            if cell.prompt == "Say 2.":
+                engine = engine_process(host)
+                engine.parent().kill()
+                engine.kill()
+
+        with pytest.raises(ServerGone, match="2 of 6 cells are finished and kept") as caught:
+            slmlab.compare(SMOL, asked, on_cell=end, **grid)
+        assert caught.value.frame["prompt"].tolist() == asked[:2]
+        home = lab_with_models / "other"
+        home.mkdir()
+        give_models(lab_with_models, home)
+        command = [sys.executable, "-m", "slmlab", "serve", "--port", other.rsplit(":", 1)[1]]
+        with serving(command, other, home / "log", SLMLAB_HOME=str(home)):
+            slmlab.stop()
+            monkeypatch.setenv("OLLAMA_HOST", host)
+            host = slmlab.start("embedded", quiet=True).host
+            frame = slmlab.compare(SMOL, asked, on_cell=end, hosts=[host, other], **grid)
+        assert frame["error"].isna().all()
+        assert frame["prompt"].tolist() == asked
 
 
-def keys(frame) -> list[str]:
-    """Nothing is asked of the store that it could not have: all its keys."""
-    return [
-        line[8:72].decode()
-        for file in paths.results().glob("*.jsonl")
-        for line in file.read_bytes().splitlines()
-    ]
+def stored(folder: Path) -> int:
+    """How many records a store has."""
+    return sum(file.read_bytes().count(b"\n") for file in folder.glob("*.jsonl"))
 
 
 @pytest.mark.slow
@@ -328,7 +367,7 @@ class TestLoad:
         }  # fmt: skip
         httpx.post(f"{engine.url}/api/generate", json=ask, timeout=60, trust_env=False)
         before, until = tree_memory(process), time.monotonic() + seconds
-        answers: list[list[int]] = [[] for _ in range(clients)]
+        got: list[list[int]] = [[] for _ in range(clients)]
         waits: list[float] = []
 
         def ask_on(number: int) -> None:
@@ -337,7 +376,7 @@ class TestLoad:
                     started = time.monotonic()
                     answer = client.post("/api/generate", json=ask)
                     waits.append(time.monotonic() - started)
-                    answers[number].append(answer.status_code)
+                    got[number].append(answer.status_code)
                     whole = answer.status_code == 200 and answer.json()["done"]
                     assert whole or "busy" in answer.json()["error"]
 
@@ -346,8 +385,8 @@ class TestLoad:
             thread.start()
         for thread in threads:
             thread.join()
-        counts = [len(one) for one in answers]
-        statuses = Counter(status for one in answers for status in one)
+        counts = [len(one) for one in got]
+        statuses = Counter(status for one in got for status in one)
         note(
             engine=engine.kind, clients=clients, seconds=seconds, statuses=dict(statuses),
             answers_per_client=f"{min(counts)} to {max(counts)}",
