@@ -256,7 +256,7 @@ class _Job:
             on_text = stopped.leave
         if not self.timing:
             whole = stopped.client(target.host, self.timeout) if stopped else None
-            whole = whole or models.client(target.host)
+            whole = whole or models.client(target.host, self.timeout)
         for attempt in range(ATTEMPTS):
             try:
                 record = generation.run(

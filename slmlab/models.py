@@ -32,18 +32,15 @@ REGISTRY = "https://registry.ollama.ai"
 MEMORY_OVER_FILE = 1.2
 # What Ollama says when its child process with the model is gone.
 RUNNER_DIED = ("unexpectedly stopped", "runner process has terminated", "runner process no longer")
-# What Ollama and llama.cpp say where a model does not fit.
-OUT_OF_MEMORY = (
-    "more system memory", "out of memory", "failed to allocate", "unable to allocate",
-    "cannot allocate", "bad_alloc",
-)  # fmt: skip
-TIMEOUT = httpx.Timeout(600, connect=5)
+# What Ollama and the embedded engine say where a model does not fit.
+OUT_OF_MEMORY = ("more system memory", "out of memory", "unable to allocate")
 
 
 @functools.lru_cache(maxsize=32)
-def client(host: str) -> ollama.Client:
+def client(host: str, timeout: float = 600.0) -> ollama.Client:
     """The ``ollama`` client for one server, with a finite timeout and no proxy on loopback."""
-    return ollama.Client(host, timeout=TIMEOUT, trust_env=not server.is_local(host))
+    limits = httpx.Timeout(timeout, connect=5)
+    return ollama.Client(host, timeout=limits, trust_env=not server.is_local(host))
 
 
 class Abortable(httpx.HTTPTransport):
@@ -121,7 +118,7 @@ def log_of(host: str) -> str:
 def _sentence(error: str, host: str, model: str) -> str:
     """What an error of the server means, and what to do."""
     low = error.lower()
-    if "requires a newer version" in low or "412" in low:
+    if "requires a newer version" in low or "412:" in low:
         return (
             f"{model} needs a newer Ollama than the one at {host}. Install one with "
             "`python -m slmlab setup --ollama-version VERSION` (see "

@@ -153,34 +153,25 @@ def start(engine: str = "auto", *, version: str | None = None, quiet: bool = Fal
     if engine not in ENGINES:
         raise ServerError(f"There is no engine {engine!r}; choose one of {', '.join(ENGINES)}.")
     say = (lambda _: None) if quiet else print
-    _make_folder()
-    # Two notebooks that start at the same moment must not start two servers.
-    with filelock.FileLock(paths.servers() / "start.lock", timeout=600):
-        found = _find(engine, say)
-        if found is None:
-            found = _start_new(engine, version, say)
-    if found.ours:
-        keeper.add_user(_folder(found.host))
+    try:
+        paths.servers().mkdir(parents=True, exist_ok=True)
+        # Two notebooks that start at the same moment must not start two servers.
+        with filelock.FileLock(paths.servers() / "start.lock", timeout=600):
+            found = _find(engine, say)
+            if found is None:
+                found = _start_new(engine, version, say)
+        if found.ours:
+            keeper.add_user(_folder(found.host))
+    except OSError as error:
+        raise ServerError(
+            f"slmlab cannot start a server from its folder {paths.home()}: {error.strerror}. Make "
+            "room there, or set SLMLAB_HOME to a folder of your own before the first cell."
+        ) from None
     if found.host != f"http://127.0.0.1:{DEFAULT_PORT}":
         # Libraries that read OLLAMA_HOST (langchain-ollama, the ollama client) find it there too.
         os.environ["OLLAMA_HOST"] = found.host
     say(str(found))
     return found
-
-
-def _make_folder() -> None:
-    """The folder of all servers' states, on a disk that takes files and locks."""
-    folder = paths.servers()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(folder / "start.lock", timeout=600):
-            (folder / "probe").write_bytes(b"x" * 4096)
-            (folder / "probe").unlink()
-    except OSError as error:
-        raise ServerError(
-            f"slmlab cannot write into its folder {paths.home()}: {error.strerror}. Make room "
-            "there, or set SLMLAB_HOME to a folder of your own before the first cell."
-        ) from None
 
 
 def _find(engine: str, say: Callable[[str], None]) -> Server | None:

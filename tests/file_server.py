@@ -83,6 +83,8 @@ class FileServer:
         request.send_response(206 if wanted else 200)
         request.send_header("Accept-Ranges", "bytes")
         request.send_header("Content-Length", str(len(part)))
+        if path.endswith("/"):  # a page of a package index
+            request.send_header("Content-Type", "text/html")
         if wanted:
             request.send_header("Content-Range", f"bytes {start}-{end}/{total}")
         request.end_headers()

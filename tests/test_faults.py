@@ -34,7 +34,7 @@ from conftest import (
 )
 
 import slmlab
-from slmlab import comparison, generation, keeper, models, paths, results, server, votes
+from slmlab import comparison, generation, keeper, models, paths, results, votes
 from slmlab.embedded.store import Store
 from slmlab.errors import ModelError, ResultsError, ServerError, ServerGone, SlmlabError
 
@@ -133,8 +133,8 @@ class TestKilledServer:
         grid = {"num_predict": 4, "temperature": 0, "quiet": True}
 
         def end(cell) -> None:
-            if cell.prompt == "Say 2.":
-                engine = engine_process(host)
+            engine = engine_process(host) if cell.prompt == "Say 2." else None
+            if engine:
                 engine.parent().kill()
                 engine.kill()
 
@@ -205,20 +205,11 @@ class TestHungServer:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of another process need Linux")
 class TestMemory:
-    def test_a_model_that_the_machine_cannot_hold_is_named_with_a_smaller_one(
-        self, lab_with_models, smol_gguf
-    ):
-        slmlab.start("embedded", quiet=True)
-        with pytest.raises(ModelError) as caught:
-            models.load(GEMMA, num_ctx=32768 * 64)
-        # Its context is cut to what it was trained for, so the machine holds it after all, or not.
-        assert "memory" in str(caught.value)
-
     def test_an_allocation_that_fails_while_loading(self, lab_with_models):
         host = slmlab.start("embedded", quiet=True).host
         found = engine_process(host)
         in_use = found.memory_info().vms
-        found.rlimit(psutil.RLIMIT_AS, (in_use + 400 * 2**20, in_use + 400 * 2**20))
+        found.rlimit(psutil.RLIMIT_AS, (in_use + 400 * 2**20, psutil.RLIM_INFINITY))
         with pytest.raises(ModelError) as caught:
             models.load(GEMMA, num_ctx=8192)
         assert "memory" in str(caught.value)
@@ -240,7 +231,7 @@ class TestMemory:
         thread.start()
         try:
             with pytest.raises(ModelError, match="memory") as caught:
-                models.load(GEMMA)
+                models.load(GEMMA, num_ctx=512)
         finally:
             over.set()
             thread.join()
@@ -278,18 +269,13 @@ class TestKilledKernel:
 
         killer = threading.Thread(target=kill)
         killer.start()
-        with pytest.raises(SlmlabError):
-            slmlab.pull(SMOL)
+        slmlab.pull(SMOL)  # asks again when the server is back
         killer.join()
-        wait_for(lambda: server.status(), 30, "the server to come back")
-        left = [*blobs.iterdir()]
-        assert left
-        for path in left:
+        assert any(blobs.glob("pull-*"))
+        for path in blobs.rglob("*"):
             os.utime(path, (time.time() - 7200,) * 2)
         slmlab.stop()
         slmlab.start("embedded", quiet=True)
-        assert [*blobs.iterdir()] == []
-        slmlab.pull(SMOL)
         assert [one.name for one in models.installed()] == [SMOL]
         assert [path.name[:7] for path in blobs.iterdir()] == ["sha256-"]
 
@@ -317,10 +303,11 @@ class TestDisk:
                     write()
             assert (disk / "old.csv").read_bytes() == before
             assert {path.name for path in disk.iterdir()} == {"old.csv", "ballast", "s"}
-            cast = []
+            cast, vote = [], {"voter": "Bo", "prompt": "p" * 99, "winner": "a"}
+            vote |= {"model_a": "one", "model_b": "two"}
             with pytest.raises(ResultsError, match="No space left"):
                 while len(cast) < 200:
-                    cast.append(votes.add_vote(disk / "v.jsonl", "Bo", "p" * 99, "a", "b", "a"))
+                    cast.append(votes.add_vote(disk / "v.jsonl", **vote))
             assert len(votes.read_votes(disk / "v.jsonl")) == len(cast)
 
     def test_a_home_that_cannot_be_written(self, lab, tmp_path):
@@ -339,7 +326,7 @@ class TestDisk:
 
     def test_a_home_that_is_full(self, lab, tmp_path):
         with small_disk(tmp_path / "disk", "16k") as disk:
-            (disk / "ballast").write_bytes(b"x" * 12288)
+            (disk / "ballast").write_bytes(b"x" * 16384)
             os.environ["SLMLAB_HOME"] = str(disk)
             with pytest.raises(ServerError, match="No space left"):
                 slmlab.start("embedded", quiet=True)
@@ -377,6 +364,7 @@ class TestLoad:
                     answer = client.post("/api/generate", json=ask)
                     waits.append(time.monotonic() - started)
                     got[number].append(answer.status_code)
+                    assert answer.status_code in (200, 503), answer.text
                     whole = answer.status_code == 200 and answer.json()["done"]
                     assert whole or "busy" in answer.json()["error"]
 
@@ -459,10 +447,10 @@ class TestTime:
 
         def work(round_: int) -> None:
             slmlab.compare(SMOL, [f"Say {round_}.", "Say A."], timing=round_ % 2 == 0, **grid)
-            slmlab.ask(SMOL, "Say B.", num_predict=4, quiet=True)
-            slmlab.models.table()
+            slmlab.ask(SMOL, "Say B.", num_predict=4)
+            models.table()
             with contextlib.suppress(ModelError):
-                slmlab.ask("missing", "Say B.", quiet=True)
+                slmlab.ask("missing", "Say B.")
             if round_ % 5 == 0:
                 models.unload(SMOL)
 
@@ -506,7 +494,7 @@ def test_a_proxy_in_the_environment_never_catches_this_machine(lab_with_models, 
         slmlab.start("embedded", quiet=True)
         frame = slmlab.compare(SMOL, ["Say A."], num_predict=2, quiet=True)
         assert frame["error"].isna().all()
-        assert slmlab.ask(SMOL, "Say A.", num_predict=2, quiet=True).tokens == 2
+        assert slmlab.ask(SMOL, "Say A.", num_predict=2).tokens == 2
 
 
 @pytest.mark.slow
@@ -551,7 +539,7 @@ def test_what_was_left_by_a_killed_download_goes_after_an_hour(tmp_path):
     new.write_bytes(b"x")
     kept = store.blobs / f"sha256-{'0' * 64}"
     kept.write_bytes(b"x")
-    for path in (old, kept):
+    for path in (old / "half", old, kept):
         os.utime(path, (time.time() - 7200,) * 2)
     store.sweep()
     assert sorted(path.name for path in store.blobs.iterdir()) == sorted([new.name, kept.name])
@@ -590,7 +578,7 @@ class TestShelfOverBadNetworks:
         nothing_is_left()
 
     def test_other_bytes_are_refused(self, index, files):
-        files.files[index] = files.files[index][:-1] + b"\0"
+        files.files[index] = files.files[index][:5000] + b"x" + files.files[index][5001:]
         with pytest.raises(ModelError, match=r"(?i)hash"):
             slmlab.pull(SMOL)
         nothing_is_left()

@@ -193,7 +193,9 @@ class Runners:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "slmlab.embedded.runner",
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
+        said = _Said(process.stderr)
         config = {
             "path": str(path), "key": key, "num_ctx": settings.num_ctx,
             "parallel": self.parallel, "threads": settings.threads,
@@ -204,7 +206,7 @@ class Runners:
             line = await process.stdout.readline()
             answer = json.loads(line) if line else {"error": await _how_it_ended(process)}
             if "error" in answer:
-                raise LoadError(f"unable to load model: {answer['error']}")
+                raise LoadError(f"unable to load model: {await said.why() or answer['error']}")
         except BaseException:
             if process.returncode is None:
                 process.kill()
@@ -215,7 +217,8 @@ class Runners:
             answer["address"],
             headers={"Authorization": f"Bearer {key}"},
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=5),
-            connector=aiohttp.TCPConnector(limit=0),
+            # llama.cpp's server closes a kept connection now and then, just when it is used again.
+            connector=aiohttp.TCPConnector(limit=0, force_close=True),
         )
         return Runner(model, settings, process, client, last_used=time.monotonic())
 
@@ -239,6 +242,27 @@ class Runners:
         runners, self.loaded = self.loaded, []
         for runner in runners:
             await runner.close()
+
+
+class _Said:
+    """Passes on what a runner writes into the log, and keeps its end."""
+
+    def __init__(self, stream: asyncio.StreamReader) -> None:
+        self.end = b""
+        self.reading = asyncio.create_task(self._read(stream))
+
+    async def _read(self, stream: asyncio.StreamReader) -> None:
+        while block := await stream.read(2**16):
+            sys.stderr.buffer.write(block)
+            sys.stderr.flush()
+            self.end = (self.end + block)[-(2**14) :]
+
+    async def why(self) -> str:
+        """What a runner that did not load its model said of memory, or nothing."""
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(asyncio.shield(self.reading), 2)
+        found = re.search(r"(insufficient memory|failed to allocate).*", self.end.decode("latin-1"))
+        return f"out of memory: {found[0]}" if found else ""
 
 
 async def _how_it_ended(process: asyncio.subprocess.Process) -> str:
