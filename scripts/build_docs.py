@@ -46,6 +46,7 @@ docs/compared
 :caption: Reference
 :hidden:
 docs/comparing
+docs/reliability
 docs/widgets
 docs/architecture
 ```

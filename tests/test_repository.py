@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -88,3 +89,15 @@ def test_links_lead_somewhere(document):
     path = ROOT / document
     for link in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text()):
         assert (path.parent / link).exists(), link
+
+
+@pytest.mark.slow
+def test_no_dependency_has_a_known_hole():
+    """``pip-audit`` over what slmlab needs; it asks PyPI, for which a mirror cannot answer."""
+    try:
+        httpx.get("https://pypi.org/pypi/httpx/0.28.1/json", timeout=5).raise_for_status()
+    except httpx.HTTPError:
+        pytest.skip("PyPI's list of vulnerabilities is out of reach")
+    audit = (sys.executable, "-m", "pip_audit", "--progress-spinner", "off", "--desc", "-r")
+    done = subprocess.run([*audit, ROOT / "requirements.txt"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
