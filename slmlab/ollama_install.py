@@ -192,6 +192,10 @@ def _asset(client: httpx.Client, release: str, version: str, architecture: str) 
     raise InstallError(f"Ollama {version} has no archive for Linux on {architecture}.")
 
 
+# What a host answers that may work in a moment.
+BUSY = (429, 500, 502, 503, 504)
+
+
 def _download(client: httpx.Client, url: str, part: Path, digest: str, label: str) -> None:
     """Fetch ``url`` into ``part``, going on where an earlier try stopped, and check the SHA-256."""
     trying = tenacity.Retrying(
@@ -228,6 +232,8 @@ def _download_rest(client: httpx.Client, url: str, part: Path, label: str) -> No
     with client.stream("GET", url, headers=headers) as answer:
         if answer.status_code == 416:  # nothing left to send: the checksum decides
             return
+        if answer.status_code in BUSY:
+            raise httpx.RemoteProtocolError(f"it answered {answer.status_code}")
         if answer.status_code not in (200, 206):
             raise InstallError(
                 f"{label} cannot be downloaded: {url} answered {answer.status_code}."

@@ -17,14 +17,19 @@ class FileServer:
     """Serves ``files`` (path → bytes). Use as a context manager; ``url`` is its address.
 
     ``cut`` maps a path to the numbers of bytes after which the next answers for it break off;
-    ``status`` maps a path to the status that it answers instead; ``seen`` has all requests.
+    ``stall`` maps a path to numbers of bytes after which the next answers say nothing any more;
+    ``busy`` maps a path to the statuses that the next answers for it have; ``status`` maps a path
+    to the status that it always has; ``seen`` has all requests.
     """
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.redirects: dict[str, str] = {}
         self.cut: dict[str, list[int]] = {}
+        self.stall: dict[str, list[int]] = {}
+        self.busy: dict[str, list[int]] = {}
         self.status: dict[str, int] = {}
+        self.over = threading.Event()
         self.seen: list[tuple[str, str | None]] = []
         server = self
 
@@ -49,6 +54,7 @@ class FileServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.over.set()
         self.httpd.shutdown()
         self.httpd.server_close()
 
@@ -64,8 +70,9 @@ class FileServer:
             request.send_header("Content-Length", "0")
             request.end_headers()
             return
-        if path in self.status or path not in self.files:
-            request.send_response(self.status.get(path, 404))
+        now = self.busy[path].pop(0) if self.busy.get(path) else self.status.get(path)
+        if now or path not in self.files:
+            request.send_response(now or 404)
             request.send_header("Content-Length", "0")
             request.end_headers()
             return
@@ -94,6 +101,12 @@ class FileServer:
             request.wfile.write(part[: self.cut[path].pop(0)])
             request.wfile.flush()
             request.connection.close()
+            request.close_connection = True
+            return
+        if self.stall.get(path):
+            request.wfile.write(part[: self.stall[path].pop(0)])
+            request.wfile.flush()
+            self.over.wait(120)
             request.close_connection = True
             return
         try:

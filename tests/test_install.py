@@ -88,6 +88,17 @@ class TestFromAnArchive:
         assert 4_000_000 < int(ranges[1][6:-1]) <= 5_000_000
         assert 10_000_000 < int(ranges[2][6:-1]) <= 12_000_000
 
+    def test_a_stalled_or_busy_host_is_asked_again(self, files, packed, tmp_path, monkeypatch):
+        monkeypatch.setattr(ollama_install, "TIMEOUT", 1.0)
+        path = offer(files, packed[".tar.zst"])
+        files.busy[path] = [503, 429]
+        files.stall[path] = [5_000_000]
+        install(files, tmp_path)
+        ranges = [wanted for seen, wanted in files.seen if seen == path]
+        assert ranges[:3] == [None, None, None]
+        assert len(ranges) == 4
+        assert ranges[3].startswith("bytes=")
+
     def test_it_goes_on_after_the_program_ended_too(self, files, packed, tmp_path):
         content = packed[".tar.zst"]
         path = offer(files, content)

@@ -279,9 +279,11 @@ class TestArena:
             page.locator(".slmlab-answer").first.click()
             page.keyboard.press("ArrowLeft")
             page.wait_for_selector(f".slmlab-title:has-text('{GEMMA}')")
+            pressable(page, "Next pair")
             page.keyboard.press("ArrowRight")  # a second vote on the same pair counts for nothing
             page.keyboard.press("Enter")
             page.wait_for_selector(".slmlab :text('2 of 2')")
+            pressable(page, "Equally good")
             assert SMOL not in page.locator(".slmlab-columns").inner_text()
             page.keyboard.press("t")
             page.wait_for_selector(".slmlab td:has-text('too few votes')")
