@@ -610,7 +610,13 @@ class TestHosts:
     def test_any_executor_does(self, two):
         with ThreadPoolExecutor(3) as pool:
             frame = slmlab.compare(
-                SMOL, ["One", "Two", "Three"], hosts=two, executor=pool, quiet=True, **SHORT
+                SMOL,
+                ["One", "Two", "Three"],
+                hosts=two,
+                executor=pool,
+                quiet=True,
+                num_thread=1,
+                **SHORT,
             )
         assert frame["error"].isna().all()
 

@@ -130,7 +130,7 @@ class TestKilledServer:
         monkeypatch.setattr(comparison, "SERVER_COMES_BACK_WITHIN", 3.0)
         host = slmlab.start("embedded", quiet=True).host
         asked, other = [f"Say {n}." for n in range(6)], f"http://127.0.0.1:{free_port()}"
-        grid = {"num_predict": 4, "temperature": 0, "quiet": True}
+        grid = {"num_predict": 4, "temperature": 0, "quiet": True, "num_thread": 1}
 
         def end(cell) -> None:
             engine = engine_process(host) if cell.prompt == "Say 2." else None
