@@ -154,7 +154,7 @@ class TestReport:
         found = results.to_frame([record()], [{"prompt_id": 0, "repeat": 0}])
         with pytest.raises(ResultsError, match="nothing to report"):
             slmlab.report(found.iloc[:0], tmp_path / "r.html")
-        with pytest.raises(ResultsError, match=r"cannot be written to .*No such file"):
+        with pytest.raises(ResultsError, match=r"There is no folder .* to write r\.html to"):
             slmlab.report(found, tmp_path / "no" / "r.html")
 
     def test_a_failed_grid_can_be_reported(self, tmp_path):
