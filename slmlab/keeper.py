@@ -82,7 +82,7 @@ def end_tree(process: psutil.Process, patience: float = 5.0) -> None:
             return
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """On Linux, have the kernel end this new process when the keeper dies, however that happens."""
     if sys.platform == "linux":
         PR_SET_PDEATHSIG = 1
@@ -111,14 +111,14 @@ def keep(folder: Path) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     restarts, last_used = 0, time.monotonic()
     with (folder / "server.log").open("ab", buffering=0) as log:
-        while True:
+        while not stopping:
             child = subprocess.Popen(
                 config["command"],
                 env={**os.environ, **config["env"]},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                preexec_fn=_end_with_parent if os.name == "posix" else None,
+                preexec_fn=end_with_parent if os.name == "posix" else None,
             )
             (folder / "child.pid").write_text(str(child.pid))
             answered = None
@@ -142,6 +142,7 @@ def keep(folder: Path) -> int:
                 log.write(b"[keeper] too many crashes, not starting it again\n")
                 return 1
             time.sleep(0.2 * 2**restarts)
+    return 0
 
 
 if __name__ == "__main__":

@@ -254,6 +254,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield home
     slmlab.stop()
     left = [one for one in psutil.process_iter(["cmdline"]) if _belongs(one, home)]
+    _, left = psutil.wait_procs(left, timeout=5)  # the last of them may be ending just now
     assert not left, f"left running: {[one.info['cmdline'] for one in left]}"
     zombies = [one for one in here.children() if one.status() == psutil.STATUS_ZOMBIE]
     assert not zombies

@@ -95,7 +95,7 @@ class TestKilledServer:
         dice, killed, over = random.Random(5), [], threading.Event()
 
         def kill() -> None:
-            while len(killed) < wanted and not over.wait(dice.uniform(0.2, 1.5)):
+            while len(killed) < wanted and not over.wait(dice.uniform(0.2, 3.0)):
                 if victim == "server":
                     wait_for(lambda: answers(host) or over.is_set(), 60, "the server to be back")
                     over.wait(keeper.STEADY)

@@ -12,9 +12,13 @@ import json
 import os
 import sys
 
+from slmlab import keeper
+
 
 def main() -> None:
     """Load the model that the line on stdin names, say where it listens, serve until EOF."""
+    # Loading does not look at stdin, so on Linux the system ends what loads for nobody.
+    keeper.end_with_parent()
     # llama.cpp prints to stdout as well; keep a private copy for the one line that we promise.
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
