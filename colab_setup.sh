@@ -137,7 +137,7 @@ run_setup() {
     say "Ready. Open the notebooks in notebooks/, from 00_start_here.ipynb on."
   elif [ "$lab" = yes ]; then
     # In a container everybody is root, and Jupyter wants to be told that this is meant.
-    exec "$python" -m jupyter lab $([ "$(id -u)" != 0 ] || echo --allow-root) notebooks/
+    exec "$python" -m jupyterlab $([ "$(id -u)" != 0 ] || echo --allow-root) notebooks/
   else
     say "Ready. Open the notebooks with:  bash colab_setup.sh --lab --no-demo"
   fi

@@ -88,7 +88,7 @@ def run_all(folder: Path) -> Path:
     shutil.copytree(ROOT / "notebooks/teacher", folder)
     for path in sorted(folder.glob("*.ipynb")):
         print("Running", path.name, flush=True)
-        run = [sys.executable, "-m", "jupyter", "nbconvert", "--to", "notebook", "--inplace"]
+        run = [sys.executable, "-m", "nbconvert", "--to", "notebook", "--inplace"]
         subprocess.run([*run, "--execute", "--log-level=WARN", path], check=True)
     return folder
 

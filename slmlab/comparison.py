@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import ollama
 import tenacity
 
-from slmlab import generation, models, paths, results, server
+from slmlab import generation, hardware, models, paths, results, server
 from slmlab.errors import (
     Interrupted,
     ModelError,
@@ -24,7 +23,7 @@ from slmlab.errors import (
     ServerGone,
     ServerLost,
     SlmlabError,
-)  # fmt: skip
+)
 from slmlab.generation import Generation, GenerationError, Prompt, Target
 from slmlab.grid import LOAD_OPTIONS, Cell, plan
 
@@ -205,8 +204,7 @@ def _key(cell: Cell, targets: dict[tuple[str, str], Target], host: str, think: b
 
 def _width() -> int:
     """How many requests a server takes at once."""
-    text = os.environ.get("OLLAMA_NUM_PARALLEL", "")
-    return int(text) if text.isdigit() and int(text) > 0 else 4
+    return hardware.env_number("OLLAMA_NUM_PARALLEL") or 4
 
 
 # Running.

@@ -112,8 +112,7 @@ def will_it_fit(model: str, num_ctx: int = 4096, host: str | None = None) -> Fit
 
 def _parallel(engine: str) -> int:
     """For how many requests at once a server of this machine holds a KV cache."""
-    text = os.environ.get("OLLAMA_NUM_PARALLEL", "")
-    return int(text) if text.isdigit() and int(text) else {"embedded": 4}.get(engine, 1)
+    return hardware.env_number("OLLAMA_NUM_PARALLEL") or {"embedded": 4}.get(engine, 1)
 
 
 def kv_cache_bytes(info: Mapping[str, Any], tokens: int) -> int | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -174,9 +173,8 @@ def full_options(**options: Any) -> dict[str, Any]:
             )
     given = {name: value for name, value in options.items() if value is not None}
     full = DEFAULT_OPTIONS | {name: _as_option(name, value) for name, value in given.items()}
-    most = os.environ.get("SLMLAB_TOKENS", "")
-    if most.isdigit() and int(most):
-        full["num_predict"] = min(full["num_predict"], int(most))
+    if most := hardware.env_number("SLMLAB_TOKENS"):
+        full["num_predict"] = min(full["num_predict"], most)
     return full
 
 

@@ -95,6 +95,12 @@ class Machine:
         return "\n".join(lines)
 
 
+def env_number(name: str) -> int | None:
+    """The whole number above zero in a variable of the environment; None where there is none."""
+    text = os.environ.get(name, "")
+    return (int(text) or None) if text.isdecimal() else None
+
+
 def gib(size: int) -> str:
     """Bytes as text in GiB (or MiB below one)."""
     return f"{size / GIB:.1f} GiB" if size >= GIB else f"{size / 2**20:.0f} MiB"

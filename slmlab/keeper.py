@@ -51,15 +51,23 @@ def born(pid: int) -> float:
     return psutil.Process(pid).create_time() - boot
 
 
+def is_same(pid: int, start: float) -> bool:
+    """Whether the process of this number is still the one that ``born`` told this start of."""
+    try:
+        return abs(born(pid) - start) < 1
+    except psutil.NoSuchProcess:
+        return False
+
+
 def has_users(folder: Path) -> bool:
     """Whether any process that entered is still alive; the files of dead ones are removed."""
     alive = False
     for entry in (folder / "users").glob("*"):
         try:
-            if abs(born(int(entry.name)) - float(entry.read_text() or 0)) < 1:
+            if is_same(int(entry.name), float(entry.read_text() or 0)):
                 alive = True
                 continue
-        except (psutil.NoSuchProcess, ValueError, OSError):
+        except (ValueError, OSError):
             pass
         entry.unlink(missing_ok=True)
     return alive

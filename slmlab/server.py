@@ -320,7 +320,7 @@ def stop() -> list[str]:
 
 def _end(state: dict) -> None:
     with contextlib.suppress(psutil.NoSuchProcess):
-        if abs(keeper.born(state["pid"]) - state["born"]) < 1:
+        if keeper.is_same(state["pid"], state["born"]):
             keeper.end_tree(psutil.Process(state["pid"]))
     (_folder(state["host"]) / "state.json").unlink(missing_ok=True)
 
@@ -347,7 +347,7 @@ def _states() -> Iterator[dict]:
     for file in sorted(paths.servers().glob("*/state.json")):
         try:
             state = json.loads(file.read_text())
-            same = abs(keeper.born(state["pid"]) - state["born"]) < 1
+            same = keeper.is_same(state["pid"], state["born"])
             if same and psutil.Process(state["pid"]).status() != psutil.STATUS_ZOMBIE:
                 yield state
         except (OSError, ValueError, KeyError, psutil.NoSuchProcess):

@@ -7,12 +7,11 @@ they are in English (``translation`` from it). The clinical notes are invented.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slmlab import grid
+from slmlab import grid, hardware
 from slmlab.errors import PromptError
 from slmlab.prompts import did_you_mean
 
@@ -45,9 +44,8 @@ def load(name: str | Path | Iterable[str | Path], items: int | None = None) -> p
     """
     import pandas as pd
 
-    most = os.environ.get("SLMLAB_ITEMS", "")
-    if most.isdigit() and int(most):
-        items = min(items or int(most), int(most))
+    if most := hardware.env_number("SLMLAB_ITEMS"):
+        items = min(items or most, most)
     tables = []
     for one in [name] if isinstance(name, (str, Path)) else name:
         path = Path(one)

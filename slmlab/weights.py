@@ -91,7 +91,7 @@ def shelf_file() -> Path:
     from slmlab.embedded.shelf import SHELF, ShelfError, fetch
     from slmlab.embedded.store import Store
 
-    store = Store(paths.home() / "models")
+    store = Store(paths.embedded_models())
     path = store.blob(SHELF[0].sha256)
 
     async def get() -> None:

@@ -63,6 +63,20 @@ def answers(url: str) -> bool:
     return False
 
 
+def engine_process(host: str) -> psutil.Process | None:
+    """The embedded engine that listens at this address, where it runs just now."""
+    port = host.rsplit(":", 1)[1]
+    for one in psutil.process_iter(["cmdline"]):
+        if (one.info["cmdline"] or [])[1:] == ["-m", "slmlab", "serve", "--port", port]:
+            return one
+    return None
+
+
+def stored(folder: Path) -> int:
+    """How many records a store has."""
+    return sum(file.read_bytes().count(b"\n") for file in folder.glob("*.jsonl"))
+
+
 @contextlib.contextmanager
 def serving(command: list[str], url: str, log: Path, **env: str) -> Iterator[subprocess.Popen]:
     """A server process that answers at ``url``, ended with all its children afterwards."""

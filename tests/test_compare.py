@@ -17,7 +17,16 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import GEMMA, SMOL, free_port, give_models, serving, wait_for
+from conftest import (
+    GEMMA,
+    SMOL,
+    engine_process,
+    free_port,
+    give_models,
+    serving,
+    stored,
+    wait_for,
+)  # fmt: skip
 
 import slmlab
 from slmlab import generation, grid, models, paths, prompts, results
@@ -495,7 +504,7 @@ class TestCompare:
 
         def kill(cell) -> None:
             if cell.prompt == "Two" and not killed:
-                killed.append(server_pid(server.host))
+                killed.append(engine_process(server.host).pid)
                 threading.Timer(0.3, os.kill, (killed[0], signal.SIGKILL)).start()
 
         asked = ["One", "Two", "Three"]
@@ -504,17 +513,6 @@ class TestCompare:
         assert killed
         assert frame["error"].isna().all()
         same(frame, slmlab.compare(SMOL, asked, fresh=True, **options))
-
-
-def server_pid(host: str) -> int:
-    import psutil
-
-    port = host.rsplit(":", 1)[1]
-    (found,) = (
-        one.pid for one in psutil.process_iter(["cmdline"])
-        if (one.info["cmdline"] or [])[1:] == ["-m", "slmlab", "serve", "--port", port]
-    )  # fmt: skip
-    return found
 
 
 @pytest.mark.slow
@@ -534,16 +532,17 @@ class TestKilled:
         code = f"import os; os.environ.update({ {name: os.environ[name] for name in names} })\n"
         kills, rng = 0, random.Random(3)
         while kills < 20:
-            before = stored()
+            before = stored(paths.results())
             process = forks.Process(target=exec, args=(code + self.CODE, {}))
             process.start()
             # Killed once it has got somewhere, so that the end comes nearer each time.
-            wait_for(lambda p=process, b=before: stored() > b or not p.is_alive(), 60)
+            wait_for(lambda: stored(paths.results()) > before or not process.is_alive(), 60)
             time.sleep(rng.random() * 0.25)
             if not process.is_alive():
                 assert process.exitcode == 0
-                if stored() == 48:  # finished: from the beginning, for more chances to break it
-                    (paths.results()).rename(paths.home() / f"finished-{kills}")
+                # Finished: from the beginning, for more chances to break it.
+                if stored(paths.results()) == 48:
+                    paths.results().rename(paths.home() / f"finished-{kills}")
                 continue
             process.kill()
             process.join()
@@ -557,11 +556,6 @@ class TestKilled:
         undisturbed = slmlab.compare([SMOL, GEMMA], asked, fresh=True, **arguments)
         assert len(resumed) == 48
         same(resumed, undisturbed)
-
-
-def stored() -> int:
-    """How many records the store of this test has."""
-    return sum(file.read_bytes().count(b"\n") for file in paths.results().glob("*.jsonl"))
 
 
 @pytest.mark.slow

@@ -25,11 +25,13 @@ from conftest import (
     GEMMA,
     SMOL,
     answers,
+    engine_process,
     free_port,
     give_models,
     run,
     serving,
     small_disk,
+    stored,
     wait_for,
 )
 
@@ -49,15 +51,6 @@ def times(short: int, full: int) -> int:
 
 def note(**facts: object) -> None:
     print("\n   ", ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in facts.items()))
-
-
-def engine_process(host: str) -> psutil.Process | None:
-    """The embedded engine that listens at this address, where it runs just now."""
-    port = host.rsplit(":", 1)[1]
-    for one in psutil.process_iter(["cmdline"]):
-        if (one.info["cmdline"] or [])[1:] == ["-m", "slmlab", "serve", "--port", port]:
-            return one
-    return None
 
 
 def runners(host: str) -> list[psutil.Process]:
@@ -152,11 +145,6 @@ class TestKilledServer:
             frame = slmlab.compare(SMOL, asked, on_cell=end, hosts=[host, other], **grid)
         assert frame["error"].isna().all()
         assert frame["prompt"].tolist() == asked
-
-
-def stored(folder: Path) -> int:
-    """How many records a store has."""
-    return sum(file.read_bytes().count(b"\n") for file in folder.glob("*.jsonl"))
 
 
 @pytest.mark.slow

@@ -308,6 +308,10 @@ class TestDescribedApi:
         )
 
 
+MANY = settings(
+    max_examples=EXAMPLES * 2, deadline=None, derandomize=True, database=None,
+    suppress_health_check=list(HealthCheck),
+)  # fmt: skip
 # The library, without a server: all of it has to be refused before any work starts.
 BAD_CALLS: dict[str, tuple] = {
     "no models": (lambda: slmlab.compare([], "x")),
@@ -365,10 +369,7 @@ class TestLibrary:
         except SlmlabError as error:
             assert str(error)
 
-    @settings(
-        max_examples=EXAMPLES * 2, deadline=None, derandomize=True, database=None,
-        suppress_health_check=list(HealthCheck),
-    )  # fmt: skip
+    @MANY
     @given(st.binary(max_size=300))
     def test_any_bytes_are_a_file_of_votes_or_refused(self, tmp_path, content):
         file = tmp_path / "votes.jsonl"
@@ -378,10 +379,7 @@ class TestLibrary:
         except SlmlabError as error:
             assert "votes.jsonl" in str(error)
 
-    @settings(
-        max_examples=EXAMPLES * 2, deadline=None, derandomize=True, database=None,
-        suppress_health_check=list(HealthCheck),
-    )  # fmt: skip
+    @MANY
     @given(st.binary(max_size=300), st.sampled_from([".csv", ".jsonl"]))
     def test_any_bytes_are_a_task_set_or_refused(self, tmp_path, content, ending):
         file = tmp_path / f"mine{ending}"
@@ -391,10 +389,7 @@ class TestLibrary:
         except SlmlabError as error:
             assert "mine" in str(error)
 
-    @settings(
-        max_examples=EXAMPLES * 2, deadline=None, derandomize=True, database=None,
-        suppress_health_check=list(HealthCheck),
-    )  # fmt: skip
+    @MANY
     @given(st.binary(max_size=600), st.integers(0, 6))
     def test_any_bytes_are_no_model(self, tmp_path, content, version):
         file = tmp_path / "x.gguf"
@@ -404,10 +399,7 @@ class TestLibrary:
         except gguf.GGUFError as error:
             assert str(error)
 
-    @settings(
-        max_examples=EXAMPLES * 2, deadline=None, derandomize=True, database=None,
-        suppress_health_check=list(HealthCheck),
-    )  # fmt: skip
+    @MANY
     @given(st.one_of(st.binary(max_size=300), st.text(max_size=200).map(str.encode)))
     def test_any_bytes_beside_the_records_are_passed_over(self, tmp_path, content):
         name = "0" * 64

@@ -225,7 +225,7 @@ class TestRuns:
     def test_a_lesson_becomes_slides(self, executed, tmp_path):
         book = "03_compare_models.ipynb"
         source = executed / book if (executed / book).exists() else ROOT / "notebooks" / book
-        slides = (sys.executable, "-m", "jupyter", "nbconvert", "--to", "slides")
+        slides = (sys.executable, "-m", "nbconvert", "--to", "slides")
         run(*slides, "--output-dir", tmp_path, source)
         deck = (tmp_path / "03_compare_models.slides.html").read_text()
         assert deck.count("<section") >= 15
@@ -263,7 +263,7 @@ class TestRuns:
             check = nbformat.v4.new_code_cell("import slmlab; print('at', slmlab.__file__)")
             book = nbformat.v4.new_notebook(cells=[bootstrap, check])
             nbformat.write(book, tmp_path / "book.ipynb")
-            convert = (colab_python, "-m", "jupyter", "nbconvert", "--to", "markdown", "--execute")
+            convert = (colab_python, "-m", "nbconvert", "--to", "markdown", "--execute")
             run(*convert, tmp_path / "book.ipynb", cwd=tmp_path)
             assert "site-packages/slmlab/__init__.py" in (tmp_path / "book.md").read_text()
         finally:

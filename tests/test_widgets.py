@@ -523,7 +523,7 @@ class TestWithoutAFrontEnd:
         nbformat.write(nbformat.v4.new_notebook(cells=code), tmp_path / "book.ipynb")
         env = os.environ | {"OLLAMA_HOST": embedded.url}
         run(
-            python, "-m", "jupyter", "nbconvert", "--to", "html", "--execute", "book.ipynb",
+            python, "-m", "nbconvert", "--to", "html", "--execute", "book.ipynb",
             cwd=tmp_path, env=env,
         )  # fmt: skip
         page = (tmp_path / "book.html").read_text()
