@@ -86,18 +86,24 @@ install_slmlab() {
   fi
 }
 
-# The tests look at pages in Chromium; without it they say what they skip.
-get_chromium() {
-  if command -v chromium >/dev/null 2>&1 || command -v chromium-browser >/dev/null 2>&1; then return; fi
-  local as_root=()
+# The tests look at pages in Chromium and mount a network drive; without these they say what they
+# skip.
+get_system_packages() {
+  local as_root=() package
   [ "$(id -u)" = 0 ] || as_root=(sudo -n)
-  if command -v apt-get >/dev/null 2>&1 && ${as_root[@]+"${as_root[@]}"} true 2>/dev/null; then
-    say "Installing Chromium for the tests in a browser"
-    if { ${as_root[@]+"${as_root[@]}"} apt-get update -qq &&
-      ${as_root[@]+"${as_root[@]}"} env DEBIAN_FRONTEND=noninteractive \
-        apt-get install -y -qq --no-install-recommends chromium; } >/dev/null 2>&1; then return; fi
-  fi
-  say "No Chromium here and no way to install it: the tests in a browser are skipped."
+  for package in chromium fuse3; do
+    case $package in
+      chromium) command -v chromium || command -v chromium-browser ;;
+      fuse3) "$python" -c 'import mfusepy' ;;
+    esac >/dev/null 2>&1 && continue
+    say "Installing $package for the tests"
+    if ! command -v apt-get >/dev/null 2>&1 ||
+      ! { ${as_root[@]+"${as_root[@]}"} apt-get update -qq &&
+        ${as_root[@]+"${as_root[@]}"} env DEBIAN_FRONTEND=noninteractive \
+          apt-get install -y -qq --no-install-recommends "$package"; } >/dev/null 2>&1; then
+      say "No $package here and no way to install it: the tests that need it are skipped."
+    fi
+  done
 }
 
 run_tests() {
@@ -114,7 +120,7 @@ run_tests() {
   install_slmlab
   install tests tests/requirements.txt docs/requirements.txt -- \
     -r tests/requirements.txt -r docs/requirements.txt
-  get_chromium
+  get_system_packages
   exec "$python" -m pytest ${arguments[@]+"${arguments[@]}"} "$@"
 }
 

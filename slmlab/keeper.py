@@ -60,16 +60,20 @@ def is_same(pid: int, start: float) -> bool:
 
 
 def has_users(folder: Path) -> bool:
-    """Whether any process that entered is still alive; the files of dead ones are removed."""
+    """Whether any process that entered is still alive; the files of dead ones are removed.
+
+    Where the folder went away, with a network drive, nobody is known any more.
+    """
     alive = False
-    for entry in (folder / "users").glob("*"):
-        try:
-            if is_same(int(entry.name), float(entry.read_text() or 0)):
-                alive = True
-                continue
-        except (ValueError, OSError):
-            pass
-        entry.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        for entry in (folder / "users").glob("*"):
+            try:
+                if is_same(int(entry.name), float(entry.read_text() or 0)):
+                    alive = True
+                    continue
+            except (ValueError, OSError):
+                pass
+            entry.unlink(missing_ok=True)
     return alive
 
 

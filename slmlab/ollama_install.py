@@ -35,6 +35,8 @@ ARCHITECTURES = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64", "arm64
 # Folders of the archive that only a GPU uses; on 0.20 they were most of its 4.25 GiB
 # (https://github.com/ollama/ollama/issues/15291).
 GPU_LIBRARIES = re.compile(r"lib/ollama/(cuda|rocm|vulkan|mlx|jetpack)")
+# No release comes near this; an archive that goes on and on must not fill the disk.
+MOST_BYTES, MOST_MEMBERS = 32 * 2**30, 10_000
 # Closed networks are found out within seconds, slow ones get their time.
 TIMEOUT = httpx.Timeout(30, connect=4)
 
@@ -285,7 +287,11 @@ def _tar_stream(file: IO[bytes], asset: str) -> tarfile.TarFile:
 
 
 def _wanted(tar: tarfile.TarFile, gpu: bool) -> Iterator[tarfile.TarInfo]:
-    for member in tar:
+    size = 0
+    for number, member in enumerate(tar):
+        size += member.size
+        if size > MOST_BYTES or number >= MOST_MEMBERS:
+            raise tarfile.TarError("it unpacks to far more than a release")
         name = os.path.normpath(member.name)
         if gpu or not GPU_LIBRARIES.match(name):
             yield member

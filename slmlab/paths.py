@@ -6,6 +6,7 @@ Set ``SLMLAB_HOME`` to move all of it (to a bigger disk, or to Google Drive's fo
 from __future__ import annotations
 
 import os
+import platform
 from pathlib import Path
 
 import platformdirs
@@ -28,8 +29,12 @@ def embedded_models() -> Path:
 
 
 def servers() -> Path:
-    """Folder with one sub-folder for each server that slmlab started: its state, log and users."""
-    return home() / "servers"
+    """Folder with one sub-folder for each server that slmlab started: its state, log and users.
+
+    Each machine has its own, for machines that share a home on a network drive know nothing of each
+    other's processes and ports.
+    """
+    return home() / "servers" / (platform.node() or "here")
 
 
 def ollama_models() -> Path:

@@ -9,6 +9,7 @@ crash, and goes when the last process that uses it is gone (see ``slmlab.keeper`
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import ipaddress
 import json
@@ -155,8 +156,7 @@ def start(engine: str = "auto", *, version: str | None = None, quiet: bool = Fal
     say = (lambda _: None) if quiet else print
     try:
         paths.servers().mkdir(parents=True, exist_ok=True)
-        # Two notebooks that start at the same moment must not start two servers.
-        with filelock.FileLock(paths.servers() / "start.lock", timeout=600):
+        with _one_at_a_time():
             found = _find(engine, say)
             if found is None:
                 found = _start_new(engine, version, say)
@@ -172,6 +172,21 @@ def start(engine: str = "auto", *, version: str | None = None, quiet: bool = Fal
         os.environ["OLLAMA_HOST"] = found.host
     say(str(found))
     return found
+
+
+@contextlib.contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Two notebooks that start at the same moment must not start two servers.
+
+    On a network drive that has no locks they may; then the second takes another port.
+    """
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(filelock.FileLock(paths.servers() / "start.lock", timeout=600))
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP):
+                raise
+        yield
 
 
 def _find(engine: str, say: Callable[[str], None]) -> Server | None:
@@ -344,7 +359,11 @@ def _folder(address: str) -> Path:
 
 def _states() -> Iterator[dict]:
     """The servers that slmlab started and whose keepers are still there."""
-    for file in sorted(paths.servers().glob("*/state.json")):
+    try:
+        files = sorted(paths.servers().glob("*/state.json"))
+    except OSError:  # a home on a network drive that went away
+        return
+    for file in files:
         try:
             state = json.loads(file.read_text())
             same = keeper.is_same(state["pid"], state["born"])

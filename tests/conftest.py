@@ -199,17 +199,30 @@ def pip_install(python: Path, *what: str | Path) -> None:
         run(python, "-m", "pip", "install", "--quiet", *what)
 
 
+def colab_interpreter() -> str:
+    """Colab's own Python, 3.13, where this machine has one; else the Python of these tests."""
+    asked = ["python3.13", "-c", "import ensurepip, sys, venv; print(sys.executable)"]
+    # pyenv hides a version that it has installed until it is told to use it.
+    env = {**os.environ, "PYENV_VERSION": "3.13"}
+    with contextlib.suppress(OSError):
+        found = subprocess.run(asked, env=env, capture_output=True, text=True)
+        if found.returncode == 0:
+            return found.stdout.strip()
+    return sys.executable
+
+
 @pytest.fixture(scope="session")
 def colab_python() -> Path:
     """A Python with Colab's packages, and slmlab installed on top as its notebooks do it."""
     requirements = (ROOT / "requirements.txt").read_bytes()
-    pins = ROOT / "tests/colab-pins.txt"
-    key = hashlib.sha256(pins.read_bytes() + requirements + sys.version.encode()).hexdigest()[:12]
+    pins, interpreter = ROOT / "tests/colab-pins.txt", colab_interpreter()
+    parts = pins.read_bytes() + requirements + interpreter.encode() + sys.version.encode()
+    key = hashlib.sha256(parts).hexdigest()[:12]
     folder = CACHE / f"colab-{key}"
     python = folder / "bin/python"
     if not (folder / "ready").exists():
         shutil.rmtree(folder, ignore_errors=True)
-        run(sys.executable, "-m", "venv", folder)
+        run(interpreter, "-m", "venv", folder)
         pip_install(python, "-r", pins)
         (folder / "before").write_text(repr(frozen(python)))
         pip_install(python, "-r", ROOT / "requirements.txt")

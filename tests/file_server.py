@@ -19,7 +19,8 @@ class FileServer:
     ``cut`` maps a path to the numbers of bytes after which the next answers for it break off;
     ``stall`` maps a path to numbers of bytes after which the next answers say nothing any more;
     ``busy`` maps a path to the statuses that the next answers for it have; ``status`` maps a path
-    to the status that it always has; ``seen`` has all requests.
+    to the status that it always has; ``claims`` maps a path to the number of bytes that all its
+    answers say they have; ``seen`` has all requests.
     """
 
     def __init__(self) -> None:
@@ -29,6 +30,7 @@ class FileServer:
         self.stall: dict[str, list[int]] = {}
         self.busy: dict[str, list[int]] = {}
         self.status: dict[str, int] = {}
+        self.claims: dict[str, int] = {}
         self.over = threading.Event()
         self.seen: list[tuple[str, str | None]] = []
         server = self
@@ -89,7 +91,7 @@ class FileServer:
         part = body[start : end + 1]
         request.send_response(206 if wanted else 200)
         request.send_header("Accept-Ranges", "bytes")
-        request.send_header("Content-Length", str(len(part)))
+        request.send_header("Content-Length", str(self.claims.get(path, len(part))))
         if path.endswith("/"):  # a page of a package index
             request.send_header("Content-Type", "text/html")
         if wanted:
@@ -113,6 +115,7 @@ class FileServer:
             request.wfile.write(part)
         except OSError:
             request.close_connection = True
+        request.close_connection = request.close_connection or path in self.claims
 
     def add_model(self, name: str, gguf: Path) -> str:
         """Offer a GGUF file as the model ``library/NAME:latest``; returns the blob's path."""

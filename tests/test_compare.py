@@ -536,7 +536,9 @@ class TestKilled:
             process = forks.Process(target=exec, args=(code + self.CODE, {}))
             process.start()
             # Killed once it has got somewhere, so that the end comes nearer each time.
-            wait_for(lambda: stored(paths.results()) > before or not process.is_alive(), 60)
+            wait_for(
+                lambda p=process, b=before: stored(paths.results()) > b or not p.is_alive(), 60
+            )
             time.sleep(rng.random() * 0.25)
             if not process.is_alive():
                 assert process.exitcode == 0

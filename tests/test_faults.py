@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import random
 import signal
 import socket
@@ -19,6 +20,7 @@ from collections import Counter
 from pathlib import Path
 
 import httpx
+import network_drive
 import psutil
 import pytest
 from conftest import (
@@ -268,6 +270,85 @@ class TestKilledKernel:
         assert [path.name[:7] for path in blobs.iterdir()] == ["sha256-"]
 
 
+@pytest.mark.slow
+class TestKilledWidget:
+    """A real kernel that is interrupted or killed while a widget answers, votes and saves."""
+
+    SHOW = """
+import os, slmlab
+server = slmlab.start("embedded", quiet=True)
+lab = slmlab.side_by_side("Write a long story.", {names!r}, num_predict={tokens})
+lab.run()
+print("server", server.host)
+"""
+    VOTE = """
+from pathlib import Path
+from slmlab import votes
+vote = dict(voter="Bo", prompt="p", model_a="a", model_b="b", winner="a")
+while True:
+    votes.add_vote(Path("votes.jsonl"), **vote)
+"""
+
+    @pytest.mark.parametrize("how", ["interrupt", "kill"])
+    @pytest.mark.parametrize("world", ["Jupyter", "Colab"])
+    def test_the_next_run_picks_up(self, how, world, lab_with_models, tmp_path, monkeypatch):
+        if world == "Colab":  # there the callback stays until the answers are there
+            monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab-test")
+        show = self.SHOW.format(names=[SMOL, GEMMA], tokens=2000)
+        short = self.SHOW.format(names=[SMOL, GEMMA], tokens=4)
+        dice, n = random.Random(13), times(2, 15)
+        with kernel(tmp_path) as (manager, client):
+            for _ in range(n):
+                asked = client.execute(show)
+                time.sleep(dice.uniform(0.1, 4))
+                if how == "kill":
+                    manager.restart_kernel(now=True)
+                    client.wait_for_ready(timeout=60)
+                else:
+                    manager.interrupt_kernel()
+                    while client.get_shell_msg(timeout=30)["parent_header"]["msg_id"] != asked:
+                        pass
+                assert len(engines_of(lab_with_models)) <= 1
+                ask_kernel(client, short, 60)
+                ask_kernel(client, "import time\nwhile lab._running: time.sleep(.05)", 60)
+                said = ask_kernel(client, "print([one.state for one in lab.answers.answers])")
+                assert said == "['done', 'done']\n"
+                assert len(engines_of(lab_with_models)) == 1
+            client.execute(self.VOTE)
+            file = tmp_path / "votes.jsonl"
+            wait_for(lambda: file.exists() and file.stat().st_size > 10_000, 30, "votes")
+            (manager.restart_kernel if how == "kill" else manager.interrupt_kernel)()
+            client.wait_for_ready(timeout=60)
+            assert len(votes.read_votes(file)) == file.read_bytes().count(b"\n")
+        note(world=world, how=how, times=n + 1)
+
+
+@contextlib.contextmanager
+def kernel(folder: Path):
+    """A Jupyter kernel of this environment, and the client that a front end is."""
+    from jupyter_client.manager import start_new_kernel
+
+    manager, client = start_new_kernel(cwd=str(folder))
+    try:
+        yield manager, client
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+def ask_kernel(client, code: str, timeout: float = 30) -> str:
+    """What a cell prints; an error in it is this test's."""
+    printed = []
+
+    def take(message: dict) -> None:
+        if message["msg_type"] == "stream":
+            printed.append(message["content"]["text"])
+
+    reply = client.execute_interactive(code, timeout=timeout, output_hook=take)
+    assert reply["content"]["status"] == "ok", reply["content"]
+    return "".join(printed)
+
+
 class TestDisk:
     """Real full and read-only disks: file systems of a few kilobytes."""
 
@@ -319,6 +400,67 @@ class TestDisk:
             with pytest.raises(ServerError, match="No space left"):
                 slmlab.start("embedded", quiet=True)
             os.environ["SLMLAB_HOME"] = str(lab)
+
+
+@pytest.mark.slow
+class TestNetworkDrive:
+    """A home on a drive that is slow, knows no locks, and goes away."""
+
+    @pytest.fixture
+    def drive(self, lab_with_models, tmp_path, monkeypatch):
+        behind, folder = tmp_path / "behind", tmp_path / "drive"
+        give_models(lab_with_models, behind)
+        try:
+            with network_drive.mounted(folder, behind, 0.01) as process:
+                monkeypatch.setenv("SLMLAB_HOME", str(folder))
+                yield process
+                slmlab.stop()
+        except OSError as why:
+            if os.environ.get("CI"):
+                pytest.fail(str(why))
+            pytest.skip(str(why))
+
+    def test_everything_works_there(self, drive):
+        first = slmlab.start("embedded", quiet=True)
+        assert slmlab.start("embedded", quiet=True) == first, "the same server, not a second one"
+        grid = {"num_predict": 4, "quiet": True}
+        frame = slmlab.compare(SMOL, ["Say A.", "Say B."], **grid)
+        assert frame["error"].isna().all()
+        seen = []
+        slmlab.compare(SMOL, ["Say A.", "Say B."], on_cell=seen.append, **grid)
+        assert not seen, "found again"
+        assert paths.servers().name == platform.node(), "other machines have a folder of their own"
+
+    @pytest.mark.parametrize("on_it", ["home", "store"])
+    def test_a_drive_that_goes_away_in_the_middle(self, on_it, drive, tmp_path, monkeypatch):
+        """What was finished is in the table, and what was stored is still stored."""
+        if on_it == "store":
+            monkeypatch.setenv("SLMLAB_HOME", str(tmp_path / "behind"))
+        host = slmlab.start("embedded", quiet=True).host
+        asked = [f"Say {n}." for n in range(6)]
+
+        def cut(cell) -> None:
+            if cell.prompt == "Say 3.":
+                drive.kill()
+                drive.wait()
+
+        grid = {"num_predict": 4, "quiet": True, "store": tmp_path / "drive/records"}
+        if on_it == "home":  # the server's models are there too
+            frame = slmlab.compare(SMOL, asked, on_cell=cut, **grid)
+            assert frame["error"].isna().tolist() == [True] * 3 + [False] * 3
+            assert "the disk with the models fails" in frame["error"][5]
+            assert slmlab.stop() == [], "nobody knows any more what was started"
+            watcher = engine_process(host).parent()
+            if FULL:  # it ends by itself, after its time of grace
+                watcher.wait(keeper.GRACE + 20)
+            keeper.end_tree(watcher)
+        else:
+            with pytest.raises(ResultsError, match="cannot be written") as caught:
+                slmlab.compare(SMOL, asked, on_cell=cut, **grid)
+            assert caught.value.frame["prompt"].tolist() == asked[:4]
+            with pytest.raises(ResultsError, match="cannot be read"):
+                slmlab.compare(SMOL, asked, **grid)
+        assert stored(tmp_path / "behind/records") == 3
 
 
 @pytest.mark.slow

@@ -113,6 +113,34 @@ class TestFromAnArchive:
             install(files, tmp_path)
         assert not list(tmp_path.iterdir())
 
+    @pytest.mark.parametrize("claim", ["more", "less", "no end"])
+    def test_a_host_that_lies_about_the_size(self, files, packed, tmp_path, monkeypatch, claim):
+        monkeypatch.setattr(ollama_install, "TIMEOUT", 2.0)
+        content = packed[".tar.zst"]
+        path = offer(files, content)
+        said = {"more": len(content) + 9999, "less": len(content) - 9999, "no end": 10**15}
+        files.claims[path] = said[claim]
+        if claim == "more":
+            # What is missing never comes; the checksum knows that nothing is.
+            assert ollama_install.installed_version(install(files, tmp_path))
+            return
+        sentence = "SHA-256" if claim == "less" else "Not enough disk"
+        with pytest.raises(InstallError, match=sentence):
+            install(files, tmp_path)
+        assert not list(tmp_path.iterdir())
+
+    def test_an_archive_without_end_is_refused(self, files, tmp_path):
+        """A member of a terabyte, in some kilobytes."""
+        raw = io.BytesIO()
+        with tarfile.open(fileobj=raw, mode="w") as tar:
+            info = tarfile.TarInfo("bin/ollama")
+            info.size = 2**40
+            tar.addfile(info)
+        offer(files, zstandard.compress(raw.getvalue() + bytes(2**20)))
+        with pytest.raises(InstallError, match="unpacks to far more than a release"):
+            install(files, tmp_path)
+        assert not list(tmp_path.iterdir())
+
     def test_members_outside_the_folder_are_refused(self, files, ollama_release, tmp_path):
         outside = tmp_path / "outside"
         offer(files, archive(ollama_release, ".tar.zst", {"../outside": b"x"}))

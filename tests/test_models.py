@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 
@@ -162,6 +163,25 @@ class TestPullIntoOllama:
             slmlab.pull(f"{files.address}/library/smol", quiet=True)
         assert models.installed() == []
 
+    @pytest.mark.parametrize("claim", [-9999, 9999])
+    def test_a_manifest_that_lies_about_the_size(self, empty, files, smol_gguf, claim):
+        """The bytes are what counts: they are all there, and their digest is right."""
+        files.add_model("smol", smol_gguf)
+        path = "/v2/library/smol/manifests/latest"
+        manifest = json.loads(files.files[path])
+        manifest["layers"][0]["size"] += claim
+        files.files[path] = json.dumps(manifest).encode()
+        slmlab.pull(f"{files.address}/library/smol", quiet=True)
+        (blob,) = (empty / ".ollama/models/blobs").glob(f"sha256-{SHELF[0].sha256}")
+        assert blob.stat().st_size == smol_gguf.stat().st_size
+
+    def test_a_host_that_sends_less_than_all(self, empty, files, smol_gguf):
+        blob = files.add_model("smol", smol_gguf)
+        files.claims[blob] = smol_gguf.stat().st_size - 9999
+        with pytest.raises(ModelError, match="digest mismatch"):
+            slmlab.pull(f"{files.address}/library/smol", quiet=True)
+        assert models.installed() == []
+
     def test_a_model_for_a_newer_ollama(self, empty, files):
         path = "/v2/library/new/manifests/latest"
         files.status[path] = 412
@@ -203,8 +223,6 @@ def test_the_size_of_a_model_comes_from_the_registry(files, smol_gguf, monkeypat
 
 
 def test_models_that_do_not_fit_are_left_out(files, smol_gguf, monkeypatch, capsys):
-    import json
-
     files.add_model("small", smol_gguf)
     files.add_model("huge", smol_gguf)
     manifest = json.loads(files.files["/v2/library/huge/manifests/latest"])

@@ -1,8 +1,7 @@
 """Every notebook, found by glob: how it is built, and that it runs, in both notebook worlds.
 
 The two worlds are the newest packages, and the versions that Google Colab has (``colab-pins.txt``:
-ipywidgets 7, IPython 7.34, ipykernel 6.17). Colab's Python is 3.13 and this runs on the Python at
-hand, so a package that behaves otherwise on 3.13 would not be noticed here.
+ipywidgets 7, IPython 7.34, ipykernel 6.17), on Colab's Python 3.13 where the machine has one.
 """
 
 from __future__ import annotations

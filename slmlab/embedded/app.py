@@ -498,6 +498,11 @@ def app(engine: Engine) -> Starlette:
     async def not_found(_: Request, error: Exception) -> Response:
         return PlainTextResponse("404 page not found", 404)
 
+    async def no_disk(_: Request, error: Exception) -> Response:
+        where = f" at {error.filename}" if error.filename else ""
+        said = f"the disk with the models fails{where}: {error.strerror or error}"
+        return JSONResponse({"error": said}, 500)
+
     async def failed(_: Request, error: Exception) -> Response:
         return JSONResponse({"error": f"{type(error).__name__}: {error}"}, 500)
 
@@ -526,6 +531,7 @@ def app(engine: Engine) -> Starlette:
             ClientDisconnect: gone,
             404: not_found,
             405: not_found,
+            OSError: no_disk,
             Exception: failed,
         },
     )

@@ -73,7 +73,8 @@ def sampling(options: dict, asked: GenerateRequest | ChatRequest) -> dict:
     # An honest prompt time and the same answer each time are worth more in a lab than the time
     # that a reused prefix saves.
     body["cache_prompt"] = False
-    body["stream"] = True
+    # A piece for each token costs processor time that the model could have.
+    body["stream"] = asked.stream is not False
     if asked.logprobs:
         body["n_probs"] = max(1, asked.top_logprobs or 0)
     return body
@@ -178,10 +179,13 @@ def _llama_error(status: int, content: bytes) -> ApiError:
 
 
 async def complete(runner: Runner, body: dict) -> AsyncIterator[dict]:
-    """llama.cpp's stream of pieces; the last has ``stop`` set and the timings."""
+    """llama.cpp's stream of pieces, or the one of all; the last has the timings."""
     async with runner.client.post("/completion", json=body) as response:
         if response.status != 200:
             raise _llama_error(response.status, await response.read())
+        if not body["stream"]:
+            yield orjson.loads(await response.read())
+            return
         buffer = b""
         async for block in response.content.iter_any():
             buffer += block
