@@ -345,6 +345,8 @@ def ask_kernel(client, code: str, timeout: float = 30) -> str:
             printed.append(message["content"]["text"])
 
     reply = client.execute_interactive(code, timeout=timeout, output_hook=take)
+    if reply["content"]["status"] == "aborted":  # it came while an interrupted cell was ending
+        reply = client.execute_interactive(code, timeout=timeout, output_hook=take)
     assert reply["content"]["status"] == "ok", reply["content"]
     return "".join(printed)
 

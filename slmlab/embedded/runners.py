@@ -19,13 +19,15 @@ from pathlib import Path
 import aiohttp
 import psutil
 
+from slmlab import hardware
 from slmlab.embedded.store import Model
 
 # llama.cpp's threads meet several hundred times for each token, and wait there by spinning. By
 # default they spin for so long that, where anything else runs on the same cores (another model, a
 # browser), the one that waits keeps the core from the one that is waited for: on two cores two
-# models at once fell from 70 and 120 tokens/s to between 2 and 30. So after a short while they
-# sleep.
+# models at once fell from 70 and 120 tokens/s to between 2 and 30. So where there are few cores,
+# they sleep after a short while; alone that costs nothing there. With more cores it was not tried.
+FEW_CORES = 4
 SPIN = {"GOMP_SPINCOUNT": "300"}
 
 
@@ -198,10 +200,11 @@ class Runners:
                 f"({free / 2**30:.1f} GiB)"
             )
         key = secrets.token_urlsafe(32)
+        spin = SPIN if hardware.usable_cores() <= FEW_CORES else {}
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "slmlab.embedded.runner",
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE, env=SPIN | os.environ,
+            stderr=asyncio.subprocess.PIPE, env=spin | os.environ,
         )  # fmt: skip
         said = _Said(process.stderr)
         config = {
