@@ -296,7 +296,7 @@ while True:
             monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab-test")
         show = self.SHOW.format(names=[SMOL, GEMMA], tokens=2000)
         short = self.SHOW.format(names=[SMOL, GEMMA], tokens=4)
-        dice, n = random.Random(13), times(2, 15)
+        dice, n = random.Random(13), times(1, 15)
         with kernel(tmp_path) as (manager, client):
             for _ in range(n):
                 asked = client.execute(show)
