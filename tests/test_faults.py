@@ -275,11 +275,10 @@ class TestKilledWidget:
     """A real kernel that is interrupted or killed while a widget answers, votes and saves."""
 
     SHOW = """
-import os, slmlab
-server = slmlab.start("embedded", quiet=True)
+import slmlab
+slmlab.start("embedded", quiet=True)
 lab = slmlab.side_by_side("Write a long story.", {names!r}, num_predict={tokens})
 lab.run()
-print("server", server.host)
 """
     VOTE = """
 from pathlib import Path
