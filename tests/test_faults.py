@@ -6,6 +6,7 @@ as long, as ``docs/reliability.md`` says. What each test counts it prints (``-s`
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import platform
@@ -23,6 +24,7 @@ import httpx
 import network_drive
 import psutil
 import pytest
+import uvloop
 from conftest import (
     GEMMA,
     SMOL,
@@ -39,6 +41,7 @@ from conftest import (
 
 import slmlab
 from slmlab import comparison, generation, keeper, models, paths, results, votes
+from slmlab.embedded.runners import LoadError, Runners, Settings
 from slmlab.embedded.store import Store
 from slmlab.errors import ModelError, ResultsError, ServerError, ServerGone, SlmlabError
 
@@ -226,6 +229,33 @@ class TestMemory:
             over.set()
             thread.join()
         assert SMOL in str(caught.value)
+
+    def test_a_process_that_the_system_ends_before_it_is_told_what_to_load(
+        self, shelf_home, monkeypatch
+    ):
+        start = asyncio.create_subprocess_exec
+
+        async def start_and_end(*command, **more) -> asyncio.subprocess.Process:
+            process = await start(*command, **more)
+            process.kill()
+            await process.wait()
+            await asyncio.sleep(0.1)  # until the loop has closed its end of the pipes
+            return process
+
+        async def load() -> None:
+            loaded = Runners(max_loaded=1, parallel=1)
+            async with loaded.use(model, store.blob(model.blob), Settings(512, 2), 0):
+                pass
+
+        monkeypatch.setattr(asyncio, "create_subprocess_exec", start_and_end)
+        store = Store(shelf_home / "models")
+        model = store.get(SMOL)
+        for policy in (asyncio.DefaultEventLoopPolicy(), uvloop.EventLoopPolicy()):
+            with (
+                contextlib.closing(policy.new_event_loop()) as loop,
+                pytest.raises(LoadError, match="out of memory: the system ended"),
+            ):
+                loop.run_until_complete(load())
 
 
 @pytest.mark.slow

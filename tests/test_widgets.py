@@ -205,6 +205,27 @@ class TestSideBySide:
             pressable(page, "Run")
             assert any("stopped" in text for text in texts(page)), "an interrupt stops it too"
 
+    def test_an_answer_that_ends_while_it_draws_has_its_strip_before_its_button(
+        self, embedded, monkeypatch
+    ):
+        panel = slmlab.side_by_side("Hi", [SMOL, GEMMA], host=embedded.url, num_predict=20)
+        draw, enable, seen = panel._draw_strips, panel._set_buttons, []
+
+        def draw_slowly(*given) -> None:
+            draw(*given)
+            assert panel.answers.wait(60)
+
+        def look(*given) -> None:
+            enable(*given)
+            if not panel.columns[1].best.disabled:
+                seen.append(panel.columns[1].strip.value)
+
+        monkeypatch.setattr(panel, "_draw_strips", draw_slowly)
+        monkeypatch.setattr(panel, "_set_buttons", look)
+        panel.run()
+        assert seen
+        assert all(seen)
+
     def test_names_stay_hidden_until_the_vote(self, front):
         cell = side_by_side([SMOL, GEMMA], question="Name three colours.", num_predict=12)
         with shown(front, cell) as page:

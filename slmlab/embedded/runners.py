@@ -213,7 +213,9 @@ class Runners:
             "embedding": settings.embedding,
         }  # fmt: skip
         try:
-            process.stdin.write(json.dumps(config).encode() + b"\n")
+            # A process that has ended already cannot be written to; uvloop raises RuntimeError.
+            with contextlib.suppress(OSError, RuntimeError):
+                process.stdin.write(json.dumps(config).encode() + b"\n")
             line = await process.stdout.readline()
             answer = json.loads(line) if line else {"error": await _how_it_ended(process)}
             if "error" in answer:

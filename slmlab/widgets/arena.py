@@ -187,8 +187,9 @@ class Arena(parts.Panel):
     # Drawing.
 
     def _draw(self) -> None:
-        pair = self._pair()
+        # Asked first: an answer that ends while this draws is drawn whole by the next frame.
         running = self.answers is not None and self.answers.running
+        pair = self._pair()
         if self.pairs is not None:
             self._draw_pair(pair)
         elif self.answers is not None:

@@ -361,6 +361,8 @@ class SideBySide(parts.Panel):
         )
 
     def _draw(self) -> None:
+        # Asked first: an answer that ends while this draws is drawn whole by the next frame.
+        running = self._running
         answers = self.answers.answers if self.answers else []
         hidden = self.blind.value and not (self.voted and self.runs)
         referred = next((c.letter for c in self.columns if c.reference.value), None)
@@ -377,10 +379,10 @@ class SideBySide(parts.Panel):
         if answers:
             self._draw_strips(answers, hidden)
         # Last, so that a button that can be pressed means that all is drawn.
-        self._set_buttons(answers)
+        self._set_buttons(answers, running)
 
-    def _set_buttons(self, answers: list[Answer]) -> None:
-        running, some = self._running, bool(self.runs)
+    def _set_buttons(self, answers: list[Answer], running: bool) -> None:
+        some = bool(self.runs)
         done = some and not running and not self.voted
         for place, column in enumerate(self.columns):
             ended = place < len(answers) and answers[place].state in ("done", "stopped")
