@@ -22,7 +22,7 @@ from slmlab import keeper
 CELLS = 4
 RUN_IN_LAB = """async ([cells, theme]) => {
     const app = window.jupyterapp;
-    app.shell.collapseLeft();
+    app.shell.collapseLeft?.();
     const book = app.shell.currentWidget;
     await book.context.ready;
     await book.sessionContext.ready;
@@ -42,7 +42,10 @@ RUN_IN_CLASSIC = """cells => {
 
 @dataclass
 class Front:
-    """A front end with a kernel behind it: ``lab`` (JupyterLab), ``classic`` or ``voila``."""
+    """A front end with a kernel behind it.
+
+    ``lab`` is JupyterLab, ``notebook`` Notebook 7, ``classic`` the one before it; and ``voila``.
+    """
 
     kind: str
     url: str
@@ -59,7 +62,7 @@ class Front:
             self.page = self._first_page(cells)
         page = self.page
         page.set_viewport_size({"width": width, "height": height})
-        if self.kind == "lab":
+        if self.kind in ("lab", "notebook"):
             page.evaluate(RUN_IN_LAB, [list(cells), "JupyterLab " + ("Dark" if dark else "Light")])
         elif self.kind == "classic":
             page.evaluate(RUN_IN_CLASSIC, list(cells))
@@ -73,15 +76,18 @@ class Front:
         )
         page = self.browser.new_context().new_page()
         page.set_default_timeout(30_000)
-        address = {"lab": "lab/tree", "classic": "notebooks", "voila": "voila/render"}[self.kind]
+        address = {"lab": "lab/tree", "voila": "voila/render"}.get(self.kind, "notebooks")
         page.goto(f"{self.url}/{address}/book.ipynb", timeout=60_000)
-        if self.kind == "lab":
+        if self.kind in ("lab", "notebook"):
             page.wait_for_selector(".jp-NotebookPanel .jp-Cell", timeout=60_000)
         elif self.kind == "classic":
             page.wait_for_function(
-                "window.Jupyter?.notebook?.kernel && Jupyter.notebook.kernel.is_connected()",
+                "window.Jupyter?.notebook?.kernel?.widget_manager "
+                "&& Jupyter.notebook.kernel.is_connected()",
                 timeout=60_000,
             )
+            # It asks a new kernel for its widgets; one that is made meanwhile would lose its parts.
+            page.evaluate("Jupyter.notebook.kernel.widget_manager._loadFromKernel()")
         return page
 
     def interrupt(self, page: Page) -> None:
@@ -124,6 +130,7 @@ def front(
               f"--ServerApp.root_dir={books}", "--allow-root"]  # fmt: skip
     commands = {
         "lab": ["jupyterlab", *common, "--LabApp.expose_app_in_browser=True"],
+        "notebook": ["notebook", *common, "--JupyterNotebookApp.expose_app_in_browser=True"],
         "classic": ["notebook", *common[:2], "--NotebookApp.token=", "--NotebookApp.password=",
                     "--allow-root", f"--NotebookApp.notebook_dir={books}"],
         "voila": ["voila", f"--port={port}", "--no-browser", str(books)],

@@ -425,6 +425,21 @@ def paths_of_records() -> list[Path]:
     return list(paths.results().glob("*.jsonl"))
 
 
+@pytest.mark.parametrize("value", ["-1", "0", "many"])
+def test_numbers_of_the_environment_that_are_none(value, engine_home):
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    settings = ("NUM_PARALLEL", "MAX_LOADED_MODELS", "MAX_QUEUE", "CONTEXT_LENGTH")
+    env = {f"OLLAMA_{name}": value for name in settings} | {"SLMLAB_HOME": str(engine_home)}
+    command = [sys.executable, "-m", "slmlab", "serve", "--port", str(port)]
+    asked = {"model": SMOL, "prompt": "Hi", "stream": False, "options": {"num_predict": 2}}
+    with serving(command, url, engine_home.parent / f"log{value}", **env):
+        found = httpx.post(f"{url}/api/generate", json=asked, timeout=60, trust_env=False)
+        loaded = httpx.get(f"{url}/api/ps", trust_env=False).json()["models"]
+    assert found.json()["done"]
+    assert loaded[0]["context_length"] == 4096
+
+
 class TestTerminal:
     @pytest.mark.parametrize(
         "arguments",

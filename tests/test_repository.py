@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -9,6 +10,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from conftest import GEMMA, SMOL
+
+import slmlab
+from slmlab.widgets.side_by_side import SideBySide
 
 ROOT = Path(__file__).parent.parent
 DOCS = sorted((ROOT / "docs").glob("*.md"))
@@ -89,6 +94,23 @@ def test_links_lead_somewhere(document):
     path = ROOT / document
     for link in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text()):
         assert (path.parent / link).exists(), link
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("document", ["README.md", "docs/comparing.md", "docs/widgets.md"])
+def test_its_code_runs(document, lab_with_models, monkeypatch):
+    monkeypatch.chdir(lab_with_models)
+    monkeypatch.setenv("SLMLAB_TOKENS", "8")
+    monkeypatch.setenv("SLMLAB_ITEMS", "3")
+    slmlab.start("embedded", quiet=True)
+    known = {"slmlab": slmlab, "names": [SMOL, GEMMA]}
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
+    # Clusters are for those who have one; Dask's is tested in test_compare.py.
+    for block in [one for one in blocks if "executor=" not in one]:
+        for line in ast.parse(block).body:
+            exec(compile(ast.Module([line], []), document, "exec"), known)
+            if isinstance(known.get("lab"), SideBySide) and not known["lab"].runs:
+                known["lab"].run()
 
 
 @pytest.mark.slow

@@ -141,8 +141,8 @@ def side_by_side(names, **options) -> str:
 class TestSideBySide:
     def test_from_a_prompt_to_a_voted_comparison_of_three(self, front):
         before = {one.name for one in front.folder.iterdir()}
-        cell = side_by_side([SMOL, GEMMA, SMOL], num_predict=40, voter="Ada")
-        with shown(front, cell, height=1000) as page:
+        cell = side_by_side([SMOL, GEMMA, SMOL], num_predict=150, voter="Ada")
+        with shown(front, cell, height=1150) as page:
             page.locator(".slmlab textarea").first.fill("Why is the sky blue?")
             page.keyboard.press("Tab")
             button(page, "Run").click()
@@ -153,7 +153,8 @@ class TestSideBySide:
             while button(page, "Run").is_disabled():
                 lengths.append(len(texts(page)[1]))
                 time.sleep(0.05)
-            assert len(set(lengths)) > 4, f"it came in pieces: {lengths}"
+            # At eight frames a second, 150 tokens are several on any machine that tests run on.
+            assert len(set(lengths)) > 3, f"it came in pieces: {lengths}"
             pressable(page, "C is best")
             strips = [one.inner_text() for one in page.locator(".slmlab-strip").all()]
             assert len(strips) == 3
@@ -519,10 +520,11 @@ class TestColab:
             pressable(page, "Run")
 
 
-class TestVoila:
-    def test_it_runs_there(self, chromium, embedded, tmp_path_factory):
+class TestOtherFrontEnds:
+    @pytest.mark.parametrize("kind", ["voila", "notebook"])
+    def test_it_runs_there(self, kind, chromium, embedded, tmp_path_factory):
         cell = side_by_side([SMOL, GEMMA], question="Name a colour.", num_predict=10)
-        with start("voila", sys.executable, chromium, embedded, tmp_path_factory) as front, shown(
+        with start(kind, sys.executable, chromium, embedded, tmp_path_factory) as front, shown(
             front, cell
         ) as page:  # fmt: skip
             button(page, "Run").click()

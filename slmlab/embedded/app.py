@@ -48,10 +48,10 @@ class Engine:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.runners = Runners(
-            max_loaded=_env_int("OLLAMA_MAX_LOADED_MODELS", 3),
-            parallel=_env_int("OLLAMA_NUM_PARALLEL", 4),
+            max_loaded=hardware.env_number("OLLAMA_MAX_LOADED_MODELS") or 3,
+            parallel=hardware.env_number("OLLAMA_NUM_PARALLEL") or 4,
         )
-        self.max_queue = _env_int("OLLAMA_MAX_QUEUE", 512)
+        self.max_queue = hardware.env_number("OLLAMA_MAX_QUEUE") or 512
         self.waiting = 0
         self.pulls: dict[str, asyncio.Lock] = {}
 
@@ -417,9 +417,8 @@ class Engine:
     async def _loaded(
         self, model: Model, options: dict, keep_alive: float, embedding: bool = False
     ) -> AsyncIterator[Runner]:
-        num_ctx = options.get("num_ctx") or _env_int("OLLAMA_CONTEXT_LENGTH", DEFAULT_CONTEXT)
-        if num_ctx < 4:
-            num_ctx = 4  # as Ollama does
+        num_ctx = options.get("num_ctx") or hardware.env_number("OLLAMA_CONTEXT_LENGTH")
+        num_ctx = max(4, num_ctx or DEFAULT_CONTEXT)  # as Ollama does
         if model.context_length:
             num_ctx = min(num_ctx, model.context_length)
         threads = options.get("num_thread") or hardware.usable_cores()
@@ -467,13 +466,6 @@ def _summary(model: Model) -> dict:
         "digest": model.digest,
         "details": model.details,
     }
-
-
-def _env_int(name: str, default: int) -> int:
-    try:
-        return int(os.environ.get(name, "")) or default
-    except ValueError:
-        return default
 
 
 def app(engine: Engine) -> Starlette:

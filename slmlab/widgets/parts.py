@@ -55,10 +55,11 @@ STYLE = """<style>
 .slmlab .widget-label { width: 7.5em; }
 .slmlab .slmlab-row { display: flex; flex-flow: row wrap; align-items: center; gap: 2px 6px; }
 .slmlab .slmlab-row > * { flex: 0 1 auto; }
-.slmlab .slmlab-columns { display: flex; flex-flow: row wrap; align-items: flex-start;
-  gap: 8px 14px; margin: 4px 2px; overflow: visible; }
-.slmlab .slmlab-columns > * { flex: 1 1 16em; width: 16em; min-width: 0; margin: 0;
-  overflow: visible; }
+.slmlab .slmlab-columns { display: grid; align-items: start; gap: 0 14px; margin: 4px 2px;
+  grid-template-columns: repeat(auto-fit, minmax(min(16em, 100%), 1fr)); overflow: visible; }
+.slmlab .slmlab-columns > * { width: auto; min-width: 0; margin: 0 0 8px; overflow: visible; }
+.slmlab .slmlab-columns > .widget-vbox { display: grid; grid-template-rows: subgrid;
+  grid-row: span 5; }
 .slmlab .slmlab-columns .widget-label { width: auto; }
 .slmlab button { height: auto; min-height: 30px; line-height: 1.3; white-space: normal;
   padding: 3px 12px; }
