@@ -244,10 +244,11 @@ class TestSideBySide:
 
 class TestPlayground:
     def test_it_measures_remembers_and_shows_the_code(self, front, embedded):
-        cell = "import slmlab\nslmlab.playground(template='explain', temperature=0, num_predict=25)"
+        options = f"model={SMOL!r}, template='explain', temperature=0, num_predict=80"
+        cell = f"import slmlab\nslmlab.playground({options})"
         with shown(front, cell, height=1000) as page:
             fields = page.locator(".slmlab textarea")
-            fields.nth(0).fill("the {moon}")
+            fields.nth(0).fill("the set {1, 2, 3}")
             fields.nth(1).fill("child")
             page.keyboard.press("Tab")
             button(page, "Run").click()
@@ -275,7 +276,7 @@ class TestPlayground:
         shown_text = " ".join(first.split())
         assert " ".join(said.split())[:40] == shown_text[:40]
         saved = next(front.folder.glob("playground-*.md"))
-        assert "the {moon}" in saved.read_text()
+        assert "the set {1, 2, 3}" in saved.read_text()
         saved.unlink()
 
     def test_it_waits_for_its_variables_and_says_so(self, front):

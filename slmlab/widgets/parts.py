@@ -60,6 +60,9 @@ STYLE = """<style>
 .slmlab .slmlab-columns > * { width: auto; min-width: 0; margin: 0 0 8px; overflow: visible; }
 .slmlab .slmlab-columns > .widget-vbox { display: grid; grid-template-rows: subgrid;
   grid-row: span 5; }
+.slmlab .slmlab-columns > .widget-vbox > .widget-html { align-items: stretch; }
+.slmlab .slmlab-columns > .widget-vbox > .widget-html > div { display: flex; flex-flow: column; }
+.slmlab .slmlab-columns .slmlab-answer { flex: 1 1 auto; }
 .slmlab .slmlab-columns .widget-label { width: auto; }
 .slmlab button { height: auto; min-height: 30px; line-height: 1.3; white-space: normal;
   padding: 3px 12px; }

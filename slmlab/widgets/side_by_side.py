@@ -445,7 +445,7 @@ class SideBySide(parts.Panel):
                 )
             column.strip.value = (
                 f"<div class='slmlab-strip'>{''.join(lines)}</div>"
-                f"{parts.flags_html(results.flags(record))}"
+                f"<div>{parts.flags_html(results.flags(record))}</div>"
             )
 
     # Without a front end.
