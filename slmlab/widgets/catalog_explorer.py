@@ -199,7 +199,8 @@ class CatalogExplorer(parts.Panel):
         for fact, label in LABELS.items():
             value = chosen[fact]
             if value is None:
-                rows.append((label, "unknown", ""))
+                # Only of a mixture of experts some parameters rest while others work.
+                rows += [(label, "unknown", "")] if fact != "active_parameters" else []
                 continue
             text = f"{value:,}" if isinstance(value, int) else str(value)
             address = html.escape(sources[fact], quote=True)
