@@ -25,9 +25,9 @@ from slmlab.embedded.store import Model
 # llama.cpp's threads meet several hundred times for each token, and wait there by spinning. By
 # default they spin for so long that, where anything else runs on the same cores (another model, a
 # browser), the one that waits keeps the core from the one that is waited for. So where there are
-# few cores, they sleep after a short while. Measured on two: two models at once write 45 + 41
-# tokens/s in place of 6 + 6 or less; one alone 119 in place of 130. With more cores it was not
-# tried.
+# few cores, they sleep after a short while. Measured on two, against 10,000 (the default is longer
+# still): two models at once write 45 + 41 tokens/s in place of 6 + 6; one alone 119 in place of
+# 130. With more cores it was not tried.
 FEW_CORES = 4
 SPIN = {"GOMP_SPINCOUNT": "300"}
 
