@@ -37,8 +37,13 @@ from pathlib import Path
 import psutil
 
 import slmlab
-from slmlab import comparison, generation, grid, models, prompts, results, server
-from slmlab.embedded.shelf import SHELF
+from slmlab import models
+from slmlab.engines import server
+from slmlab.engines.embedded.pypi_models import SHELF
+from slmlab.run import grid, prompts
+from slmlab.run.compare import _key, _targets
+from slmlab.run.options import full_options
+from slmlab.run.store import Store
 
 NAMES = [model.name for model in SHELF]
 PARALLEL = 8
@@ -137,20 +142,27 @@ def tutorial(repeats: int) -> None:
             # The processor time of model processes that were unloaded meanwhile is gone with them.
             cpu.append((server_cpu() - before[0], time.process_time() - before[1]))
             equal.append(
-                {name: sum(said[name, one.prompt] == one.text for one in runs.itertuples())
-                 for name, runs in frame.groupby("model", sort=False)}
-            )  # fmt: skip
+                {
+                    name: sum(said[name, one.prompt] == one.text for one in runs.itertuples())
+                    for name, runs in frame.groupby("model", sort=False)
+                }
+            )
             again.append(timed(grid_once)[0])
     row(
         f"2 models × {len(GRID)} prompts × 64 tokens: the tutorial's loop / compare()",
-        f"{statistics.median(ours):.1f} s", f"{statistics.median(theirs):.1f} s",
-        [b / a for a, b in zip(ours, theirs, strict=True)], "≥ 1.5",
-    )  # fmt: skip
+        f"{statistics.median(ours):.1f} s",
+        f"{statistics.median(theirs):.1f} s",
+        [b / a for a, b in zip(ours, theirs, strict=True)],
+        "≥ 1.5",
+    )
     row(
         "the same grid, finished, run again / first run",
-        f"{statistics.median(again):.3f} s", f"{statistics.median(ours):.1f} s",
-        [a / b for a, b in zip(again, ours, strict=True)], "< 0.01", 4,
-    )  # fmt: skip
+        f"{statistics.median(again):.3f} s",
+        f"{statistics.median(ours):.1f} s",
+        [a / b for a, b in zip(again, ours, strict=True)],
+        "< 0.01",
+        4,
+    )
     print(f"\nSame answers of {len(GRID)}, run by run: {equal}")
     seconds, cores = statistics.median(ours), slmlab.machine().cores
     engine = statistics.median(one[0] for one in cpu) / seconds / cores
@@ -179,26 +191,31 @@ def promptfoo(program: str, repeats: int) -> None:
     ours, theirs = _programs(program, repeats, GRID, OPTIONS)
     row(
         f"the same grid as a program: compare() / promptfoo, {PARALLEL} at once",
-        f"{_median(ours, 0):.1f} s", f"{_median(theirs, 0):.1f} s",
-        [a[0] / b[0] for a, b in zip(ours, theirs, strict=True)], "≤ 1",
-    )  # fmt: skip
+        f"{_median(ours, 0):.1f} s",
+        f"{_median(theirs, 0):.1f} s",
+        [a[0] / b[0] for a, b in zip(ours, theirs, strict=True)],
+        "≤ 1",
+    )
     # What both need to start is much more than what a cell costs them; so two sizes.
     texts = [f"What is {n} plus {n + 4}?" for n in range(120)]
     short = {**OPTIONS, "num_predict": 1}
     ours, theirs = _programs(program, repeats, texts[:1], short)
     row(
         "processor time of the program for a grid of 2 answers of one token",
-        f"{_median(ours, 1):.1f} s", f"{_median(theirs, 1):.1f} s",
-        [a[1] / b[1] for a, b in zip(ours, theirs, strict=True)], "none: less is better",
-    )  # fmt: skip
+        f"{_median(ours, 1):.1f} s",
+        f"{_median(theirs, 1):.1f} s",
+        [a[1] / b[1] for a, b in zip(ours, theirs, strict=True)],
+        "none: less is better",
+    )
     more, further = len(NAMES) * (len(texts) - 1), []
     for few, many in zip((ours, theirs), _programs(program, repeats, texts, short), strict=True):
         further.append([1000 * (b[1] - a[1]) / more for a, b in zip(few, many, strict=True)])
     row(
         f"processor time of the program for each further one of {more}",
         *(f"{statistics.median(times):.1f} ms" for times in further),
-        [a / b for a, b in zip(*further, strict=True)], "< 0.5",
-    )  # fmt: skip
+        [a / b for a, b in zip(*further, strict=True)],
+        "< 0.5",
+    )
 
 
 def _median(runs: list[tuple[float, float]], which: int) -> float:
@@ -214,9 +231,10 @@ def _programs(
         for name in NAMES
     ]
     config = {
-        "prompts": ["{{question}}"], "providers": providers,
+        "prompts": ["{{question}}"],
+        "providers": providers,
         "tests": [{"vars": {"question": text}} for text in texts],
-    }  # fmt: skip
+    }
     ours_code = (
         "import json, sys, slmlab; names, texts, options = json.load(open('grid.json'));"
         "f = slmlab.compare(names, texts, timing=False, store=sys.argv[1], quiet=True, **options);"
@@ -227,14 +245,26 @@ def _programs(
         Path(folder, "promptfooconfig.json").write_text(json.dumps(config))
         Path(folder, "grid.json").write_text(json.dumps([NAMES, texts, options]))
         quiet = {
-            "PROMPTFOO_DISABLE_TELEMETRY": "1", "PROMPTFOO_DISABLE_UPDATE": "1",
-            "PROMPTFOO_CONFIG_DIR": folder, "OLLAMA_BASE_URL": server.host(),
-            "PROMPTFOO_DISABLE_REMOTE_GENERATION": "1", "PROMPTFOO_DISABLE_SHARING": "1",
-        }  # fmt: skip
+            "PROMPTFOO_DISABLE_TELEMETRY": "1",
+            "PROMPTFOO_DISABLE_UPDATE": "1",
+            "PROMPTFOO_CONFIG_DIR": folder,
+            "OLLAMA_BASE_URL": server.host(),
+            "PROMPTFOO_DISABLE_REMOTE_GENERATION": "1",
+            "PROMPTFOO_DISABLE_SHARING": "1",
+        }
         command = [
-            program, "eval", "-c", "promptfooconfig.json", "--no-cache", "--no-progress-bar",
-            "--no-table", "-j", str(PARALLEL), "-o", "out.json",
-        ]  # fmt: skip
+            program,
+            "eval",
+            "-c",
+            "promptfooconfig.json",
+            "--no-cache",
+            "--no-progress-bar",
+            "--no-table",
+            "-j",
+            str(PARALLEL),
+            "-o",
+            "out.json",
+        ]
         for number in range(repeats):
             both_resident()
             *used, said = children_cpu(command, quiet, folder)
@@ -254,7 +284,7 @@ def overhead(cells: int = 100) -> None:
     """One token, one at a time: what each cell costs beyond the bare request."""
     name = NAMES[1]  # the one that reads a prompt faster
     texts = [f"{n}" for n in range(cells)]
-    options = generation.full_options(temperature=0, num_predict=1)
+    options = full_options(temperature=0, num_predict=1)
     host, _, port = server.host().removeprefix("http://").partition(":")
 
     def bare() -> tuple[float, float]:
@@ -273,9 +303,14 @@ def overhead(cells: int = 100) -> None:
         starts: list[float] = []
         used = time.process_time()
         slmlab.compare(
-            name, texts, store=store, quiet=True, temperature=0, num_predict=1,
+            name,
+            texts,
+            store=store,
+            quiet=True,
+            temperature=0,
+            num_predict=1,
             on_cell=lambda _: starts.append(time.perf_counter()),
-        )  # fmt: skip
+        )
         took = 1000 * statistics.median(b - a for a, b in itertools.pairwise(starts))
         return took, 1000 * (time.process_time() - used) / cells
 
@@ -288,9 +323,11 @@ def overhead(cells: int = 100) -> None:
         mine, other = ([pair[place] for pair in side] for side in (ours, theirs))
         row(
             f"milliseconds {what} for each cell beyond a bare HTTP request, answers of one token",
-            f"{statistics.median(mine):.1f} ms", f"{statistics.median(other):.1f} ms",
-            [one - two for one, two in zip(mine, other, strict=True)], "< 5",
-        )  # fmt: skip
+            f"{statistics.median(mine):.1f} ms",
+            f"{statistics.median(other):.1f} ms",
+            [one - two for one, two in zip(mine, other, strict=True)],
+            "< 5",
+        )
 
 
 def stored_cells() -> None:
@@ -301,11 +338,11 @@ def stored_cells() -> None:
         texts = [f"{GRID[0]} ({n})" for n in range(cells // 2)]
         with tempfile.TemporaryDirectory() as store:
             planned = grid.plan(NAMES, texts, **OPTIONS)
-            targets = comparison._targets(planned, [server.host()])
-            shelf = results.Store(Path(store))
+            targets = _targets(planned, [server.host()])
+            shelf = Store(Path(store))
             for cell in planned:
                 found = replace(record, model=cell.model, prompt=cell.prompt)
-                shelf.add(comparison._key(cell, targets, server.host(), False), found)
+                shelf.add(_key(cell, targets, server.host(), False), found)
             code = (
                 "import json, resource, sys, time, slmlab, pandas, scipy.stats;"
                 "names, texts, options = json.load(sys.stdin);"
@@ -317,9 +354,12 @@ def stored_cells() -> None:
                 "print(time.perf_counter() - started, peak() - before)"
             )
             done = subprocess.run(
-                [sys.executable, "-c", code, store], input=json.dumps([NAMES, texts, OPTIONS]),
-                capture_output=True, text=True, check=True,
-            )  # fmt: skip
+                [sys.executable, "-c", code, store],
+                input=json.dumps([NAMES, texts, OPTIONS]),
+                capture_output=True,
+                text=True,
+                check=True,
+            )
             seconds, megabytes = map(float, done.stdout.split())
             print(f"| {cells:,} | {seconds:.3f} s | {megabytes:.0f} MB |")
 

@@ -25,9 +25,11 @@ from datetime import date
 from pathlib import Path
 
 import slmlab
-from slmlab import paths, server
-from slmlab.embedded.shelf import SHELF
-from slmlab.generation import full_options, generate
+from slmlab import paths
+from slmlab.engines import server
+from slmlab.engines.embedded.pypi_models import SHELF
+from slmlab.run.generate import generate
+from slmlab.run.options import full_options
 
 MODEL = SHELF[0]
 PROMPT = "Tell a long story about a lighthouse keeper."
@@ -124,10 +126,18 @@ def engine_against_llama_cpp(
         def direct() -> float:
             times: list[float] = []
             direct_server.handle_completions(
-                {"prompt": rendered, "n_predict": tokens, "temperature": 0, "stream": True,
-                 "cache_prompt": False, "top_k": 40, "top_p": 0.9, "min_p": 0.0},
+                {
+                    "prompt": rendered,
+                    "n_predict": tokens,
+                    "temperature": 0,
+                    "stream": True,
+                    "cache_prompt": False,
+                    "top_k": 40,
+                    "top_p": 0.9,
+                    "min_p": 0.0,
+                },
                 lambda _: times.append(time.perf_counter()),
-            )  # fmt: skip
+            )
             return (len(times) - 2) / (times[-2] - times[0])
 
         ours, theirs = [], []
@@ -190,8 +200,10 @@ def cold_start(gguf: Path, repeats: int) -> list[list[str]]:
         started = time.time()
         done = subprocess.run(
             [sys.executable, "-c", DIRECT_START, str(gguf), PROMPT],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         theirs.append(float(done.stdout.split()[-1]) - started)
     return [pairs("process start to first token", "none: less is better", "s", ours, theirs)]
 

@@ -30,8 +30,8 @@ import httpx
 import psutil
 
 import slmlab
-from slmlab import server
-from slmlab.embedded.shelf import SHELF
+from slmlab.engines import server
+from slmlab.engines.embedded.pypi_models import SHELF
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 import browser
@@ -127,9 +127,17 @@ class Counter(BaseHTTPRequestHandler):
             self.wfile.write(json.dumps(part | {"response": f"{letter}{n} "}).encode() + b"\n")
             self.wfile.flush()
         nanoseconds = int((time.perf_counter() - started) * 1e9)
-        end = {"response": "", "done": True, "done_reason": "stop", "total_duration": nanoseconds,
-               "load_duration": 0, "prompt_eval_count": 2, "prompt_eval_duration": 1,
-               "eval_count": TOKENS, "eval_duration": nanoseconds}  # fmt: skip
+        end = {
+            "response": "",
+            "done": True,
+            "done_reason": "stop",
+            "total_duration": nanoseconds,
+            "load_duration": 0,
+            "prompt_eval_count": 2,
+            "prompt_eval_duration": 1,
+            "eval_count": TOKENS,
+            "eval_duration": nanoseconds,
+        }
         self.wfile.write(json.dumps(part | end).encode() + b"\n")
 
 

@@ -145,9 +145,10 @@ def main() -> int:
     books = made()
     wrong = [path for path in STUDENT.glob("*.ipynb") if path not in books]
     wrong += [
-        path for path, text in books.items()
+        path
+        for path, text in books.items()
         if not path.exists() or path.read_text(encoding="utf-8") != text
-    ]  # fmt: skip
+    ]
     for path in wrong:
         if not check and path in books:
             path.write_text(books[path], encoding="utf-8")

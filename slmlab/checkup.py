@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-from slmlab import hardware, models, ollama_install, server
+from slmlab import hardware, models
+from slmlab.engines import ollama_install, server
 from slmlab.errors import SlmlabError
 
 PACKAGES = ("langchain-core", "langchain-ollama", "ollama", "pandas", "matplotlib", "ipywidgets")

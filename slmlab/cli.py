@@ -14,6 +14,7 @@ from slmlab.errors import SlmlabError
 if TYPE_CHECKING:
     import pandas as pd
 
+
 EPILOG = """\
 first steps:
   python -m slmlab setup                     get an engine and models, run the first comparison
@@ -138,7 +139,7 @@ def _setup(asked: argparse.Namespace) -> None:
     names = slmlab.ready(asked.models)
     print(f"Models: {', '.join(names)}")
     if not asked.no_demo:
-        from slmlab import prompts
+        from slmlab.run import prompts
 
         print(f"\nThe first comparison. {prompts.HYPOTENUSE}\n")
         _run_comparison(names, prompts.fill("step_by_step", question=prompts.HYPOTENUSE), 1, {})
@@ -163,7 +164,7 @@ def _pull(asked: argparse.Namespace) -> None:
 
 
 def _ask(asked: argparse.Namespace) -> None:
-    from slmlab import prompts
+    from slmlab.run import prompts
 
     _need_server(asked.engine, asked.json)
     if asked.json:
@@ -175,7 +176,8 @@ def _ask(asked: argparse.Namespace) -> None:
 
 
 def _compare(asked: argparse.Namespace) -> None:
-    from slmlab import models, prompts
+    from slmlab import models
+    from slmlab.run import prompts
 
     _need_server(asked.engine, asked.json)
     names = asked.models or [one.name for one in models.installed()] or slmlab.ready()
@@ -194,7 +196,8 @@ def _compare(asked: argparse.Namespace) -> None:
 
 def _run_comparison(names: list[str], prompt: str, repeats: int, options: dict) -> pd.DataFrame:
     """Stream every answer to the terminal, then print the table."""
-    from slmlab import display, results
+    from slmlab.run import results
+    from slmlab.show import display
 
     frame = slmlab.compare(
         names,
@@ -212,7 +215,7 @@ def _run_comparison(names: list[str], prompt: str, repeats: int, options: dict) 
 
 def _serve(asked: argparse.Namespace) -> None:
     try:
-        from slmlab.embedded.app import serve
+        from slmlab.engines.embedded.routes import serve
     except ImportError as error:
         raise SlmlabError(
             f"The embedded engine needs the package {error.name}: pip install {error.name}"

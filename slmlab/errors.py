@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -25,7 +27,7 @@ class ServerLost(ServerError):
     """The server, or the process with the model, went away in the middle; another try may do."""
 
 
-class WithFrame(SlmlabError):
+class PartialResultError(SlmlabError):
     """An error in the middle of a comparison; ``frame`` has the finished rows, or is None."""
 
     def __init__(self, message: str, frame: Any = None) -> None:
@@ -36,15 +38,15 @@ class WithFrame(SlmlabError):
         return type(self), (str(self), self.frame)
 
 
-class Interrupted(WithFrame, KeyboardInterrupt):
+class Interrupted(PartialResultError, KeyboardInterrupt):
     """The reader stopped a comparison; what was finished is kept."""
 
 
-class ServerGone(WithFrame, ServerError):
+class ServerGone(PartialResultError, ServerError):
     """In the middle of a comparison every server went away for good; what was finished is kept."""
 
 
-class ResultsError(WithFrame):
+class ResultsError(PartialResultError):
     """Records, votes or task files could not be read or written."""
 
 
@@ -54,3 +56,13 @@ class ModelError(SlmlabError):
 
 class PromptError(SlmlabError, ValueError):
     """A prompt or template is not usable as given."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`` Did you mean …?`` with the nearest of the known names, or nothing."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    # Model names have long tags: the part before the colon is what people remember.
+    family = name.partition(":")[0].lower()
+    near = near or [one for one in known if family and one.lower().startswith(family)]
+    return f" Did you mean {near[0]!r}?" if near else ""

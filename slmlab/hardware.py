@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import os
 import platform
 import shutil
-import subprocess
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from slmlab import paths
+from slmlab.processors import GPU, cpu_name, find_gpus
 
 GIB = 2**30
 
@@ -20,19 +19,6 @@ COLAB_GPU_HINT = (
     "No GPU in this Colab runtime. To get one: Runtime → Change runtime type → "
     "Hardware accelerator → T4 GPU → Save, then run the notebook again from its first cell."
 )
-
-
-@dataclass(frozen=True)
-class GPU:
-    """One graphics processor. Memory in bytes; None where the system does not say."""
-
-    name: str
-    vendor: str
-    total_memory: int | None = None
-    free_memory: int | None = None
-    driver: str | None = None
-    usable: bool = True
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -122,7 +108,7 @@ def machine() -> Machine:
         free_memory=free,
         models_folder=str(folder),
         free_disk=shutil.disk_usage(folder).free,
-        gpus=tuple(_gpus()),
+        gpus=tuple(find_gpus()),
     )
 
 
@@ -204,165 +190,3 @@ def memory_bandwidth(megabytes: int = 512, repeats: int = 5) -> float:
             read = sum(share.nbytes for share in shares)
             best = max(best, read / (time.perf_counter() - start))
     return best
-
-
-@functools.cache
-def cpu_name() -> str:
-    """The processor's marketing name, as its system gives it."""
-    if sys.platform == "linux":
-        try:
-            for line in Path("/proc/cpuinfo").read_text().splitlines():
-                if line.startswith(("model name", "Model")):
-                    return line.split(":", 1)[1].strip()
-        except OSError:
-            pass
-    if sys.platform == "darwin":
-        name = _output("sysctl", "-n", "machdep.cpu.brand_string")
-        if name:
-            return name.strip()
-    return platform.processor() or platform.machine()
-
-
-def _gpus() -> list[GPU]:
-    """All GPUs that one of the system's own sources names, the best source first."""
-    found = _nvidia_by_nvml() or _nvidia_by_smi()
-    if sys.platform == "darwin" and platform.machine() == "arm64":
-        found.append(GPU(cpu_name(), "Apple", note="shares the machine's memory"))
-    if sys.platform == "linux":
-        if not any(gpu.vendor == "AMD" for gpu in found):
-            found += _amd_by_sysfs()
-        if not found:
-            found = gpus_without_driver(_output("lspci") or "")
-    return found
-
-
-def _nvidia_by_nvml() -> list[GPU]:
-    try:
-        import pynvml
-
-        pynvml.nvmlInit()
-    except Exception:  # no package, no driver library, or a broken one: the next source decides
-        return []
-    gpus = []
-    try:
-        driver = pynvml.nvmlSystemGetDriverVersion()
-        for index in range(pynvml.nvmlDeviceGetCount()):
-            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-            memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-            name = pynvml.nvmlDeviceGetName(handle)
-            gpus.append(GPU(_text(name), "NVIDIA", memory.total, memory.free, _text(driver)))
-    except pynvml.NVMLError:
-        return []
-    finally:
-        pynvml.nvmlShutdown()
-    return gpus
-
-
-def _nvidia_by_smi() -> list[GPU]:
-    output = _output(
-        "nvidia-smi",
-        "--query-gpu=name,memory.total,memory.free,driver_version",
-        "--format=csv,noheader,nounits",
-    )
-    return gpus_from_smi(output or "")
-
-
-def gpus_from_smi(output: str) -> list[GPU]:
-    """GPUs in the CSV that ``nvidia-smi --query-gpu=name,memory.total,…`` prints (MiB)."""
-    gpus = []
-    for line in output.splitlines():
-        cells = [cell.strip() for cell in line.split(",")]
-        if len(cells) == 4 and cells[1].isdigit() and cells[2].isdigit():
-            total, free = int(cells[1]) * 2**20, int(cells[2]) * 2**20
-            gpus.append(GPU(cells[0], "NVIDIA", total, free, cells[3]))
-    return gpus
-
-
-def _amd_by_sysfs(drm: Path = Path("/sys/class/drm")) -> list[GPU]:
-    """AMD cards whose kernel driver is loaded: it shows their memory in sysfs."""
-    gpus = []
-    for total_file in sorted(drm.glob("card[0-9]*/device/mem_info_vram_total")):
-        try:
-            total = int(total_file.read_text())
-            used = int((total_file.parent / "mem_info_vram_used").read_text())
-        except (OSError, ValueError):
-            continue
-        gpus.append(GPU("AMD GPU", "AMD", total, total - used))
-    return gpus
-
-
-def gpus_without_driver(lspci: str) -> list[GPU]:
-    """GPUs that the PCI bus shows although no driver answered, from the text of ``lspci``."""
-    gpus = []
-    for line in lspci.splitlines():
-        kind = line.lower()
-        if not any(word in kind for word in ("vga compatible", "3d controller", "display contr")):
-            continue
-        name = line.split(": ", 1)[-1]
-        for vendor, words in (("NVIDIA", ("nvidia",)), ("AMD", ("amd", "advanced micro"))):
-            if any(word in kind for word in words):
-                note = "a GPU is there but its driver is not: install the vendor's driver"
-                gpus.append(GPU(name, vendor, usable=False, note=note))
-    return gpus
-
-
-@functools.cache
-def gpu_names() -> tuple[str, ...]:
-    """The names of this machine's usable GPUs; looked up once."""
-    return tuple(gpu.name for gpu in _gpus() if gpu.usable)
-
-
-def energy_j(powercap: Path = Path("/sys/class/powercap")) -> float | None:
-    """Joules that the NVIDIA GPUs and the processor packages have counted so far.
-
-    The difference of two readings is what was used in between, by everything on the machine. The
-    sources are NVML's energy counter (Volta and later) and Linux's RAPL, which on most systems only
-    the administrator may read. None where neither answers. RAPL's counter starts again at zero now
-    and then (on some machines every few minutes under load).
-    """
-    joules = [*_gpu_joules()]
-    for package in powercap.glob("intel-rapl:[0-9]"):
-        try:
-            joules.append(int((package / "energy_uj").read_text()) / 1e6)
-        except (OSError, ValueError):
-            continue
-    return sum(joules) if joules else None
-
-
-def _gpu_joules() -> list[float]:
-    handles = _energy_handles()
-    if not handles:
-        return []
-    import pynvml
-
-    try:
-        return [pynvml.nvmlDeviceGetTotalEnergyConsumption(one) / 1e3 for one in handles]
-    except pynvml.NVMLError:
-        return []
-
-
-@functools.cache
-def _energy_handles() -> tuple:
-    """The NVIDIA GPUs, looked up once: this is asked around every generation."""
-    try:
-        import pynvml
-
-        pynvml.nvmlInit()
-        return tuple(
-            pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())
-        )
-    except Exception:  # no package, no driver library, or a broken one
-        return ()
-
-
-def _output(*command: str) -> str | None:
-    """What a short system command prints, or None where it is missing or fails."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value

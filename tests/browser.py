@@ -17,7 +17,7 @@ import nbformat
 import psutil
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from slmlab import keeper
+from slmlab.processes import end_tree
 
 CELLS = 4
 RUN_IN_LAB = """async ([cells, theme]) => {
@@ -126,26 +126,45 @@ def front(
     )
     books = folder / "books"
     books.mkdir()
-    common = ["--no-browser", f"--port={port}", "--ServerApp.token=", "--ServerApp.password=",
-              f"--ServerApp.root_dir={books}", "--allow-root"]  # fmt: skip
+    common = [
+        "--no-browser",
+        f"--port={port}",
+        "--ServerApp.token=",
+        "--ServerApp.password=",
+        f"--ServerApp.root_dir={books}",
+        "--allow-root",
+    ]
     commands = {
         "lab": ["jupyterlab", *common, "--LabApp.expose_app_in_browser=True"],
         "notebook": ["notebook", *common, "--JupyterNotebookApp.expose_app_in_browser=True"],
-        "classic": ["notebook", *common[:2], "--NotebookApp.token=", "--NotebookApp.password=",
-                    "--allow-root", f"--NotebookApp.notebook_dir={books}"],
+        "classic": [
+            "notebook",
+            *common[:2],
+            "--NotebookApp.token=",
+            "--NotebookApp.password=",
+            "--allow-root",
+            f"--NotebookApp.notebook_dir={books}",
+        ],
         "voila": ["voila", f"--port={port}", "--no-browser", str(books)],
-    }  # fmt: skip
+    }
     command = [str(python), "-m", *commands[kind]]
     log = folder / "server.log"
     with log.open("wb") as out:
         process = subprocess.Popen(
-            command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, cwd=books,
+            command,
+            stdout=out,
+            stderr=out,
+            stdin=subprocess.DEVNULL,
+            cwd=books,
             env={
-                **os.environ, **env, "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
+                **os.environ,
+                **env,
+                "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
                 "JUPYTER_CONFIG_DIR": str(folder / "config"),
-                "IPYTHONDIR": str(folder / "ipython"), "JUPYTER_RUNTIME_DIR": str(folder / "run"),
+                "IPYTHONDIR": str(folder / "ipython"),
+                "JUPYTER_RUNTIME_DIR": str(folder / "run"),
             },
-        )  # fmt: skip
+        )
     url = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + 60
@@ -157,5 +176,5 @@ def front(
             time.sleep(0.2)
         yield Front(kind, url, books, browser)
     finally:
-        keeper.end_tree(psutil.Process(process.pid))
+        end_tree(psutil.Process(process.pid))
         process.wait()

@@ -25,8 +25,9 @@ import real_ollama
 from file_server import FileServer
 
 import slmlab
-from slmlab import keeper, paths
-from slmlab.embedded.shelf import SHELF
+from slmlab import paths
+from slmlab.engines.embedded.pypi_models import SHELF
+from slmlab.processes import end_tree
 
 SMOL, GEMMA = (model.name for model in SHELF)
 ROOT = Path(__file__).parent.parent
@@ -89,7 +90,7 @@ def serving(command: list[str], url: str, log: Path, **env: str) -> Iterator[sub
         assert process.poll() is None, log.read_text()
         yield process
     finally:
-        keeper.end_tree(psutil.Process(process.pid))
+        end_tree(psutil.Process(process.pid))
         process.wait()
 
 

@@ -124,12 +124,17 @@ class FileServer:
             name,
             json.dumps(
                 {
-                    "model_format": "gguf", "model_family": "llama", "model_families": ["llama"],
-                    "model_type": "134.52M", "file_type": "Q4_1", "architecture": "amd64",
-                    "os": "linux", "rootfs": {"type": "layers", "diff_ids": [model["digest"]]},
+                    "model_format": "gguf",
+                    "model_family": "llama",
+                    "model_families": ["llama"],
+                    "model_type": "134.52M",
+                    "file_type": "Q4_1",
+                    "architecture": "amd64",
+                    "os": "linux",
+                    "rootfs": {"type": "layers", "diff_ids": [model["digest"]]},
                 }
             ).encode(),
-        )  # fmt: skip
+        )
         kind = "application/vnd.docker.distribution.manifest.v2+json"
         manifest = {
             "schemaVersion": 2,

@@ -27,12 +27,17 @@ HASHES = {
 }
 LIBRARIES = {
     "bigdl_core_cpp": (
-        "ollama-lib", "libsample.so", "libollama_llama.so", "libollama_ggml.so",
-        "libollama-ggml-base.so", "libollama-ggml-cpu.so", "libollama_llava_shared.so",
+        "ollama-lib",
+        "libsample.so",
+        "libollama_llama.so",
+        "libollama_ggml.so",
+        "libollama-ggml-base.so",
+        "libollama-ggml-cpu.so",
+        "libollama_llava_shared.so",
     ),
     "intel_cmplr_lib_rt": ("libimf.so", "libsvml.so", "libirng.so", "libintlc.so.5"),
     "intel_openmp": ("libiomp5.so",),
-}  # fmt: skip
+}
 STUB = """
 #include <stddef.h>
 void *ggml_backend_sycl_reg(void) { return NULL; }
@@ -85,10 +90,20 @@ def assemble(cache: Path) -> Path:
 def _download(work: Path) -> None:
     (work / "pins.txt").write_text(PINS.format(**HASHES))
     command = [
-        sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes",
-        "--only-binary=:all:", "--disable-pip-version-check",
-        "--dest", str(work), "--requirement", str(work / "pins.txt"),
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--require-hashes",
+        "--only-binary=:all:",
+        "--disable-pip-version-check",
+        "--dest",
+        str(work),
+        "--requirement",
+        str(work / "pins.txt"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise CannotAssemble(f"pip could not download its parts: {done.stderr.strip()[-300:]}")

@@ -10,7 +10,7 @@ import sys
 import pytest
 from conftest import SMOL
 
-from slmlab.embedded.shelf import SHELF
+from slmlab.engines.embedded.pypi_models import SHELF
 
 COMMANDS = ("doctor", "setup", "models", "pull", "ask", "compare", "serve", "stop")
 
@@ -18,8 +18,11 @@ COMMANDS = ("doctor", "setup", "models", "pull", "ask", "compare", "serve", "sto
 def run(*arguments: str, **env: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-m", "slmlab", *arguments],
-        capture_output=True, text=True, timeout=800, env={**os.environ, **env},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=800,
+        env={**os.environ, **env},
+    )
 
 
 def test_help_names_every_command_and_a_first_step():
@@ -77,9 +80,10 @@ class TestWithModels:
         assert set(names) == {model.name for model in SHELF}
         assert SMOL in run("models").stdout
         rows = json.loads(
-            run("compare", "Hi", "--models", SMOL, "--repeats", "2", "--num-predict", "3", "--json")
-            .stdout
-        )  # fmt: skip
+            run(
+                "compare", "Hi", "--models", SMOL, "--repeats", "2", "--num-predict", "3", "--json"
+            ).stdout
+        )
         assert [row["seed"] for row in rows] == [0, 1]
         unknown = run("ask", "smollm", "Hi")
         assert unknown.returncode == 1
@@ -89,7 +93,13 @@ class TestWithModels:
 
     def test_a_terminal_without_unicode(self, lab_with_models):
         done = run(
-            "ask", SMOL, "é ☃", "--num-predict", "5", "--engine", "embedded",
+            "ask",
+            SMOL,
+            "é ☃",
+            "--num-predict",
+            "5",
+            "--engine",
+            "embedded",
             PYTHONIOENCODING="ascii",
-        )  # fmt: skip
+        )
         assert done.returncode == 0, done.stderr

@@ -26,19 +26,36 @@ from conftest import (
     serving,
     stored,
     wait_for,
-)  # fmt: skip
+)
 
 import slmlab
-from slmlab import generation, grid, models, paths, prompts, results
+from slmlab import models, paths
+from slmlab.engines.client import client
 from slmlab.errors import Interrupted, ModelError, PromptError, ResultsError
-from slmlab.generation import Generation, Target, generate, was_truncated
+from slmlab.run import grid, prompts, results
+from slmlab.run.generate import Target, blank, generate, was_truncated
+from slmlab.run.options import full_options
+from slmlab.run.record import Generation
+from slmlab.run.store import Store, key, machine_id
 
 SHORT = {"num_predict": 8, "temperature": 0}
 # What differs between two runs of the same cell; all else has to be equal.
 TIMES = [
-    "ttft_s", "wall_s", "load_s", "prompt_s", "generation_s", "started", "tokens_per_s",
-    "prompt_tokens_per_s", "model_load_s", "host", "cold", "flags", "prompt_fresh", "in_flight",
-]  # fmt: skip
+    "ttft_s",
+    "wall_s",
+    "load_s",
+    "prompt_s",
+    "generation_s",
+    "started",
+    "tokens_per_s",
+    "prompt_tokens_per_s",
+    "model_load_s",
+    "host",
+    "cold",
+    "flags",
+    "prompt_fresh",
+    "in_flight",
+]
 
 
 @pytest.fixture
@@ -63,7 +80,7 @@ def same(one: pd.DataFrame, other: pd.DataFrame) -> None:
 def record(**more) -> Generation:
     """A record as a server's answer would give it."""
     target = Target("http://127.0.0.1:1", "m", "ollama", "1", "d" * 64, False, None)
-    return replace(generation.blank(target, "x", generation.full_options(), False), **more)
+    return replace(blank(target, "x", full_options(), False), **more)
 
 
 class TestPlan:
@@ -82,12 +99,18 @@ class TestPlan:
         table = pd.DataFrame({"topic": ["tides", "rust"], "text": ["a", "b"], "expected": [1, 2]})
         cells = grid.plan("m", table, template=["About {topic}.", "Why {topic}?"])
         assert [cell.prompt for cell in cells] == [
-            "About tides.", "About rust.", "Why tides?", "Why rust?",
-        ]  # fmt: skip
+            "About tides.",
+            "About rust.",
+            "Why tides?",
+            "Why rust?",
+        ]
         assert cells[1].columns == {
-            "prompt_id": 1, "template": "About {topic}.", "topic": "rust", "given_text": "b",
+            "prompt_id": 1,
+            "template": "About {topic}.",
+            "topic": "rust",
+            "given_text": "b",
             "expected": 2,
-        }  # fmt: skip
+        }
         table.to_csv(tmp_path / "t.csv", index=False)
         again = grid.plan("m", tmp_path / "t.csv", template="About {topic}.")
         assert [cell.prompt for cell in again] == ["About tides.", "About rust."]
@@ -101,9 +124,11 @@ class TestPlan:
         chat = [{"role": "user", "content": "Hi"}]
         cells = grid.plan("m", [chat, "Ho"], system=[None, "Be brief."])
         assert [cell.prompt for cell in cells] == [
-            chat, [{"role": "system", "content": "Be brief."}, *chat],
-            "Ho", [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Ho"}],
-        ]  # fmt: skip
+            chat,
+            [{"role": "system", "content": "Be brief."}, *chat],
+            "Ho",
+            [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Ho"}],
+        ]
         assert grid.plan("m", chat)[0].prompt == chat
 
     def test_quantizations_are_tags(self):
@@ -150,15 +175,15 @@ class TestStore:
     KEYS = tuple(letter * 64 for letter in "abc")
 
     def test_what_is_added_is_found(self, tmp_path):
-        store = results.Store(tmp_path / "new" / "folder")
+        store = Store(tmp_path / "new" / "folder")
         one, two = record(text="ö\u2028\x00"), record(prompt=[{"role": "user", "content": "x"}])
         store.add(self.KEYS[0], one)
         store.add(self.KEYS[1], two)
-        found = results.Store(tmp_path / "new" / "folder").find(self.KEYS)
+        found = Store(tmp_path / "new" / "folder").find(self.KEYS)
         assert found == {self.KEYS[0]: one, self.KEYS[1]: two}
 
     def test_a_torn_last_line_is_passed_over(self, tmp_path):
-        store = results.Store(tmp_path)
+        store = Store(tmp_path)
         for name in self.KEYS:
             store.add(name, record(text="x" * 100))
         (file,) = tmp_path.iterdir()
@@ -167,43 +192,48 @@ class TestStore:
         for length in range(len(whole)):
             file.write_bytes(whole[:length])
             # A line without its newline may be whole or torn; either way no other is lost.
-            found = len(results.Store(tmp_path).find(self.KEYS))
+            found = len(Store(tmp_path).find(self.KEYS))
             assert sum(end < length for end in ends) <= found
             assert found <= sum(end <= length for end in ends)
 
     @pytest.mark.parametrize(
         "line",
-        [b"", b"\x00" * 100, b'{"key":"' + b"a" * 64 + b'","on":null,"record":[]}',
-         b'{"key":"' + b"a" * 64 + b'","on":null,"record":{"model":1}}',
-         b'{"key":"' + b"a" * 64 + b'","record":' + b"[" * 100_000, b"\xff" * 80],
+        [
+            b"",
+            b"\x00" * 100,
+            b'{"key":"' + b"a" * 64 + b'","on":null,"record":[]}',
+            b'{"key":"' + b"a" * 64 + b'","on":null,"record":{"model":1}}',
+            b'{"key":"' + b"a" * 64 + b'","record":' + b"[" * 100_000,
+            b"\xff" * 80,
+        ],
         ids=["empty", "NULs", "a list", "too little", "deep", "not UTF-8"],
-    )  # fmt: skip
+    )
     def test_foreign_lines_are_passed_over(self, tmp_path, line):
         (tmp_path / "x.jsonl").write_bytes(line + b"\n")
-        results.Store(tmp_path).add(self.KEYS[1], record())
-        assert set(results.Store(tmp_path).find(self.KEYS)) == {self.KEYS[1]}
+        Store(tmp_path).add(self.KEYS[1], record())
+        assert set(Store(tmp_path).find(self.KEYS)) == {self.KEYS[1]}
 
     def test_times_count_only_where_they_were_measured(self, tmp_path):
-        store = results.Store(tmp_path)
+        store = Store(tmp_path)
         store.add(self.KEYS[0], record())
         store.add(self.KEYS[1], record(in_flight=4))
         assert set(store.find(self.KEYS)) == set(self.KEYS[:2])
-        assert set(store.find(self.KEYS, on=results.stage())) == {self.KEYS[0]}
+        assert set(store.find(self.KEYS, on=machine_id())) == {self.KEYS[0]}
         assert store.find(self.KEYS, on="another machine") == {}
 
     def test_everything_that_can_change_an_answer_changes_the_key(self):
         target = Target("h", "m", "ollama", "1", "d", False, None)
-        options = generation.full_options()
-        base = results.key(target, "x", options, False)
-        assert base == results.key(replace(target, host="other", cold=True), "x", options, False)
+        options = full_options()
+        base = key(target, "x", options, False)
+        assert base == key(replace(target, host="other", cold=True), "x", options, False)
         others = [
-            results.key(replace(target, digest="e"), "x", options, False),
-            results.key(replace(target, engine="embedded"), "x", options, False),
-            results.key(replace(target, engine_version="2"), "x", options, False),
-            results.key(target, "y", options, False),
-            results.key(target, "x", options, True),
+            key(replace(target, digest="e"), "x", options, False),
+            key(replace(target, engine="embedded"), "x", options, False),
+            key(replace(target, engine_version="2"), "x", options, False),
+            key(target, "y", options, False),
+            key(target, "x", options, True),
             *[
-                results.key(target, "x", options | {name: value + 1}, False)
+                key(target, "x", options | {name: value + 1}, False)
                 for name, value in options.items()
             ],
         ]
@@ -211,24 +241,24 @@ class TestStore:
 
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
     def test_a_full_disk_is_a_sentence(self, tmp_path):
-        store = results.Store(tmp_path, Path("/dev/full"))
+        store = Store(tmp_path, Path("/dev/full"))
         with pytest.raises(ResultsError, match="No space left on device"):
             store.add(self.KEYS[0], record())
 
     def test_two_writers_at_once(self, tmp_path):
         code = (
             "import pathlib, sys; sys.path.insert(0, sys.argv[2]);"
-            "from test_compare import record; from slmlab.results import Store;"
+            "from test_compare import record; from slmlab.run.store import Store;"
             "s = Store(pathlib.Path(sys.argv[1]))\n"
             "for i in range(300): s.add(f'{sys.argv[3]}{i:063d}', record(text='y' * i * 20))"
         )
         writers = [
             subprocess.Popen([sys.executable, "-c", code, str(tmp_path), Path(__file__).parent, w])
             for w in "ab"
-        ]  # fmt: skip
+        ]
         assert [writer.wait() for writer in writers] == [0, 0]
         names = [f"{w}{i:063d}" for w in "ab" for i in range(300)]
-        assert len(results.Store(tmp_path).find(names)) == 600
+        assert len(Store(tmp_path).find(names)) == 600
 
 
 class TestTables:
@@ -246,7 +276,7 @@ class TestTables:
         assert list(frame["flags"]) == list(found)
         assert results.flags(record(gpu_share=1.0)) == []
         assert results.warnings(frame).startswith("1 of 7 failed, 1 of 7 prompt truncated")
-        assert len(results.good(frame)) == 4
+        assert len(results.comparable(frame)) == 4
         row = results.summary(frame).iloc[0]
         assert [row[name] for name in ("failed", "truncated", "cut", "cold", "not_alone")] == [
             1
@@ -293,11 +323,11 @@ class TestTables:
 
 
 def test_a_prompt_counts_as_truncated_only_where_the_numbers_say_so():
-    options = generation.full_options(num_ctx=256)
+    options = full_options(num_ctx=256)
     long = "The sun shines and the birds sing. " * 60
     assert was_truncated(long, 130, options)
     assert was_truncated(long, 256, options), "servers before 0.30"
-    assert not was_truncated(long, 130, generation.full_options(num_ctx=4096))
+    assert not was_truncated(long, 130, full_options(num_ctx=4096))
     assert not was_truncated("short", 130, options)
     chat = [{"role": "user", "content": long}, {"role": "user", "content": "x"}]
     assert was_truncated(chat, 12, options), "the oldest message was dropped"
@@ -329,9 +359,12 @@ class TestCompare:
     def test_every_prompt_to_every_model(self, here):
         seen: list[str] = []
         frame = slmlab.compare(
-            [SMOL, GEMMA], ["The sky is", "Two plus two is"], repeats=2, num_predict=8,
+            [SMOL, GEMMA],
+            ["The sky is", "Two plus two is"],
+            repeats=2,
+            num_predict=8,
             on_record=lambda record: seen.append(record.model),
-        )  # fmt: skip
+        )
         assert seen == [SMOL] * 4 + [GEMMA] * 4, "one model after the other"
         assert len(frame) == 8
         assert frame["error"].isna().all()
@@ -382,7 +415,7 @@ class TestCompare:
         assert row["runs"] == 3
         assert row["cut"] == 3
         assert row["tokens_per_s_min"] <= row["tokens_per_s"] <= row["tokens_per_s_max"]
-        from slmlab import plots
+        from slmlab.show import plots
 
         figure = plots.speed(frame)
         assert "n = 3" in figure._supxlabel.get_text()
@@ -425,9 +458,13 @@ class TestCompare:
 
     def test_settings_are_axes(self, here):
         frame = slmlab.compare(
-            SMOL, "Name an animal.", temperature=[0, 1.5], system=[None, "Speak French."],
-            num_predict=12, quiet=True,
-        )  # fmt: skip
+            SMOL,
+            "Name an animal.",
+            temperature=[0, 1.5],
+            system=[None, "Speak French."],
+            num_predict=12,
+            quiet=True,
+        )
         assert len(frame.groupby(["temperature", "system"], dropna=False)) == 4
         assert frame["error"].isna().all()
 
@@ -469,9 +506,14 @@ class TestCompare:
         started = time.monotonic()
         with pytest.raises(Interrupted, match="of 4 cells"):
             slmlab.compare(
-                SMOL, [f"Tell a long story about {n}." for n in range(4)], temperature=1,
-                num_predict=3000, quiet=True, hosts=[here.url, other], num_thread=1,
-            )  # fmt: skip
+                SMOL,
+                [f"Tell a long story about {n}." for n in range(4)],
+                temperature=1,
+                num_predict=3000,
+                quiet=True,
+                hosts=[here.url, other],
+                num_thread=1,
+            )
         assert time.monotonic() - started < 60
         timer.join()
 
@@ -527,7 +569,7 @@ class TestKilled:
     def test_it_resumes_to_the_very_same_records(self, here):
         # Forked from a process that has the packages loaded: killed twenty times, loaded once.
         forks = multiprocessing.get_context("forkserver")
-        forks.set_forkserver_preload(["langchain_ollama", "pandas", "slmlab.comparison"])
+        forks.set_forkserver_preload(["langchain_ollama", "pandas", "slmlab.run.compare"])
         names = ("OLLAMA_HOST", "SLMLAB_HOME")
         code = f"import os; os.environ.update({ {name: os.environ[name] for name in names} })\n"
         kills, rng = 0, random.Random(3)
@@ -621,7 +663,7 @@ class TestHosts:
         models.add("mine", str(smol_gguf), two[0])
         with pytest.raises(ModelError, match="no model 'mine'"):
             slmlab.compare("mine", "x", hosts=two, on_cell=ran.append)
-        models.client(two[1]).create("mine", from_=SMOL, system="Be kind.", stream=False)
+        client(two[1]).create("mine", from_=SMOL, system="Be kind.", stream=False)
         with pytest.raises(ModelError, match="need the same models and versions"):
             slmlab.compare("mine", "x", hosts=two, on_cell=ran.append)
         assert not ran

@@ -168,9 +168,11 @@ class TestGenerate:
             "required": ["colour"],
         }
         answer = client.generate(
-            engine.model, "The colour of the sky, as JSON.", format=schema,
+            engine.model,
+            "The colour of the sky, as JSON.",
+            format=schema,
             options={"temperature": 0, "num_predict": 64},
-        )  # fmt: skip
+        )
         assert set(json.loads(answer.response)) == {"colour"}
 
     def test_empty_prompt_only_loads(self, client, http, engine):
@@ -360,9 +362,10 @@ class TestStorage:
 class TestClients:
     def test_a_client_that_hangs_up_stops_the_work(self, http, engine):
         body = {
-            "model": engine.model, "prompt": "Tell a very long story.",
+            "model": engine.model,
+            "prompt": "Tell a very long story.",
             "options": {"num_predict": 4000, "num_ctx": 4096, "temperature": 1},
-        }  # fmt: skip
+        }
         with http.stream("POST", "/api/generate", json=body) as response:
             next(response.iter_lines())
         # With four places and eight of these gone, a ninth client would wait for minutes.
@@ -390,18 +393,24 @@ class TestClients:
     def test_langchain_llm(self, engine):
         template = "Question: {question}\n\nAnswer: Let's think step by step."
         llm = OllamaLLM(
-            model=engine.model, base_url=engine.url, num_predict=8, temperature=0,
+            model=engine.model,
+            base_url=engine.url,
+            num_predict=8,
+            temperature=0,
             client_kwargs={"trust_env": False},
-        )  # fmt: skip
+        )
         runnable = ChatPromptTemplate.from_template(template) | llm
         assert runnable.invoke({"question": "What is 2 + 2?"})
         assert len(list(runnable.stream({"question": "What is 2 + 2?"}))) > 1
 
     def test_langchain_chat(self, engine):
         chat = ChatOllama(
-            model=engine.model, base_url=engine.url, num_predict=8, temperature=0,
+            model=engine.model,
+            base_url=engine.url,
+            num_predict=8,
+            temperature=0,
             client_kwargs={"trust_env": False},
-        )  # fmt: skip
+        )
         answer = chat.invoke("Say hello.")
         assert answer.content
         assert answer.usage_metadata["output_tokens"] <= 8
@@ -433,10 +442,16 @@ class TestDifferences:
         params.n_ctx, params.verbosity, params.cache_ram_mib = 4096, -1, 0
         direct: dict = {}
         options = {
-            "temperature": 0, "seed": 3, "top_k": 40, "top_p": 0.9, "min_p": 0.0,
-            "repeat_penalty": 1.0, "cache_prompt": False, "n_predict": 60,
+            "temperature": 0,
+            "seed": 3,
+            "top_k": 40,
+            "top_p": 0.9,
+            "min_p": 0.0,
+            "repeat_penalty": 1.0,
+            "cache_prompt": False,
+            "n_predict": 60,
             "prompt": rendered["_debug_info"]["rendered_template"],
-        }  # fmt: skip
+        }
         server = xllamacpp.Server(params)
         server.handle_completions(options, direct.update)
         answer = client.generate(
@@ -479,9 +494,11 @@ class TestDifferences:
             {"role": "user", "content": "NEW"},
         ]
         body = {
-            "model": SMOL, "messages": messages, "options": {"num_ctx": 512},
+            "model": SMOL,
+            "messages": messages,
+            "options": {"num_ctx": 512},
             "_debug_render_only": True,
-        }  # fmt: skip
+        }
         (rendered,) = lines(http.post("/api/chat", json=body))
         text = rendered["_debug_info"]["rendered_template"]
         assert "SYS" in text
@@ -495,9 +512,13 @@ class TestDifferences:
 
     def test_logprobs(self, client):
         answer = client.generate(
-            SMOL, "The sky is", raw=True, logprobs=True, top_logprobs=3,
+            SMOL,
+            "The sky is",
+            raw=True,
+            logprobs=True,
+            top_logprobs=3,
             options={"num_predict": 4, "temperature": 0},
-        )  # fmt: skip
+        )
         assert len(answer.logprobs) == 4
         for row in answer.logprobs:
             assert row.logprob <= 0
@@ -548,7 +569,7 @@ class TestDifferences:
             rows = response.iter_lines()
             next(rows)
             for process in psutil.process_iter(["cmdline"]):
-                if "slmlab.embedded.runner" in (process.info["cmdline"] or []):
+                if "slmlab.engines.embedded.worker" in (process.info["cmdline"] or []):
                     process.kill()
             *_, last = rows
         assert "unexpectedly stopped" in json.loads(last)["error"]

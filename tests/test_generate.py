@@ -10,7 +10,9 @@ import pytest
 from conftest import free_port
 
 from slmlab.errors import ModelError, PromptError, ServerError
-from slmlab.generation import DEFAULT_OPTIONS, GenerationError, full_options, generate
+from slmlab.run.generate import generate
+from slmlab.run.options import DEFAULT_OPTIONS, full_options
+from slmlab.run.record import GenerationError
 
 SHORT = {"num_predict": 12, "temperature": 0}
 

@@ -23,10 +23,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import slmlab
-from slmlab import prompts, results, tasks, votes
-from slmlab.embedded import gguf, openapi
-from slmlab.embedded.store import Store
+from slmlab.engines.embedded import gguf_header, openapi
+from slmlab.engines.embedded.model_store import Store
 from slmlab.errors import SlmlabError
+from slmlab.evaluation import tasks, votes
+from slmlab.run import prompts
+from slmlab.run.store import Store as RecordStore
 
 EXAMPLES = int(os.environ.get("TEST_EXAMPLES", "25"))
 POSTS = ["show", "pull", "create", "copy", "generate", "chat", "embed"]
@@ -59,11 +61,42 @@ BODIES: dict[str, bytes] = {
     "a gzip": b"\x1f\x8b\x08" + b"\0" * 50,
 }
 NAMES = [
-    "../../etc/passwd", "..", ".", "/", "//", "a/../../b", "%2e%2e%2f", "C:\\x", "\\\\host\\x",
-    "x:y:z", ":", "x:", ":y", "-rf", "$(id)", "`id`", "a b", "a\nb", "\u202eabc", "\ud7ff", "💥",
-    "x" * 201, "http://127.0.0.1/x", "file:///etc/passwd", "~", "con", "x;y", "x|y", "'", '"',
-    "<script>", "{}", "%s", "\x1b[2J", "x\x00",
-]  # fmt: skip
+    "../../etc/passwd",
+    "..",
+    ".",
+    "/",
+    "//",
+    "a/../../b",
+    "%2e%2e%2f",
+    "C:\\x",
+    "\\\\host\\x",
+    "x:y:z",
+    ":",
+    "x:",
+    ":y",
+    "-rf",
+    "$(id)",
+    "`id`",
+    "a b",
+    "a\nb",
+    "\u202eabc",
+    "\ud7ff",
+    "💥",
+    "x" * 201,
+    "http://127.0.0.1/x",
+    "file:///etc/passwd",
+    "~",
+    "con",
+    "x;y",
+    "x|y",
+    "'",
+    '"',
+    "<script>",
+    "{}",
+    "%s",
+    "\x1b[2J",
+    "x\x00",
+]
 # What stands in otherwise good requests, with the model that is there.
 FIELDS: dict[str, dict] = {
     "a temperature of text": {"options": {"temperature": "hot"}},
@@ -283,9 +316,12 @@ class TestDescribedApi:
 
     @api.parametrize()
     @settings(
-        max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck),
-        derandomize=True, database=None,
-    )  # fmt: skip
+        max_examples=EXAMPLES,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        derandomize=True,
+        database=None,
+    )
     def test_whatever_fits_the_description_gets_an_answer_that_fits(self, case, client):
         body = case.body
         if isinstance(body, dict) and case.path in ("/api/generate", "/api/chat", "/api/embed"):
@@ -309,9 +345,12 @@ class TestDescribedApi:
 
 
 MANY = settings(
-    max_examples=EXAMPLES * 2, deadline=None, derandomize=True, database=None,
+    max_examples=EXAMPLES * 2,
+    deadline=None,
+    derandomize=True,
+    database=None,
     suppress_health_check=list(HealthCheck),
-)  # fmt: skip
+)
 # The library, without a server: all of it has to be refused before any work starts.
 BAD_CALLS: dict[str, tuple] = {
     "no models": (lambda: slmlab.compare([], "x")),
@@ -395,8 +434,8 @@ class TestLibrary:
         file = tmp_path / "x.gguf"
         file.write_bytes(b"GGUF" + struct.pack("<I", version) + content)
         try:
-            gguf.read_header(file)
-        except gguf.GGUFError as error:
+            gguf_header.read_header(file)
+        except gguf_header.GGUFError as error:
             assert str(error)
 
     @MANY
@@ -405,12 +444,12 @@ class TestLibrary:
         name = "0" * 64
         (tmp_path / "x.jsonl").write_bytes(b'{"key":"' + name.encode() + b'","on":' + content)
         (tmp_path / "y.jsonl").write_bytes(content)
-        assert results.Store(tmp_path).find([name]) == {}
+        assert RecordStore(tmp_path).find([name]) == {}
 
     def test_the_sizes_of_tensors_are_the_gguf_packages(self):
         from gguf.constants import GGML_QUANT_SIZES
 
-        assert {int(kind): sizes for kind, sizes in GGML_QUANT_SIZES.items()} == gguf._BLOCKS
+        assert {int(kind): sizes for kind, sizes in GGML_QUANT_SIZES.items()} == gguf_header._BLOCKS
 
     def test_a_manifest_that_somebody_edited_is_no_model(self, tmp_path):
         store = Store(tmp_path)
@@ -444,21 +483,36 @@ class TestTerminal:
     @pytest.mark.parametrize(
         "arguments",
         [
-            ["ask"], ["ask", ""], ["frobnicate"], ["compare", "--repeats", "0", "x"],
-            ["compare", "--repeats", "many", "x"], ["serve", "--port", "99999999"],
-            ["serve", "--port", "-1"], ["serve", "--port", "x"], ["pull", "../x"], ["pull"],
-            ["ask", "--temperature", "hot", "x"], ["--version", "--help"], ["report", "missing"],
+            ["ask"],
+            ["ask", ""],
+            ["frobnicate"],
+            ["compare", "--repeats", "0", "x"],
+            ["compare", "--repeats", "many", "x"],
+            ["serve", "--port", "99999999"],
+            ["serve", "--port", "-1"],
+            ["serve", "--port", "x"],
+            ["pull", "../x"],
+            ["pull"],
+            ["ask", "--temperature", "hot", "x"],
+            ["--version", "--help"],
+            ["report", "missing"],
         ],
         ids=" ".join,
-    )  # fmt: skip
+    )
     def test_a_sentence(self, arguments, tmp_path):
         env = os.environ | {
-            "SLMLAB_HOME": str(tmp_path / "home"), "OLLAMA_HOST": f"127.0.0.1:{free_port()}",
-        }  # fmt: skip
+            "SLMLAB_HOME": str(tmp_path / "home"),
+            "OLLAMA_HOST": f"127.0.0.1:{free_port()}",
+        }
         done = subprocess.run(
-            [sys.executable, "-m", "slmlab", *arguments], capture_output=True, text=True, env=env,
-            cwd=tmp_path, timeout=60, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+            [sys.executable, "-m", "slmlab", *arguments],
+            capture_output=True,
+            text=True,
+            env=env,
+            cwd=tmp_path,
+            timeout=60,
+            stdin=subprocess.DEVNULL,
+        )
         assert "Traceback" not in done.stderr + done.stdout
         assert done.returncode == 0 if "--help" in arguments else done.returncode != 0
         assert (done.stderr + done.stdout).strip()

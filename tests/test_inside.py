@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 import slmlab
-from slmlab import distillation, exercises, hardware, models, plots, weights
+from slmlab import hardware, models
+from slmlab.course import distillation, exercises, weights
 from slmlab.errors import ModelError, PromptError
+from slmlab.show import plots
 
 TEXT = "The library is open from ten to six. The cat sat on the mat and looked at the sea."
 
@@ -30,9 +32,12 @@ class TestWeights:
         for text in ("The capital of France is", "One, two, three,", "Water boils at 100 degrees"):
             ours = weights.forward(model, split.encode(text).ids)[-1]
             body = {
-                "model": embedded.model, "prompt": text, "raw": True, "stream": False,
+                "model": embedded.model,
+                "prompt": text,
+                "raw": True,
+                "stream": False,
                 "options": {"temperature": 0, "num_predict": 1},
-            }  # fmt: skip
+            }
             said = httpx.post(f"{embedded.url}/api/generate", json=body, timeout=60).json()
             assert split.decode([int(ours.argmax())]) == said["response"]
             assert said["prompt_eval_count"] == len(split.encode(text).ids)

@@ -13,7 +13,7 @@ import pytest
 import zstandard
 from conftest import small_disk
 
-from slmlab import ollama_install
+from slmlab.engines import ollama_install
 from slmlab.errors import InstallError
 
 VERSION = "0.5.4"

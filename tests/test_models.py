@@ -11,8 +11,10 @@ from conftest import SMOL, free_port, serving, small_disk
 
 import slmlab
 from slmlab import models
-from slmlab.embedded.shelf import SHELF
+from slmlab.engines.embedded.pypi_models import SHELF
 from slmlab.errors import ModelError, ServerError
+from slmlab.models.choose import _fitting
+from slmlab.models.download import download_size
 
 pytestmark = pytest.mark.slow
 
@@ -216,10 +218,10 @@ def test_the_size_of_a_model_comes_from_the_registry(files, smol_gguf, monkeypat
     files.add_model("smol", smol_gguf)
     monkeypatch.setattr(models, "REGISTRY", files.url)
     size = smol_gguf.stat().st_size
-    assert models.download_size("smol") == size
-    assert models.download_size("library/smol:latest") == size
-    assert models.download_size(f"{files.address}/library/smol") == size
-    assert models.download_size("nope") is None
+    assert download_size("smol") == size
+    assert download_size("library/smol:latest") == size
+    assert download_size(f"{files.address}/library/smol") == size
+    assert download_size("nope") is None
 
 
 def test_models_that_do_not_fit_are_left_out(files, smol_gguf, monkeypatch, capsys):
@@ -229,7 +231,7 @@ def test_models_that_do_not_fit_are_left_out(files, smol_gguf, monkeypatch, caps
     manifest["layers"][0]["size"] = 10**15
     files.files["/v2/library/huge/manifests/latest"] = json.dumps(manifest).encode()
     monkeypatch.setattr(models, "REGISTRY", files.url)
-    assert models._fitting(["huge", "small", "here"], {"here:latest": 1}, print) == [
+    assert _fitting(["huge", "small", "here"], {"here:latest": 1}, print) == [
         "small",
         "here",
     ]

@@ -10,8 +10,11 @@ from conftest import GEMMA, SMOL
 from test_compare import record
 
 import slmlab
-from slmlab import display, fit, models, plots, results, tasks
+from slmlab import memory, models
 from slmlab.errors import ModelError, ResultsError, SlmlabError
+from slmlab.evaluation import tasks
+from slmlab.run import results
+from slmlab.show import plots, sanitize
 
 HOSTILE = [
     "<script>document.title = 'hacked'</script>",
@@ -47,9 +50,11 @@ class TestPlots:
     @pytest.mark.parametrize("dark", [False, True])
     def test_each_says_n_and_what_its_bars_mean(self, frame, dark):
         figures = [
-            plots.speed(frame, dark=dark), plots.quality_speed(frame, dark=dark),
-            plots.heatmap(frame, dark=dark), plots.scores(frame, dark=dark),
-        ]  # fmt: skip
+            plots.speed(frame, dark=dark),
+            plots.quality_speed(frame, dark=dark),
+            plots.heatmap(frame, dark=dark),
+            plots.scores(frame, dark=dark),
+        ]
         for figure in figures:
             note = figure._supxlabel.get_text()
             assert re.search(r"\bn = \d|number of prompts", note)
@@ -163,14 +168,14 @@ class TestReport:
 
 
 def test_what_cannot_be_shown_is_replaced():
-    assert display.harmless("a\ud800b\x00\x1b[2Jc\u202ed") == "a?bc�d"
-    assert display.harmless("one\r\n\ttwo") == "one\n\ttwo"
+    assert sanitize.harmless("a\ud800b\x00\x1b[2Jc\u202ed") == "a?bc�d"
+    assert sanitize.harmless("one\r\n\ttwo") == "one\n\ttwo"
 
 
 def test_differences_are_marked():
-    assert display.marked("the <b> cat", "the dog") == "the <mark>&lt;b&gt; cat</mark>"
-    assert display.marked("same words", "same words") == "same words"
-    assert display.marked("a " * 5000, "b") == "a " * 5000
+    assert sanitize.marked("the <b> cat", "the dog") == "the <mark>&lt;b&gt; cat</mark>"
+    assert sanitize.marked("same words", "same words") == "same words"
+    assert sanitize.marked("a " * 5000, "b") == "a " * 5000
 
 
 @pytest.mark.slow
@@ -208,16 +213,21 @@ class TestFit:
 def test_the_kv_cache_of_known_architectures():
     # Llama 3.2 3B: 28 layers, 8 KV heads of 128; 112 KiB for each token.
     llama = {
-        "general.architecture": "llama", "llama.block_count": 28,
-        "llama.attention.head_count": 24, "llama.attention.head_count_kv": 8,
+        "general.architecture": "llama",
+        "llama.block_count": 28,
+        "llama.attention.head_count": 24,
+        "llama.attention.head_count_kv": 8,
         "llama.attention.key_length": 128,
-    }  # fmt: skip
-    assert fit.kv_cache_bytes(llama, 1) == 112 * 1024
+    }
+    assert memory.kv_cache_bytes(llama, 1) == 112 * 1024
     gemma = {
-        "general.architecture": "gemma3", "gemma3.block_count": 18,
-        "gemma3.attention.head_count": 4, "gemma3.attention.head_count_kv": 1,
-        "gemma3.attention.key_length": 256, "gemma3.attention.sliding_window": 512,
-    }  # fmt: skip
-    full = fit.kv_cache_bytes({k: v for k, v in gemma.items() if "window" not in k}, 32768)
-    assert fit.kv_cache_bytes(gemma, 32768) < full / 4
-    assert fit.kv_cache_bytes({}, 1) is None
+        "general.architecture": "gemma3",
+        "gemma3.block_count": 18,
+        "gemma3.attention.head_count": 4,
+        "gemma3.attention.head_count_kv": 1,
+        "gemma3.attention.key_length": 256,
+        "gemma3.attention.sliding_window": 512,
+    }
+    full = memory.kv_cache_bytes({k: v for k, v in gemma.items() if "window" not in k}, 32768)
+    assert memory.kv_cache_bytes(gemma, 32768) < full / 4
+    assert memory.kv_cache_bytes({}, 1) is None

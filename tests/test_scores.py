@@ -16,8 +16,10 @@ from hypothesis import strategies as some
 from test_compare import record
 
 import slmlab
-from slmlab import code_runner, grid, plots, results, scoring, statistics, tasks, votes
 from slmlab.errors import ModelError, PromptError, ResultsError, SlmlabError
+from slmlab.evaluation import code_runner, scorers, statistics, tasks, votes
+from slmlab.run import grid, results
+from slmlab.show import plots
 
 LINUX = sys.platform == "linux"
 
@@ -57,16 +59,16 @@ class TestScorers:
             ("code", "```python\ndef f(): return 2\n```\nSo.", {"tests": "assert f() == 2"}, 1),
             ("code", "def f(x): return x", {"tests": "assert f(1) == 2"}, 0),
         ],
-    )  # fmt: skip
+    )
     def test_each(self, scorer, text, row, score):
-        assert scoring.SCORERS[scorer](text, row) == score
+        assert scorers.SCORERS[scorer](text, row) == score
 
     def test_they_compose(self):
         row = {"expected": "Paris"}
-        both = scoring.all_of("contains", scoring.words(at_most=3))
+        both = scorers.all_of("contains", scorers.words(at_most=3))
         assert both("It is Paris", row) == 1
         assert both("It is surely Paris", row) == 0
-        assert scoring.any_of("exact", "contains")("It is Paris", row) == 1
+        assert scorers.any_of("exact", "contains")("It is Paris", row) == 1
 
     def test_score_takes_names_functions_or_the_rows_own(self):
         frame = results.to_frame(
@@ -76,7 +78,7 @@ class TestScorers:
                 {"expected": "x", "scorer": "exact"},
                 {"scorer": "exact"},
             ],
-        )  # fmt: skip
+        )
         scored = slmlab.score(frame)["score"]
         assert scored.tolist()[:2] == [1, 1]
         assert math.isnan(scored[2]), "what failed has no score"
@@ -88,23 +90,23 @@ class TestScorers:
         with pytest.raises(PromptError, match="no column `scorer`"):
             slmlab.score(frame.drop(columns="scorer"))
 
-    @given(some.text(max_size=200), some.sampled_from(sorted(set(scoring.SCORERS) - {"code"})))
+    @given(some.text(max_size=200), some.sampled_from(sorted(set(scorers.SCORERS) - {"code"})))
     def test_no_text_breaks_a_scorer(self, text, name):
         row = {"expected": "x", "labels": ["x", "y"], "schema": {"type": "object"}}
         row |= {"number": {"expected": 1}, "json_fields": {"expected": {"a": 1}}}.get(name, {})
         row |= {"facts": {"expected": ["x"]}}.get(name, {})
-        assert 0 <= scoring.SCORERS[name](text, row) <= 1
+        assert 0 <= scorers.SCORERS[name](text, row) <= 1
 
     @pytest.mark.slow
     def test_similar_by_embeddings(self, here):
-        near = scoring.similar(SMOL)
+        near = scorers.similar(SMOL)
         row = {"expected": "The cat sleeps on the sofa."}
         same, other = near(row["expected"], row), near("Interest rates rose in March.", row)
         assert same == pytest.approx(1, abs=0.01)
         assert 0 <= other < same
         assert near(" ", row) == 0
         with pytest.raises(ModelError, match="no model 'nope'"):
-            scoring.similar("nope")
+            scorers.similar("nope")
 
 
 class TestCodeRunner:
@@ -160,7 +162,7 @@ class TestTasks:
             assert 20 <= len(table) <= 40
             assert table["id"].is_unique
             assert table["prompt"].is_unique
-            assert set(table["scorer"]) <= set(scoring.SCORERS)
+            assert set(table["scorer"]) <= set(scorers.SCORERS)
 
     def test_a_right_answer_scores_and_a_wrong_one_does_not(self):
         """Every item's own expectation, written out as an answer, has to get the full score."""
@@ -171,7 +173,7 @@ class TestTasks:
                 "facts": lambda row: " ".join(fact.split("|")[0] for fact in row["expected"]),
                 "json_fields": lambda row: json.dumps(row["expected"]),
             }.get(row["scorer"])
-            score = scoring.SCORERS[row["scorer"]]
+            score = scorers.SCORERS[row["scorer"]]
             if right:
                 assert score(right(row), row) == 1, row["id"]
             assert score("Hm.", row) < 1 or row["scorer"] == "regex", row["id"]
@@ -184,7 +186,7 @@ class TestTasks:
         }
         rows = {row["id"]: row for row in tasks.load("code").to_dict("records")}
         for name, solution in solutions.items():
-            assert scoring.code(solution, rows[name]), name
+            assert scorers.code(solution, rows[name]), name
 
     @pytest.mark.parametrize(
         ("number", "right", "wrong"),
@@ -202,8 +204,8 @@ class TestTasks:
     )
     def test_instructions_are_told_apart(self, number, right, wrong):
         row = tasks.load("instructions").iloc[number - 1]
-        assert scoring.regex(right, row)
-        assert not scoring.regex(wrong, row)
+        assert scorers.regex(right, row)
+        assert not scorers.regex(wrong, row)
 
     def test_names_paths_and_mistakes(self, tmp_path):
         assert len(tasks.load(["sentiment", "code"], items=3)) == 6
@@ -227,10 +229,14 @@ class TestTasks:
     def test_models_run_them(self, here):
         frame = slmlab.score(
             slmlab.compare(
-                [SMOL, GEMMA], tasks.load("sentiment", 6), num_predict=12, temperature=0,
-                timing=False, quiet=True,
+                [SMOL, GEMMA],
+                tasks.load("sentiment", 6),
+                num_predict=12,
+                temperature=0,
+                timing=False,
+                quiet=True,
             )
-        )  # fmt: skip
+        )
         assert frame["score"].between(0, 1).all()
         table = statistics.means(frame, by=["model", "task"])
         assert table["n"].tolist() == [6, 6]
@@ -389,13 +395,15 @@ class TestVotes:
     @pytest.mark.parametrize(
         ("line", "why"),
         [
-            ("{", "not JSON"), ("[]", "no object"), ('{"id": 1}', "no text 'id'"),
+            ("{", "not JSON"),
+            ("[]", "no object"),
+            ('{"id": 1}', "no text 'id'"),
             ("[" * 100_000, "not JSON"),
             (json.dumps({n: "x" for n in votes.COLUMNS}), "the winner is 'x'"),
             (json.dumps({n: "a" for n in votes.COLUMNS}), "both models are the same"),
         ],
         ids=["torn", "list", "wrong type", "deep", "winner", "one model"],
-    )  # fmt: skip
+    )
     def test_a_bad_file_is_named_with_its_line(self, tmp_path, line, why):
         path = tmp_path / "votes.jsonl"
         path.write_text("\n" + line + "\n")

@@ -18,7 +18,9 @@ import pytest
 from conftest import answers, free_port, wait_for
 
 import slmlab
-from slmlab import keeper, ollama_install, server
+from slmlab.engines import ollama_install, server, supervisor
+from slmlab.engines.address import configured_host
+from slmlab.engines.client import ask_version
 from slmlab.errors import InstallError, ServerError
 
 
@@ -32,7 +34,7 @@ def kind(request, lab, monkeypatch):
 
 
 def keeper_of(host: str) -> psutil.Process:
-    (state,) = [one for one in server._states() if one["host"] == host]
+    (state,) = [one for one in supervisor.states() if one["host"] == host]
     return psutil.Process(state["pid"])
 
 
@@ -67,7 +69,7 @@ class TestLife:
         first.send_signal(signal.SIGKILL)
         wait_for(lambda: not first.is_running() and answers(host), 20, "the server to come back")
         assert child_of(host).pid != first.pid
-        assert "ended with status -9" in server.log_tail(host, 50)
+        assert "ended with status -9" in supervisor.log_tail(host, 50)
 
     def test_a_cell_interrupt_does_not_reach_it(self, kind, lab):
         """A notebook's interrupt signals the kernel's whole process group."""
@@ -84,8 +86,10 @@ class TestLife:
         """
         kernel = subprocess.Popen(
             [sys.executable, "-c", textwrap.dedent(code)],
-            stdout=subprocess.PIPE, text=True, start_new_session=True,
-        )  # fmt: skip
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
         assert kernel.stdout.readline() == "up\n"
         os.killpg(kernel.pid, signal.SIGINT)
         assert kernel.communicate(timeout=30)[0] == "interrupted\nTrue\n"
@@ -103,7 +107,7 @@ class TestLife:
         time.sleep(2)
         assert answers(host), "a kernel that restarts finds its server again"
         gone = lambda: not child.is_running() and not watcher.is_running()  # noqa: E731
-        wait_for(gone, keeper.GRACE + 10, "the end")
+        wait_for(gone, supervisor.GRACE + 10, "the end")
 
     def test_it_goes_with_a_killed_keeper(self, kind, lab):
         host = slmlab.start(kind, quiet=True).host
@@ -135,7 +139,7 @@ def test_two_that_start_at_once_share_one_server(lab):
     ]
     try:
         assert len({one.stdout.readline() for one in starters}) == 1
-        assert len(list(server._states())) == 1
+        assert len(list(supervisor.states())) == 1
     finally:
         for one in starters:
             one.communicate("\n", timeout=10)
@@ -145,13 +149,15 @@ def test_two_that_start_at_once_share_one_server(lab):
 def test_a_server_that_keeps_crashing_is_given_up_with_its_log(lab, monkeypatch):
     folder = lab / "servers/1"
     (folder / "users").mkdir(parents=True)
-    keeper.add_user(folder)
+    supervisor.add_user(folder)
     crash = [sys.executable, "-c", "print('no luck', flush=True); raise SystemExit(3)"]
     (folder / "config.json").write_text(json.dumps({"command": crash, "env": {}}))
-    done = subprocess.run([sys.executable, "-m", "slmlab.keeper", str(folder)], timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-m", "slmlab.engines.supervisor", str(folder)], timeout=60
+    )
     assert done.returncode == 1
     log = (folder / "server.log").read_text()
-    assert log.count("no luck") == keeper.MAX_RESTARTS + 1
+    assert log.count("no luck") == supervisor.MAX_RESTARTS + 1
     assert "too many crashes" in log
 
 
@@ -166,7 +172,7 @@ def test_an_error_on_start_shows_the_log(lab, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{broken.parent}:{os.environ['PATH']}")
     with pytest.raises(ServerError, match="libfoo"):
         slmlab.start("ollama", quiet=True)
-    assert not list(server._states())
+    assert not list(supervisor.states())
 
 
 @pytest.mark.slow
@@ -196,7 +202,7 @@ class TestHost:
     )
     def test_ollama_host_is_read_as_ollama_reads_it(self, monkeypatch, text, address):
         monkeypatch.setenv("OLLAMA_HOST", text)
-        assert server.configured_host() == address
+        assert configured_host() == address
 
     @pytest.mark.parametrize("text", ["127.0.0.1:port", "ftp://x", "127.0.0.1:99999"])
     def test_nonsense_is_named(self, monkeypatch, text):
@@ -210,7 +216,7 @@ class TestHost:
             ServerError, match=r"No server answers at OLLAMA_HOST=.*slmlab\.invalid"
         ):
             slmlab.start(quiet=True)
-        assert not list(server._states())
+        assert not list(supervisor.states())
 
     @pytest.mark.slow
     def test_a_remote_server_of_another_engine_is_said_to_be_so(self, lab, embedded, monkeypatch):
@@ -253,9 +259,9 @@ def test_a_hung_server_is_a_sentence_and_not_a_hang(lab):
         accepted = threading.Thread(target=lambda: silent.accept(), daemon=True)
         accepted.start()
         started = time.monotonic()
-        assert server.ask_version(address, timeout=1) is None
+        assert ask_version(address, timeout=1) is None
         assert time.monotonic() - started < 5
 
 
 def test_the_folder_of_state_is_ours(lab: Path):
-    assert server._folder(f"http://127.0.0.1:{free_port()}").is_relative_to(lab)
+    assert supervisor.folder_of(f"http://127.0.0.1:{free_port()}").is_relative_to(lab)

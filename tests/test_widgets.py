@@ -25,14 +25,16 @@ from conftest import (
     run,
     serving,
     wait_for,
-)  # fmt: skip
+)
 from test_compare import record
 from test_report import HOSTILE
 
 import slmlab
-from slmlab import catalog, results, streaming, votes
 from slmlab.errors import PromptError, SlmlabError
-from slmlab.widgets import parts
+from slmlab.evaluation import votes
+from slmlab.models import catalog
+from slmlab.run import results, streaming
+from slmlab.widgets import markup
 
 SHOTS = os.environ.get("TEST_SHOTS")
 # Both models write on and on here.
@@ -57,9 +59,15 @@ def start(kind, python, chromium, server, tmp_path_factory, **env):
 
     folder = tmp_path_factory.mktemp(kind)
     return browser.front(
-        kind, Path(python), folder, free_port(), chromium, OLLAMA_HOST=server.url,
-        SLMLAB_HOME=str(folder / "home"), **env,
-    )  # fmt: skip
+        kind,
+        Path(python),
+        folder,
+        free_port(),
+        chromium,
+        OLLAMA_HOST=server.url,
+        SLMLAB_HOME=str(folder / "home"),
+        **env,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -288,9 +296,13 @@ class TestPlayground:
 class TestArena:
     def test_keys_vote_and_names_come_after(self, front, embedded, tmp_path):
         frame = slmlab.compare(
-            [SMOL, GEMMA], ["Name a colour.", "Name a fruit."], num_predict=10, quiet=True,
-            hosts=embedded.url, timing=False,
-        )  # fmt: skip
+            [SMOL, GEMMA],
+            ["Name a colour.", "Name a fruit."],
+            num_predict=10,
+            quiet=True,
+            hosts=embedded.url,
+            timing=False,
+        )
         results.to_json(frame, front.folder / "answers.json")
         cell = (
             "import pandas, slmlab\n"
@@ -429,19 +441,19 @@ class TestHostileAnswers:
     @pytest.mark.parametrize("text", HOSTILE)
     def test_an_answer_on_its_way_is_harmless_too(self, text):
         answer = streaming.Answer("m", "p", "http://127.0.0.1:1", state="writing", pieces=[text])
-        found = parts.answer_html(answer)
+        found = markup.answer_html(answer)
         assert "<script" not in found
         assert "<img" not in found
         assert "onerror=" not in found or "&" in found
         assert "\x1b" not in found
-        assert parts.answer_html(answer, reference="other")
+        assert markup.answer_html(answer, reference="other")
 
     def test_long_answers_are_drawn_in_part(self):
         answer = streaming.Answer("m", "p", "h", state="writing", pieces=["word " * 200_000])
-        assert len(parts.answer_html(answer)) < 3 * parts.LONGEST_LIVE
+        assert len(markup.answer_html(answer)) < 3 * markup.LONGEST_LIVE
         answer.state = "done"
-        found = parts.answer_html(answer)
-        assert len(found) < 1.5 * parts.LONGEST_SHOWN
+        found = markup.answer_html(answer)
+        assert len(found) < 1.5 * markup.LONGEST_SHOWN
         assert "Save keeps them all" in found
 
 
@@ -501,11 +513,10 @@ class TestColab:
     ):
         """On Colab nothing is drawn after a callback, so it stays until the answers are there."""
         more = {"COLAB_RELEASE_TAG": "release-colab-test"}
-        with start(
-            "classic", colab_python, chromium, embedded, tmp_path_factory, **more
-        ) as front, shown(
-            front, side_by_side([SMOL, GEMMA], question=STORY, num_predict=1500)
-        ) as page:  # fmt: skip
+        with (
+            start("classic", colab_python, chromium, embedded, tmp_path_factory, **more) as front,
+            shown(front, side_by_side([SMOL, GEMMA], question=STORY, num_predict=1500)) as page,
+        ):
             button(page, "Run").click()
             page.wait_for_function(
                 "document.querySelector('.slmlab-answer')?.textContent.length > 60", timeout=60_000
@@ -525,9 +536,10 @@ class TestOtherFrontEnds:
     @pytest.mark.parametrize("kind", ["voila", "notebook"])
     def test_it_runs_there(self, kind, chromium, embedded, tmp_path_factory):
         cell = side_by_side([SMOL, GEMMA], question="Name a colour.", num_predict=10)
-        with start(kind, sys.executable, chromium, embedded, tmp_path_factory) as front, shown(
-            front, cell
-        ) as page:  # fmt: skip
+        with (
+            start(kind, sys.executable, chromium, embedded, tmp_path_factory) as front,
+            shown(front, cell) as page,
+        ):
             button(page, "Run").click()
             pressable(page, "All equally good")
             assert page.locator(".slmlab-strip").count() == 2
@@ -547,9 +559,16 @@ class TestWithoutAFrontEnd:
         nbformat.write(nbformat.v4.new_notebook(cells=code), tmp_path / "book.ipynb")
         env = os.environ | {"OLLAMA_HOST": embedded.url}
         run(
-            python, "-m", "nbconvert", "--to", "html", "--execute", "book.ipynb",
-            cwd=tmp_path, env=env,
-        )  # fmt: skip
+            python,
+            "-m",
+            "nbconvert",
+            "--to",
+            "html",
+            "--execute",
+            "book.ipynb",
+            cwd=tmp_path,
+            env=env,
+        )
         page = (tmp_path / "book.html").read_text()
         assert page.count("slmlab-strip") > 2
         assert "Name a fruit." in page
@@ -565,7 +584,7 @@ class TestWithoutAFrontEnd:
 
 
 class TestAnswers:
-    """``slmlab.streaming``, without a widget."""
+    """``slmlab.run.streaming``, without a widget."""
 
     def test_turn_by_turn_or_at_once_is_in_the_record(self, embedded):
         for at_once, width in ((False, 1), (True, 2)):

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
-from slmlab import display, votes
 from slmlab.errors import SlmlabError
-from slmlab.generation import full_options
-from slmlab.streaming import Answer, Answers
-from slmlab.widgets import parts
+from slmlab.evaluation import votes
+from slmlab.run.options import full_options
+from slmlab.run.streaming import Answer, Answers
+from slmlab.show import sanitize
+from slmlab.widgets import controls, markup
+from slmlab.widgets.live import follow
+from slmlab.widgets.panel import Panel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,60 +65,76 @@ def arena(
     return Arena(pairs, names, question, voter, Path(votes_file), host, options)
 
 
-class Arena(parts.Panel):
+class Arena(Panel):
     """See ``slmlab.arena``; ``votes`` has the file's votes as a DataFrame."""
 
     def __init__(
-        self, pairs: list[tuple[dict, dict]] | None, names: Sequence[str] | None,
-        question: str | None, voter: str | None, votes_file: Path, host: str | None,
+        self,
+        pairs: list[tuple[dict, dict]] | None,
+        names: Sequence[str] | None,
+        question: str | None,
+        voter: str | None,
+        votes_file: Path,
+        host: str | None,
         options: dict[str, Any],
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__("arena")
         self.pairs = pairs
         self.wanted = names
         self.options = options
-        self.host = parts.host_here(host)
+        self.host = controls.host_here(host)
         self.votes_file = votes_file
         self.place = 0
         self.voted = False
         self.answers: Answers | None = None
         wide = widgets.Layout(width="auto")
         self.question = widgets.Textarea(
-            description="Prompt", value=question or "", rows=2, layout=wide,
+            description="Prompt",
+            value=question or "",
+            rows=2,
+            layout=wide,
             placeholder="What two models, drawn by lot, shall answer",
-        )  # fmt: skip
+        )
         self.voter = widgets.Text(
             description="Your name",
-            value=voter or parts.user(),
+            value=voter or controls.user(),
             layout=widgets.Layout(width="22em"),
         )
-        self.run_button = parts.button("Run", self.run, "Two models answer", "primary")
-        self.stop_button = parts.button("Stop", self.stop, "End both answers")
+        self.run_button = controls.button("Run", self.run, "Two models answer", "primary")
+        self.stop_button = controls.button("Stop", self.stop, "End both answers")
         self.asked = widgets.HTML(layout=wide)
         self.sides = [widgets.HTML() for _ in range(2)]
-        self.left = parts.button("← Left is better", lambda: self.vote("a"))
-        self.tie = parts.button("Equally good (T)", lambda: self.vote("tie"))
-        self.right = parts.button("Right is better →", lambda: self.vote("b"))
-        self.next_button = parts.button("Next pair ⏎", self.next, "The next pair", "primary")
+        self.left = controls.button("← Left is better", lambda: self.vote("a"))
+        self.tie = controls.button("Equally good (T)", lambda: self.vote("tie"))
+        self.right = controls.button("Right is better →", lambda: self.vote("b"))
+        self.next_button = controls.button("Next pair ⏎", self.next, "The next pair", "primary")
         for name, one in (
-            ("left", self.left), ("tie", self.tie), ("right", self.right),
+            ("left", self.left),
+            ("tie", self.tie),
+            ("right", self.right),
             ("next", self.next_button),
-        ):  # fmt: skip
+        ):
             one.add_class(f"slmlab-key-{name}")
         self.progress = widgets.HTML()
         self.ratings = widgets.HTML(layout=wide)
         live = pairs is None
-        both = parts.row(*self.sides, kind="columns")
-        controls = [self.run_button, self.stop_button] if live else []
+        both = controls.row(*self.sides, kind="columns")
+        buttons = [self.run_button, self.stop_button] if live else []
         self.show(
             *([self.question] if live else []),
-            parts.row(*controls, self.voter),
-            self.asked, both,
-            parts.row(self.left, self.tie, self.right, *([] if live else [self.next_button]),
-                      self.progress),
+            controls.row(*buttons, self.voter),
+            self.asked,
+            both,
+            controls.row(
+                self.left,
+                self.tie,
+                self.right,
+                *([] if live else [self.next_button]),
+                self.progress,
+            ),
             widgets.HTML(_keys_html()),
             self.ratings,
-        )  # fmt: skip
+        )
         self._draw()
 
     @property
@@ -130,7 +149,7 @@ class Arena(parts.Panel):
         if self.pairs is not None or (self.answers and self.answers.running):
             return
         with self.sentences():
-            names = parts.chosen(self.wanted, self.host)
+            names = controls.chosen(self.wanted, self.host)
             if len(names) < 2:
                 raise SlmlabError(f"An arena needs two models; there is only {names[0]}.")
             two = random.sample(names, 2)
@@ -139,7 +158,7 @@ class Arena(parts.Panel):
             )
             self.voted = False
             self.say("")
-            parts.follow(self.answers, self._draw, self._draw)
+            follow(self.answers, self._draw, self._draw)
 
     def stop(self) -> None:
         """End both answers."""
@@ -168,10 +187,13 @@ class Arena(parts.Panel):
             return
         with self.sentences():
             votes.add_vote(
-                self.votes_file, voter=self.voter.value or "anonymous",
-                prompt=display.prompt_text(pair[0]["prompt"]), model_a=pair[0]["model"],
-                model_b=pair[1]["model"], winner=winner,
-            )  # fmt: skip
+                self.votes_file,
+                voter=self.voter.value or "anonymous",
+                prompt=sanitize.prompt_text(pair[0]["prompt"]),
+                model_a=pair[0]["model"],
+                model_b=pair[1]["model"],
+                winner=winner,
+            )
             self.voted = True
             self.say(f"Vote kept in {self.votes_file.resolve()}")
             self._draw()
@@ -197,7 +219,7 @@ class Arena(parts.Panel):
                 self.sides, self.answers.answers, ("Left", "Right"), strict=True
             ):
                 title = f"{name}: {answer.model}" if self.voted else name
-                body = parts.answer_html(answer, name=f"{name} model")
+                body = markup.answer_html(answer, name=f"{name} model")
                 if not self.voted:
                     # An error may name the model.
                     body = body.replace(html.escape(answer.model), "(hidden)")
@@ -209,7 +231,7 @@ class Arena(parts.Panel):
         self.next_button.disabled = not self.voted
         if self.voted or not self.ratings.value:
             self.ratings.value = (
-                parts.ratings_html(self.votes_file) if self.votes_file.exists() else ""
+                markup.ratings_html(self.votes_file) if self.votes_file.exists() else ""
             )
 
     def _draw_pair(self, pair: tuple[dict, dict] | None) -> None:
@@ -222,14 +244,14 @@ class Arena(parts.Panel):
             for side in self.sides:
                 side.value = ""
             return
-        prompt = html.escape(display.prompt_text(pair[0]["prompt"]))
+        prompt = html.escape(sanitize.prompt_text(pair[0]["prompt"]))
         self.asked.value = f"<p class='slmlab-plain'><strong>{prompt}</strong></p>"
         for side, row, name in zip(self.sides, pair, ("Left", "Right"), strict=True):
             title = f"{name}: {row['model']}" if self.voted else name
             side.value = (
                 f"<p class='slmlab-title'>{html.escape(title)}</p>"
                 f"<div class='slmlab-answer' role='region' tabindex='0' aria-label='{name} answer'>"
-                f"{display.safe_html(row['text'][: parts.LONGEST_SHOWN])}</div>"
+                f"{sanitize.safe_html(row['text'][: markup.LONGEST_SHOWN])}</div>"
             )
 
     # Without a front end.

@@ -8,9 +8,13 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from slmlab import catalog, hardware, models
+from slmlab import hardware
 from slmlab.errors import SlmlabError
-from slmlab.widgets import parts
+from slmlab.models import catalog
+from slmlab.models.download import pull
+from slmlab.widgets import controls, markup
+from slmlab.widgets.live import follow
+from slmlab.widgets.panel import Panel
 
 SORTS = {
     "size, smallest first": ("parameters", True),
@@ -24,12 +28,21 @@ SORTS = {
 SIZES = {"any size": None, "up to 1 B": 1.05e9, "up to 4 B": 4.4e9, "up to 10 B": 10e9}
 FITS = {True: "fits", False: "✘ too large", None: "unknown"}
 LABELS = {
-    "developer": "Developer", "released": "Released", "parameters": "Parameters",
-    "active_parameters": "Active parameters", "layers": "Layers", "kv_heads": "KV heads",
-    "head_size": "Head size", "context": "Context (tokens)",
-    "training_tokens": "Training tokens", "made_by": "How it was made", "modality": "Modality",
-    "languages": "Languages", "licence": "Licence", "download_gb": "Download (GB)",
-}  # fmt: skip
+    "developer": "Developer",
+    "released": "Released",
+    "parameters": "Parameters",
+    "active_parameters": "Active parameters",
+    "layers": "Layers",
+    "kv_heads": "KV heads",
+    "head_size": "Head size",
+    "context": "Context (tokens)",
+    "training_tokens": "Training tokens",
+    "made_by": "How it was made",
+    "modality": "Modality",
+    "languages": "Languages",
+    "licence": "Licence",
+    "download_gb": "Download (GB)",
+}
 
 
 def catalog_explorer(num_ctx: int = 4096, host: str | None = None) -> CatalogExplorer:
@@ -39,11 +52,11 @@ def catalog_explorer(num_ctx: int = 4096, host: str | None = None) -> CatalogExp
         num_ctx: the context length for which memory is estimated.
         host: the server (default: ``slmlab.server.host()``).
     """
-    return CatalogExplorer(num_ctx, parts.host_here(host))
+    return CatalogExplorer(num_ctx, controls.host_here(host))
 
 
 class _Pull:
-    """A download under way, with the interface of ``slmlab.streaming.Answers``."""
+    """A download under way, with the interface of ``slmlab.run.streaming.Answers``."""
 
     def __init__(self, name: str, host: str) -> None:
         self.name, self.host = name, host
@@ -69,12 +82,12 @@ class _Pull:
 
     def _work(self) -> None:
         try:
-            models.pull(self.name, host=self.host, on_progress=self._note)
+            pull(self.name, host=self.host, on_progress=self._note)
         except SlmlabError as error:
             self.error = str(error)
 
 
-class CatalogExplorer(parts.Panel):
+class CatalogExplorer(Panel):
     """See ``slmlab.catalog_explorer``; ``frame`` has the rows that are shown."""
 
     def __init__(self, num_ctx: int, host: str) -> None:
@@ -95,16 +108,18 @@ class CatalogExplorer(parts.Panel):
         self.model = widgets.Dropdown(
             description="Details of", options=list(self.all["name"]), layout=narrow
         )
-        self.pull_button = parts.button("Pull", self.pull, "Download it to the server", "primary")
+        self.pull_button = controls.button(
+            "Pull", self.pull, "Download it to the server", "primary"
+        )
         self.progress = widgets.HTML()
         self.details = widgets.HTML()
         for part in (self.words, self.sort, self.size, self.fitting, self.present):
             part.observe(lambda _: self._draw(), "value")
         self.model.observe(lambda _: self._draw_details(), "value")
         self.show(
-            parts.row(self.words, self.size, self.sort, self.fitting, self.present),
+            controls.row(self.words, self.size, self.sort, self.fitting, self.present),
             self.table,
-            parts.row(self.model, self.pull_button, self.progress),
+            controls.row(self.model, self.pull_button, self.progress),
             self.details,
         )
         self._draw()
@@ -139,7 +154,7 @@ class CatalogExplorer(parts.Panel):
                 )
             self.say("")
             self.pulling = _Pull(tag, self.host)
-            parts.follow(self.pulling, self._draw_progress, self._pulled)
+            follow(self.pulling, self._draw_progress, self._pulled)
 
     def _pulled(self) -> None:
         if self.pulling.error:
@@ -161,7 +176,7 @@ class CatalogExplorer(parts.Panel):
         done, total = self.pulling.done, self.pulling.total
         share = done / total if total else 0.0
         said = f"{share:.0%} of {total / 1e9:.2f} GB" if total else "asking …"
-        bar = parts.bar_html(self.pulling.name, said, share, best=False)
+        bar = markup.bar_html(self.pulling.name, said, share, best=False)
         self.progress.value = (
             f"<div class='slmlab-strip' style='min-width:22em' role='progressbar' "
             f"aria-label='Download of {html.escape(self.pulling.name)}' aria-valuemin='0' "
@@ -172,25 +187,35 @@ class CatalogExplorer(parts.Panel):
         frame = self.frame
         rows = [
             (
-                one.name, _count(one.parameters, one.active_parameters), _tokens(one.context),
-                one.released or "unknown", one.licence or "unknown", one.made_by or "unknown",
+                one.name,
+                _count(one.parameters, one.active_parameters),
+                _tokens(one.context),
+                one.released or "unknown",
+                one.licence or "unknown",
+                one.made_by or "unknown",
                 "unknown" if one.memory is None else hardware.gib(int(one.memory)),
                 "✔ here" if one.here else FITS[one.fits],
             )
             for one in frame.itertuples()
-        ]  # fmt: skip
+        ]
         room = hardware.gib(hardware.machine().model_memory)
         columns = (
-            "Model", "Parameters", "Context", "Released", "Licence", "How it was made",
-            "Memory", "This machine",
-        )  # fmt: skip
+            "Model",
+            "Parameters",
+            "Context",
+            "Released",
+            "Licence",
+            "How it was made",
+            "Memory",
+            "This machine",
+        )
         caption = (
             f"{len(rows)} of {len(self.all)} models. Memory: at 4 bits with a context of "
             f"{self.num_ctx:,} tokens, estimated; models may take {room} here. Facts read "
             f"{catalog.read_on()}."
         )
         self.table.value = (
-            f"<div class='slmlab-tall'>{parts.table_html(rows, columns, caption)}</div>"
+            f"<div class='slmlab-tall'>{markup.table_html(rows, columns, caption)}</div>"
         )
 
     def _draw_details(self) -> None:
@@ -204,11 +229,11 @@ class CatalogExplorer(parts.Panel):
                 continue
             text = f"{value:,}" if isinstance(value, int) else str(value)
             address = html.escape(sources[fact], quote=True)
-            link = parts.Markup(f"<a href='{address}' target='_blank'>{address}</a>")
+            link = markup.Markup(f"<a href='{address}' target='_blank'>{address}</a>")
             rows.append((label, text, link))
         tag = chosen["ollama_tag"]
         self.pull_button.disabled = tag is None or chosen["here"] is not None
-        self.details.value = parts.table_html(
+        self.details.value = markup.table_html(
             rows,
             ("Fact", "Value", "Source"),
             f"{self.model.value} · Ollama tag: {tag or 'unknown'}",

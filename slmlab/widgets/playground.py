@@ -8,18 +8,29 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from slmlab import display, prompts, results, server
+from slmlab.engines.address import DEFAULT_PORT
 from slmlab.errors import SlmlabError
-from slmlab.generation import DEFAULT_OPTIONS, Prompt
-from slmlab.streaming import Answer, Answers, finish
-from slmlab.widgets import parts
+from slmlab.run import prompts, results
+from slmlab.run.options import DEFAULT_OPTIONS, Prompt
+from slmlab.run.store import write
+from slmlab.run.streaming import Answer, Answers, finish
+from slmlab.show import display, sanitize
+from slmlab.widgets import controls, markup
+from slmlab.widgets.live import follow
+from slmlab.widgets.panel import Panel, unattended
 
 OWN = "(my own)"
 # What LangChain's OllamaLLM has fields for; everything else is at Ollama's own default.
 LANGCHAIN_FIELDS = (
-    "temperature", "top_k", "top_p", "repeat_penalty", "repeat_last_n", "seed", "num_ctx",
+    "temperature",
+    "top_k",
+    "top_p",
+    "repeat_penalty",
+    "repeat_last_n",
+    "seed",
+    "num_ctx",
     "num_predict",
-)  # fmt: skip
+)
 
 
 def playground(
@@ -52,15 +63,20 @@ def playground(
     return Playground(question, model, template, system, host, options)
 
 
-class Playground(parts.Panel):
+class Playground(Panel):
     """See ``slmlab.playground``; ``records`` has what was generated, ``frame`` as a DataFrame."""
 
     def __init__(
-        self, question: str | None, model: str | None, template: str, system: str,
-        host: str | None, options: dict[str, Any],
-    ) -> None:  # fmt: skip
+        self,
+        question: str | None,
+        model: str | None,
+        template: str,
+        system: str,
+        host: str | None,
+        options: dict[str, Any],
+    ) -> None:
         super().__init__("playground")
-        from slmlab.generation import full_options
+        from slmlab.run.options import full_options
 
         settings = full_options(**options)
         self.other_options = {
@@ -68,7 +84,7 @@ class Playground(parts.Panel):
             for name, value in options.items()
             if name not in ("temperature", "top_p", "seed", "num_ctx", "num_predict")
         }
-        self.host = parts.host_here(host)
+        self.host = controls.host_here(host)
         self.tried: list[dict[str, Any]] = []
         self.place = 0
         self.answers: Answers | None = None
@@ -78,25 +94,33 @@ class Playground(parts.Panel):
 
         self.model = widgets.Dropdown(description="Model", layout=widgets.Layout(width="24em"))
         self.template = widgets.Dropdown(
-            description="Template", options=[*prompts.TEMPLATES, OWN],
+            description="Template",
+            options=[*prompts.TEMPLATES, OWN],
             value=template if template in prompts.TEMPLATES else OWN,
             layout=widgets.Layout(width="20em"),
-        )  # fmt: skip
+        )
         self.template_text = widgets.Textarea(
             description="Template text", value=text, rows=3, layout=wide
         )
         self.system = widgets.Textarea(
-            description="System", value=system, rows=2, layout=wide,
+            description="System",
+            value=system,
+            rows=2,
+            layout=wide,
             placeholder="How the model should behave; may stay empty",
-        )  # fmt: skip
+        )
         self.fields: dict[str, widgets.Textarea] = {}
-        self.typed: dict[str, str] = {"question": parts.first_text(question)}
+        self.typed: dict[str, str] = {"question": controls.first_text(question)}
         self.fields_box = widgets.VBox(layout=wide)
         number = {"layout": widgets.Layout(width="15em")}
         self.settings = {
             "temperature": widgets.BoundedFloatText(
-                description="Temperature", value=settings["temperature"], min=0, max=5,
-                step=0.1, **number,
+                description="Temperature",
+                value=settings["temperature"],
+                min=0,
+                max=5,
+                step=0.1,
+                **number,
             ),
             "top_p": widgets.BoundedFloatText(
                 description="top_p", value=settings["top_p"], min=0, max=1, step=0.05, **number
@@ -110,20 +134,26 @@ class Playground(parts.Panel):
             "num_predict": widgets.BoundedIntText(
                 description="Length", value=settings["num_predict"], min=1, max=2**20, **number
             ),
-        }  # fmt: skip
+        }
         more = widgets.Accordion(
             children=[
-                widgets.VBox([self.template_text, self.system, parts.row(*self.settings.values())])
+                widgets.VBox(
+                    [self.template_text, self.system, controls.row(*self.settings.values())]
+                )
             ]
         )
         more.set_title(0, "Template text, system prompt and settings")
         more.selected_index = None
 
-        self.run_button = parts.button("Run", self.run, "Put the prompt to the model", "primary")
-        self.stop_button = parts.button("Stop", self.stop, "End this answer; what has come stays")
-        self.back_button = parts.button("◀ Earlier", lambda: self.go(-1), "The run before this one")
-        self.on_button = parts.button("Later ▶", lambda: self.go(1), "The run after this one")
-        self.save_button = parts.button("Save", self.save, "Write this run to a file")
+        self.run_button = controls.button("Run", self.run, "Put the prompt to the model", "primary")
+        self.stop_button = controls.button(
+            "Stop", self.stop, "End this answer; what has come stays"
+        )
+        self.back_button = controls.button(
+            "◀ Earlier", lambda: self.go(-1), "The run before this one"
+        )
+        self.on_button = controls.button("Later ▶", lambda: self.go(1), "The run after this one")
+        self.save_button = controls.button("Save", self.save, "Write this run to a file")
         self.where = widgets.HTML()
         self.output = widgets.HTML(layout=wide)
         self.metrics = widgets.HTML(layout=wide)
@@ -138,13 +168,21 @@ class Playground(parts.Panel):
             part.observe(lambda _: self._show_code(), "value")
         self._make_fields()
         self.show(
-            parts.row(self.model, self.template), self.fields_box,
-            parts.row(
-                self.run_button, self.stop_button, self.back_button, self.where, self.on_button,
+            controls.row(self.model, self.template),
+            self.fields_box,
+            controls.row(
+                self.run_button,
+                self.stop_button,
+                self.back_button,
+                self.where,
+                self.on_button,
                 self.save_button,
             ),
-            more, self.output, self.metrics, code,
-        )  # fmt: skip
+            more,
+            self.output,
+            self.metrics,
+            code,
+        )
         self._find_models(model)
         self._draw()
 
@@ -152,10 +190,10 @@ class Playground(parts.Panel):
 
     def _find_models(self, wanted: str | None = None) -> bool:
         with self.sentences():
-            names = parts.chosen(None, self.host)
+            names = controls.chosen(None, self.host)
             keep = wanted or self.model.value
             if keep:
-                keep = parts.chosen(keep, self.host)[0]
+                keep = controls.chosen(keep, self.host)[0]
             self.model.options = names
             self.model.value = keep if keep in names else names[0]
             return True
@@ -183,9 +221,12 @@ class Playground(parts.Panel):
         self.fields = {}
         for name in names:
             field = widgets.Textarea(
-                description=name.capitalize(), value=self.typed.get(name, ""), rows=2,
-                placeholder=f"the template's {name}", layout=widgets.Layout(width="auto"),
-            )  # fmt: skip
+                description=name.capitalize(),
+                value=self.typed.get(name, ""),
+                rows=2,
+                placeholder=f"the template's {name}",
+                layout=widgets.Layout(width="auto"),
+            )
             field.observe(lambda _: self._show_code(), "value")
             self.fields[name] = field
         self.fields_box.children = tuple(self.fields.values())
@@ -229,17 +270,20 @@ class Playground(parts.Panel):
             self.say("")
             self.tried.append(
                 {
-                    "answer": answer, "model": self.model.value, "values": self.values,
-                    "template": self.template_text.value, "system": self.system.value,
+                    "answer": answer,
+                    "model": self.model.value,
+                    "values": self.values,
+                    "template": self.template_text.value,
+                    "system": self.system.value,
                     "settings": {name: one.value for name, one in self.settings.items()},
                 }
-            )  # fmt: skip
+            )
             self.place = len(self.tried) - 1
-            if parts.unattended():
+            if unattended():
                 finish(self.answers)
                 self._draw()
             else:
-                parts.follow(self.answers, self._draw, self._draw)
+                follow(self.answers, self._draw, self._draw)
 
     def stop(self) -> None:
         """End the answer that is under way."""
@@ -275,15 +319,15 @@ class Playground(parts.Panel):
     def save(self) -> None:
         """Write the run that is shown to a file in the current folder."""
         with self.sentences():
-            path = parts.new_file("playground", "md")
-            results.write(path, self._as_markdown(self.tried[self.place]))
+            path = controls.new_file("playground", "md")
+            write(path, self._as_markdown(self.tried[self.place]))
             self.say(f"Saved in {path.resolve()}")
 
     def _as_markdown(self, run: dict[str, Any]) -> str:
         answer = run["answer"]
         about = display.caption(answer.record) if answer.record else answer.error
         return (
-            f"# {answer.model}\n\n{about}\n\n## Prompt\n\n{display.prompt_text(answer.prompt)}\n\n"
+            f"# {answer.model}\n\n{about}\n\n## Prompt\n\n{sanitize.prompt_text(answer.prompt)}\n\n"
             f"## Answer\n\n{answer.text}\n\n## Settings\n\n```json\n"
             f"{json.dumps(dict(answer.options), indent=1)}\n```\n\n"
             f"## Code\n\n```python\n{self.code_text}\n```\n"
@@ -296,7 +340,7 @@ class Playground(parts.Panel):
         if self.tried:
             answer = self.tried[self.place]["answer"]
             self.where.value = f"<span>{self.place + 1} of {len(self.tried)}</span>"
-            self.output.value = parts.answer_html(answer)
+            self.output.value = markup.answer_html(answer)
             self.metrics.value = "" if running else self._metrics(answer)
         # Last, so that a button that can be pressed means that all is drawn.
         self.back_button.disabled = running or self.place == 0
@@ -305,7 +349,7 @@ class Playground(parts.Panel):
         self.run_button.disabled, self.stop_button.disabled = running, not running
 
     def _metrics(self, answer: Answer) -> str:
-        copy = parts.copy_button(answer.text[: parts.LONGEST_SHOWN])
+        copy = markup.copy_button(answer.text[: markup.LONGEST_SHOWN])
         record = answer.record
         if record is None or record.error:
             return copy
@@ -317,7 +361,7 @@ class Playground(parts.Panel):
             ("ended by", display.why_it_ended(record)),
         ]
         line = " · ".join(f"{name} <strong>{html.escape(text)}</strong>" for name, text in rows)
-        return f"<div>{line} {parts.flags_html(results.flags(record))} {copy}</div>"
+        return f"<div>{line} {markup.flags_html(results.flags(record))} {copy}</div>"
 
     @property
     def code_text(self) -> str:
@@ -334,9 +378,7 @@ class Playground(parts.Panel):
         given = {name: sent[name] for name in LANGCHAIN_FIELDS}
         arguments = ", ".join(f"{name}={value!r}" for name, value in given.items())
         address = (
-            ""
-            if self.host == f"http://127.0.0.1:{server.DEFAULT_PORT}"
-            else f", base_url={self.host!r}"
+            "" if self.host == f"http://127.0.0.1:{DEFAULT_PORT}" else f", base_url={self.host!r}"
         )
         call = f"chain.invoke({self.values})"
         return (

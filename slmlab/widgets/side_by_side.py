@@ -11,12 +11,15 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from slmlab import results, votes
 from slmlab.errors import PromptError, SlmlabError
-from slmlab.generation import Prompt, full_options
-from slmlab.reporting import report
-from slmlab.streaming import Answer, Answers, finish
-from slmlab.widgets import parts
+from slmlab.evaluation import votes
+from slmlab.run import results
+from slmlab.run.options import Prompt, full_options
+from slmlab.run.streaming import Answer, Answers, finish
+from slmlab.show.report import report
+from slmlab.widgets import controls, markup
+from slmlab.widgets.live import follow
+from slmlab.widgets.panel import Panel, unattended
 
 FEWEST, MOST = 2, 6
 LETTERS = "ABCDEF"
@@ -66,32 +69,44 @@ class _Column:
         self.hidden = widgets.HTML()
         self.answer = widgets.HTML()
         self.strip = widgets.HTML()
-        self.best = parts.button(
+        self.best = controls.button(
             f"{letter} is best", lambda: vote(letter), f"Vote for answer {letter}"
         )
         self.reference = widgets.ToggleButton(
-            description="Reference", tooltip=f"Mark what differs from answer {letter}",
+            description="Reference",
+            tooltip=f"Mark what differs from answer {letter}",
             layout=widgets.Layout(width="auto"),
-        )  # fmt: skip
+        )
         self.reference.observe(lambda change: refer(letter, change["new"]), "value")
         self.box = widgets.VBox(
-            [self.model, self.hidden, self.answer, self.strip,
-             parts.row(self.best, self.reference)],
-        )  # fmt: skip
+            [
+                self.model,
+                self.hidden,
+                self.answer,
+                self.strip,
+                controls.row(self.best, self.reference),
+            ],
+        )
 
 
-class SideBySide(parts.Panel):
+class SideBySide(Panel):
     """See ``slmlab.side_by_side``; ``frame`` has all runs as a DataFrame."""
 
     def __init__(
-        self, question: str | None, names: Sequence[str] | str | None, system: str,
-        voter: str | None, votes_file: Path, host: str | None, options: dict[str, Any],
-    ) -> None:  # fmt: skip
+        self,
+        question: str | None,
+        names: Sequence[str] | str | None,
+        system: str,
+        voter: str | None,
+        votes_file: Path,
+        host: str | None,
+        options: dict[str, Any],
+    ) -> None:
         super().__init__("side-by-side")
         settings = full_options(**options)
         shown = ("temperature", "seed", "num_ctx", "num_predict")
         self.other_options = {name: value for name, value in options.items() if name not in shown}
-        self.host = parts.host_here(host)
+        self.host = controls.host_here(host)
         self.votes_file = votes_file
         self.runs: list[list[Answer]] = []
         self.answers: Answers | None = None
@@ -101,17 +116,27 @@ class SideBySide(parts.Panel):
         number = {"layout": widgets.Layout(width="15em")}
 
         self.question = widgets.Textarea(
-            description="Prompt", value=parts.first_text(question), rows=3, layout=wide,
+            description="Prompt",
+            value=controls.first_text(question),
+            rows=3,
+            layout=wide,
             placeholder="What all models shall answer",
-        )  # fmt: skip
+        )
         self.system = widgets.Textarea(
-            description="System", value=system, rows=2, layout=wide,
+            description="System",
+            value=system,
+            rows=2,
+            layout=wide,
             placeholder="How the models should behave; may stay empty",
-        )  # fmt: skip
+        )
         self.settings = {
             "temperature": widgets.BoundedFloatText(
-                description="Temperature", value=settings["temperature"], min=0, max=5,
-                step=0.1, **number,
+                description="Temperature",
+                value=settings["temperature"],
+                min=0,
+                max=5,
+                step=0.1,
+                **number,
             ),
             "seed": widgets.BoundedIntText(
                 description="Seed", value=settings["seed"], min=-1, max=2**31 - 1, **number
@@ -122,14 +147,16 @@ class SideBySide(parts.Panel):
             "num_predict": widgets.BoundedIntText(
                 description="Length", value=settings["num_predict"], min=1, max=2**20, **number
             ),
-        }  # fmt: skip
+        }
         self.voter = widgets.Text(
             description="Your name",
-            value=voter or parts.user(),
+            value=voter or controls.user(),
             layout=widgets.Layout(width="22em"),
         )
         more = widgets.Accordion(
-            children=[widgets.VBox([self.system, parts.row(*self.settings.values(), self.voter)])]
+            children=[
+                widgets.VBox([self.system, controls.row(*self.settings.values(), self.voter)])
+            ]
         )
         more.set_title(0, "System prompt and settings")
         more.selected_index = None
@@ -139,32 +166,48 @@ class SideBySide(parts.Panel):
         self.at_once.observe(lambda _: self._say_how(), "value")
         self.blind.observe(lambda _: self._draw(), "value")
 
-        self.run_button = parts.button("Run", self.run, "Put the prompt to all models", "primary")
-        self.again_button = parts.button("Another seed", self.again, "The same with the next seed")
-        self.stop_button = parts.button("Stop", self.stop, "End all answers; what has come stays")
-        self.add_button = parts.button("+ Model", self.add, "One more column")
-        self.drop_button = parts.button("− Model", self.drop, "One column less")
-        self.tie_button = parts.button("All equally good", lambda: self.vote(None), "Vote for none")
-        self.table_button = parts.button("To a table", self.to_table, "All runs, also as CSV")
-        self.report_button = parts.button("To a report", self.to_report, "One HTML file")
+        self.run_button = controls.button(
+            "Run", self.run, "Put the prompt to all models", "primary"
+        )
+        self.again_button = controls.button(
+            "Another seed", self.again, "The same with the next seed"
+        )
+        self.stop_button = controls.button(
+            "Stop", self.stop, "End all answers; what has come stays"
+        )
+        self.add_button = controls.button("+ Model", self.add, "One more column")
+        self.drop_button = controls.button("− Model", self.drop, "One column less")
+        self.tie_button = controls.button(
+            "All equally good", lambda: self.vote(None), "Vote for none"
+        )
+        self.table_button = controls.button("To a table", self.to_table, "All runs, also as CSV")
+        self.report_button = controls.button("To a report", self.to_report, "One HTML file")
         self.how = widgets.HTML()
         self.columns: list[_Column] = []
-        self.columns_box = parts.row(kind="columns")
+        self.columns_box = controls.row(kind="columns")
         self.table = widgets.HTML()
         self.show(
             self.question,
-            parts.row(
-                self.run_button, self.stop_button, self.again_button, self.add_button,
-                self.drop_button, self.at_once, self.blind,
+            controls.row(
+                self.run_button,
+                self.stop_button,
+                self.again_button,
+                self.add_button,
+                self.drop_button,
+                self.at_once,
+                self.blind,
             ),
-            more, self.how, self.columns_box,
-            parts.row(self.tie_button, self.table_button, self.report_button), self.table,
-        )  # fmt: skip
+            more,
+            self.how,
+            self.columns_box,
+            controls.row(self.tie_button, self.table_button, self.report_button),
+            self.table,
+        )
         self.names: list[str] = []
         wanted = None
         with self.sentences():
-            self.names = parts.chosen(None, self.host)
-            wanted = parts.chosen(names, self.host) if names is not None else None
+            self.names = controls.chosen(None, self.host)
+            wanted = controls.chosen(names, self.host) if names is not None else None
         start = wanted or self.names[:3]
         for name in start if len(start) >= FEWEST else [*start, *start, None, None][:FEWEST]:
             self._add_column(name)
@@ -233,11 +276,11 @@ class SideBySide(parts.Panel):
             self.voted = False
             self._drawn.clear()
             self.say("")
-            if parts.unattended():
+            if unattended():
                 finish(self.answers)
                 self._draw()
             else:
-                parts.follow(self.answers, self._draw, self._draw)
+                follow(self.answers, self._draw, self._draw)
 
     def _look_again(self) -> None:
         """Offer the models that the server has now.
@@ -245,10 +288,10 @@ class SideBySide(parts.Panel):
         Raises:
             ModelError, ServerError: there is none, one of those chosen is gone, or no server.
         """
-        names = parts.chosen(None, self.host)
+        names = controls.chosen(None, self.host)
         for column in self.columns:
             if column.model.value is not None:
-                parts.chosen(column.model.value, self.host)
+                controls.chosen(column.model.value, self.host)
         if names != self.names:
             self.names = names
             for place, column in enumerate(self.columns):
@@ -285,14 +328,18 @@ class SideBySide(parts.Panel):
                     continue
                 winner = "tie" if best is None else "a" if best == one else "b"
                 votes.add_vote(
-                    self.votes_file, voter=self.voter.value or "anonymous", prompt=text,
-                    model_a=pair[0], model_b=pair[1], winner=winner,
-                )  # fmt: skip
+                    self.votes_file,
+                    voter=self.voter.value or "anonymous",
+                    prompt=text,
+                    model_a=pair[0],
+                    model_b=pair[1],
+                    winner=winner,
+                )
                 kept += 1
             self.voted = True
             said = "All equally good." if best is None else f"Best: {answers[best].model}."
             self._draw()
-            self.table.value = parts.ratings_html(self.votes_file)
+            self.table.value = markup.ratings_html(self.votes_file)
             count = "1 vote" if kept == 1 else f"{kept} votes"
             self.say(f"{said} {count} kept in {self.votes_file.resolve()}")
 
@@ -330,10 +377,10 @@ class SideBySide(parts.Panel):
         with self.sentences():
             frame = self.frame
             short = results.table(frame).astype(object).where(lambda cells: cells.notna(), None)
-            self.table.value = parts.table_html(
+            self.table.value = markup.table_html(
                 short.values.tolist(), list(short.columns), f"All {len(frame)} answers"
             )
-            path = parts.new_file("side-by-side", "csv")
+            path = controls.new_file("side-by-side", "csv")
             results.to_csv(frame, path)
             self.say(
                 f"Written to {path.resolve()}\nAs a DataFrame: lab = slmlab.side_by_side() in a "
@@ -343,7 +390,7 @@ class SideBySide(parts.Panel):
     def to_report(self) -> None:
         """Write a report of all runs into the current folder."""
         with self.sentences():
-            path = report(self.frame, parts.new_file("side-by-side", "html"), "Side by side")
+            path = report(self.frame, controls.new_file("side-by-side", "html"), "Side by side")
             self.say(f"Report: {path.resolve()}")
 
     # Drawing.
@@ -407,7 +454,7 @@ class SideBySide(parts.Panel):
         if self._drawn.get(column.letter) != now:
             self._drawn[column.letter] = now
             name = f"model {column.letter}"
-            column.answer.value = parts.answer_html(answer, reference, name)
+            column.answer.value = markup.answer_html(answer, reference, name)
 
     def _draw_strips(self, answers: list[Answer], hidden: bool) -> None:
         """Times and speeds below each answer, with bars against the best."""
@@ -441,11 +488,11 @@ class SideBySide(parts.Panel):
                 best = max(values) if more else min(values)
                 is_best = more is not None and value == best and len(values) > 1
                 lines.append(
-                    parts.bar_html(label, text.format(value), value / max(*values, 1e-9), is_best)
+                    markup.bar_html(label, text.format(value), value / max(*values, 1e-9), is_best)
                 )
             column.strip.value = (
                 f"<div class='slmlab-strip'>{''.join(lines)}</div>"
-                f"<div>{parts.flags_html(results.flags(record))}</div>"
+                f"<div>{markup.flags_html(results.flags(record))}</div>"
             )
 
     # Without a front end.

@@ -1,0 +1,39 @@
+"""The names that ``import slmlab`` hands out, read by ``lazy_loader`` and by type checkers."""
+
+from . import hardware as hardware
+from . import models as models
+from . import paths as paths
+from .checkup import doctor as doctor
+from .course import distillation as distillation
+from .course import weights as weights
+from .course.exercises import check as check
+from .engines import server as server
+from .engines.server import start as start
+from .engines.server import status as status
+from .engines.server import stop as stop
+from .evaluation import scorers as scorers
+from .evaluation import statistics as statistics
+from .evaluation import tasks as tasks
+from .evaluation import votes as votes
+from .evaluation.scorers import score as score
+from .hardware import machine as machine
+from .models import catalog as catalog
+from .models.choose import ready as ready
+from .models.download import pull as pull
+from .models.fit import will_it_fit as will_it_fit
+from .models.inventory import add as add
+from .models.inventory import remove as remove
+from .run import prompts as prompts
+from .run import results as results
+from .run.compare import compare as compare
+from .run.generate import generate as generate
+from .run.prompts import chain as chain
+from .show import plots as plots
+from .show.display import ask as ask
+from .show.report import report as report
+from .widgets.arena import arena as arena
+from .widgets.catalog_explorer import catalog_explorer as catalog_explorer
+from .widgets.playground import playground as playground
+from .widgets.side_by_side import side_by_side as side_by_side
+
+__version__: str

@@ -1,0 +1,189 @@
+"""Models on disk: small JSON manifests that name blobs, each blob named by its SHA-256."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+from pydantic import TypeAdapter
+
+from slmlab.engines.embedded import gguf_header
+
+_NAME = re.compile(
+    r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*(:[A-Za-z0-9][\w.-]*)?"
+)
+DIGEST = re.compile(r"sha256[:-]([0-9a-f]{64})")
+
+
+class NameNotValid(ValueError):
+    """A model name that Ollama would not accept either."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """One named model: a GGUF blob, with the settings that go with the name."""
+
+    name: str
+    blob: str
+    size: int
+    modified: str
+    architecture: str
+    parameters: int
+    quantization: str
+    context_length: int | None
+    metadata: dict
+    license: str = ""
+    source: str = ""
+    system: str = ""
+    options: dict = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over all that can change an answer: the weights, system prompt and options."""
+        return hashlib.sha256(
+            json.dumps([self.blob, self.system, self.options], sort_keys=True).encode()
+        ).hexdigest()
+
+    @property
+    def chat_template(self) -> str | None:
+        """The Jinja chat template of an instruct model; None for a base model."""
+        return self.metadata.get("tokenizer.chat_template")
+
+    @property
+    def details(self) -> dict:
+        """The model's ``details`` in Ollama's words."""
+        return {
+            "parent_model": "",
+            "format": "gguf",
+            "family": self.architecture,
+            "families": [self.architecture],
+            "parameter_size": _count(self.parameters),
+            "quantization_level": self.quantization,
+        }
+
+
+_MODEL = TypeAdapter(Model)
+
+
+def _count(parameters: int) -> str:
+    """A parameter count as Ollama writes it: 134.52M, 1.5B."""
+    return f"{parameters / 1e9:.1f}B" if parameters >= 1e9 else f"{parameters / 1e6:.2f}M"
+
+
+def full_name(name: str) -> str:
+    """The name with its tag, ``:latest`` where none is given.
+
+    Raises:
+        NameNotValid: the name has characters that no model name has.
+    """
+    if not isinstance(name, str) or len(name) > 200 or not _NAME.fullmatch(name):
+        raise NameNotValid("invalid model name")
+    return name if ":" in name.rsplit("/", 1)[-1] else name + ":latest"
+
+
+class Store:
+    """The models in one folder. Every write is to a temporary file that is then renamed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.manifests = folder / "manifests"
+        self.blobs = folder / "blobs"
+        self.manifests.mkdir(parents=True, exist_ok=True)
+        self.blobs.mkdir(parents=True, exist_ok=True)
+
+    def blob(self, digest: str) -> Path:
+        """Where the blob with this digest (64 hex digits, or ``sha256:`` and these) lies."""
+        found = DIGEST.fullmatch(digest if ":" in digest or "-" in digest else f"sha256:{digest}")
+        if not found:
+            raise NameNotValid("invalid digest format")
+        return self.blobs / f"sha256-{found[1]}"
+
+    def temporary(self) -> Path:
+        """A new, empty file beside the blobs, to be renamed into place when it is whole."""
+        handle, name = tempfile.mkstemp(prefix="partial-", dir=self.blobs)
+        os.close(handle)
+        return Path(name)
+
+    def add_blob(self, path: Path, digest: str) -> Path:
+        """Move the finished file at ``path`` to its place among the blobs."""
+        target = self.blob(digest)
+        os.replace(path, target)
+        return target
+
+    def create(self, name: str, blob: str, **facts: object) -> Model:
+        """Give the blob with this digest a name.
+
+        Raises:
+            GGUFError: the blob is not a GGUF model.
+        """
+        path = self.blob(blob)
+        header = gguf_header.read_header(path)
+        model = Model(
+            name=full_name(name),
+            blob=path.name.removeprefix("sha256-"),
+            size=path.stat().st_size,
+            modified=datetime.now(timezone.utc).isoformat(),
+            architecture=header.architecture,
+            parameters=header.parameters,
+            quantization=header.quantization,
+            context_length=header.context_length,
+            metadata=header.metadata,
+            **{"license": str(header.metadata.get("general.license", ""))} | facts,
+        )
+        self._write(model)
+        return model
+
+    def copy(self, model: Model, name: str) -> None:
+        """Give ``model`` a second name."""
+        self._write(Model(**{**asdict(model), "name": full_name(name)}))
+
+    def _write(self, model: Model) -> None:
+        handle, temporary = tempfile.mkstemp(dir=self.manifests)
+        with os.fdopen(handle, "w") as file:
+            json.dump(asdict(model), file)
+        os.replace(temporary, self._manifest(model.name))
+
+    def _manifest(self, name: str) -> Path:
+        return self.manifests / (quote(full_name(name), safe="") + ".json")
+
+    def get(self, name: str) -> Model | None:
+        """The model of this name, or None."""
+        try:
+            return _MODEL.validate_json(self._manifest(name).read_bytes())
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def all(self) -> list[Model]:
+        """Every model, the one changed last first, as Ollama lists them."""
+        names = [unquote(path.stem) for path in self.manifests.glob("*.json")]
+        models = [model for name in names if (model := self.get(name))]
+        return sorted(models, key=lambda model: model.modified, reverse=True)
+
+    def delete(self, name: str) -> None:
+        """Forget the name, and its blob where no other name uses it."""
+        model = self.get(name)
+        self._manifest(name).unlink(missing_ok=True)
+        if model and all(other.blob != model.blob for other in self.all()):
+            self.blob(model.blob).unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Remove what downloads left behind that were killed over an hour ago."""
+        for path in self.blobs.iterdir():
+            if path.name.startswith(("pull-", "partial-")):
+                newest = max(
+                    (one.stat().st_mtime for one in path.rglob("*")), default=path.stat().st_mtime
+                )
+                if newest < time.time() - 3600:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def free_space(self) -> int:
+        """Bytes free on the disk with the models."""
+        return shutil.disk_usage(self.blobs).free

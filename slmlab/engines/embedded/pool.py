@@ -1,0 +1,324 @@
+"""Which models are loaded: one process each, at most N of them, the least recently used goes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import math
+import os
+import re
+import secrets
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import psutil
+
+from slmlab import hardware
+from slmlab.engines.embedded.model_store import Model
+
+# llama.cpp's threads meet several hundred times for each token, and wait there by spinning. By
+# default they spin for so long that, where anything else runs on the same cores (another model, a
+# browser), the one that waits keeps the core from the one that is waited for. So where there are
+# few cores, they sleep after a short while. Measured on two, against 10,000 (the default is longer
+# still): two models at once write 45 + 41 tokens/s in place of 6 + 6; one alone 119 in place of
+# 130. With more cores it was not tried.
+FEW_CORES = 4
+SPIN = {"GOMP_SPINCOUNT": "300"}
+
+
+class LoadError(RuntimeError):
+    """A model could not be loaded; the message is for the caller."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a model has to be loaded again for when it changes."""
+
+    num_ctx: int
+    threads: int
+    embedding: bool = False
+
+
+@dataclass
+class Worker:
+    """A loaded model: its process and how to reach it."""
+
+    model: Model
+    settings: Settings
+    process: asyncio.subprocess.Process
+    client: aiohttp.ClientSession
+    users: int = 0
+    last_used: float = 0.0
+    keep_alive: float = 0.0
+    stale: bool = False
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process still runs."""
+        return self.process.returncode is None
+
+    @property
+    def expires(self) -> float:
+        """When it may be unloaded, in seconds of ``time.monotonic``."""
+        return self.last_used + self.keep_alive
+
+    @property
+    def memory(self) -> int:
+        """Bytes of memory that the process holds, its mapped weights included."""
+        try:
+            return psutil.Process(self.process.pid).memory_info().rss
+        except psutil.Error:
+            return self.model.size
+
+    async def close(self) -> None:
+        """End the process and wait for it."""
+        if self.alive:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.kill()
+        await self.process.wait()
+        await self.client.close()
+
+
+def memory_needed(model: Model, num_ctx: int, parallel: int) -> int:
+    """Bytes for weights and KV cache (16-bit keys and values, all layers at full context)."""
+    info, arch = model.metadata, model.architecture
+    layers = info.get(f"{arch}.block_count", 0)
+    heads = info.get(f"{arch}.attention.head_count") or 1
+    kv_heads = info.get(f"{arch}.attention.head_count_kv") or heads
+    head_size = info.get(f"{arch}.attention.key_length") or (
+        info.get(f"{arch}.embedding_length", 0) // max(1, heads if isinstance(heads, int) else 1)
+    )
+    if not all(isinstance(value, int) for value in (layers, kv_heads, head_size)):
+        return model.size
+    return model.size + 2 * 2 * layers * kv_heads * head_size * num_ctx * parallel
+
+
+class Pool:
+    """The loaded models of one engine."""
+
+    def __init__(self, max_loaded: int, parallel: int) -> None:
+        self.max_loaded, self.parallel = max_loaded, parallel
+        self.loaded: list[Worker] = []
+        # One condition guards `loaded` and every runner's `users`, and is notified on each change.
+        self.changed = asyncio.Condition()
+        self.loading: set[str] = set()
+
+    @contextlib.asynccontextmanager
+    async def use(
+        self, model: Model, path: Path, settings: Settings, keep_alive: float
+    ) -> AsyncIterator[Worker]:
+        """Borrow the runner of ``model``, loading it first where that is needed.
+
+        Raises:
+            LoadError: it does not fit into memory, or llama.cpp refuses the file.
+        """
+        runner = await self._borrow(model, path, settings)
+        try:
+            yield runner
+        finally:
+            runner.users -= 1
+            runner.last_used = time.monotonic()
+            runner.keep_alive = keep_alive
+            if runner.users == 0 and (keep_alive == 0 or runner.stale):
+                await asyncio.shield(self._unload(runner))
+            else:
+                await asyncio.shield(self._notify())
+
+    async def _borrow(self, model: Model, path: Path, settings: Settings) -> Worker:
+        key = f"{model.digest} {settings.embedding}"
+        async with self.changed:
+            while True:
+                await self._drop_dead()
+                runner = self._find(model, settings.embedding)
+                if runner and runner.settings == settings and not runner.stale:
+                    runner.users += 1
+                    return runner
+                if runner and runner.users == 0:
+                    await self._remove(runner)
+                    continue
+                if runner is None and key not in self.loading and await self._make_room():
+                    self.loading.add(key)
+                    break
+                await self.changed.wait()
+        try:
+            runner = await self._load(model, path, settings)
+        finally:
+            async with self.changed:
+                self.loading.discard(key)
+                self.changed.notify_all()
+        async with self.changed:
+            runner.users += 1
+            self.loaded.append(runner)
+            self.changed.notify_all()
+        return runner
+
+    def _find(self, model: Model, embedding: bool) -> Worker | None:
+        for runner in self.loaded:
+            if runner.model.digest == model.digest and runner.settings.embedding == embedding:
+                return runner
+        return None
+
+    async def _make_room(self) -> bool:
+        """Unload the least recently used idle model where the limit is reached."""
+        if len(self.loaded) + len(self.loading) < self.max_loaded:
+            return True
+        idle = [runner for runner in self.loaded if runner.users == 0]
+        if not idle:
+            return False
+        await self._remove(min(idle, key=lambda runner: runner.last_used))
+        return True
+
+    async def _remove(self, runner: Worker) -> None:
+        self.loaded.remove(runner)
+        await runner.close()
+
+    async def _drop_dead(self) -> None:
+        for runner in [runner for runner in self.loaded if not runner.alive]:
+            await self._remove(runner)
+
+    async def _unload(self, runner: Worker) -> None:
+        async with self.changed:
+            if runner in self.loaded and runner.users == 0:
+                await self._remove(runner)
+            self.changed.notify_all()
+
+    async def _notify(self) -> None:
+        async with self.changed:
+            self.changed.notify_all()
+
+    async def _load(self, model: Model, path: Path, settings: Settings) -> Worker:
+        needed = memory_needed(model, settings.num_ctx, self.parallel)
+        free = psutil.virtual_memory().available
+        if needed > free:
+            raise LoadError(
+                f"model requires more system memory ({needed / 2**30:.1f} GiB) than is available "
+                f"({free / 2**30:.1f} GiB)"
+            )
+        key = secrets.token_urlsafe(32)
+        spin = SPIN if hardware.usable_cores() <= FEW_CORES else {}
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "slmlab.engines.embedded.worker",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=spin | os.environ,
+        )
+        said = _Said(process.stderr)
+        config = {
+            "path": str(path),
+            "key": key,
+            "num_ctx": settings.num_ctx,
+            "parallel": self.parallel,
+            "threads": settings.threads,
+            "embedding": settings.embedding,
+        }
+        try:
+            # A process that has ended already cannot be written to; uvloop raises RuntimeError.
+            with contextlib.suppress(OSError, RuntimeError):
+                process.stdin.write(json.dumps(config).encode() + b"\n")
+            line = await process.stdout.readline()
+            answer = json.loads(line) if line else {"error": await _how_it_ended(process)}
+            if "error" in answer:
+                raise LoadError(f"unable to load model: {await said.why() or answer['error']}")
+        except BaseException:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+            raise
+        # No proxy of the environment is used unless one asks for it (trust_env).
+        client = aiohttp.ClientSession(
+            answer["address"],
+            headers={"Authorization": f"Bearer {key}"},
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=5),
+            # llama.cpp's server closes a kept connection now and then, just when it is used again.
+            connector=aiohttp.TCPConnector(limit=0, force_close=True),
+        )
+        return Worker(model, settings, process, client, last_used=time.monotonic())
+
+    async def unload_model(self, model: Model) -> None:
+        """Unload every runner of ``model``: idle ones now, busy ones when they are done."""
+        for runner in [one for one in self.loaded if one.model.digest == model.digest]:
+            runner.stale = True
+            await self._unload(runner)
+
+    async def expire(self) -> None:
+        """Unload what nobody used for its ``keep_alive``; runs until cancelled."""
+        while True:
+            await asyncio.sleep(0.5)
+            now = time.monotonic()
+            for runner in list(self.loaded):
+                if not runner.alive or (runner.users == 0 and runner.expires < now):
+                    await self._unload(runner)
+
+    async def close(self) -> None:
+        """End all runners."""
+        runners, self.loaded = self.loaded, []
+        for runner in runners:
+            await runner.close()
+
+
+class _Said:
+    """Passes on what a runner writes into the log, and keeps its end."""
+
+    def __init__(self, stream: asyncio.StreamReader) -> None:
+        self.end = b""
+        self.reading = asyncio.create_task(self._read(stream))
+
+    async def _read(self, stream: asyncio.StreamReader) -> None:
+        while block := await stream.read(2**16):
+            sys.stderr.buffer.write(block)
+            sys.stderr.flush()
+            self.end = (self.end + block)[-(2**14) :]
+
+    async def why(self) -> str:
+        """What a runner that did not load its model said of memory, or nothing."""
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(asyncio.shield(self.reading), 2)
+        found = re.search(r"(insufficient memory|failed to allocate).*", self.end.decode("latin-1"))
+        return f"out of memory: {found[0]}" if found else ""
+
+
+async def _how_it_ended(process: asyncio.subprocess.Process) -> str:
+    """Why a runner said nothing."""
+    status = await process.wait()
+    if status == -signal.SIGKILL:
+        return "out of memory: the system ended the model runner while it loaded"
+    return f"the model runner ended while loading (status {status})"
+
+
+def parse_keep_alive(value: object, default: float = 300.0) -> float:
+    """Seconds in an Ollama ``keep_alive``: 300, "5m", "1h30m", negative for ever, None = default.
+
+    Raises:
+        ValueError: the text is no duration.
+    """
+    if value is None:
+        return default
+    if isinstance(value, bool):
+        raise ValueError("invalid keep_alive")
+    if isinstance(value, (int, float)):
+        return math.inf if value < 0 else float(value)
+    units = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+    text = str(value).strip()
+    negative, rest, seconds = text.startswith("-"), text.lstrip("+-"), 0.0
+    if rest.isdigit():
+        return math.inf if negative else float(rest)
+    if not rest:
+        raise ValueError(f'time: invalid duration "{value}"')
+    position = 0
+    for part in re.finditer(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)", rest):
+        if part.start() != position:
+            break
+        seconds += float(part[1]) * units[part[2]]
+        position = part.end()
+    if position != len(rest):
+        raise ValueError(f'time: invalid duration "{value}"')
+    return math.inf if negative else seconds

@@ -1,0 +1,60 @@
+"""One loaded model in a process of its own: llama.cpp's server, bound to 127.0.0.1, behind a key.
+
+A process of its own, so that a crash in native code takes one model down and no more, and so that
+unloading really gives the memory back. The configuration comes as one line of JSON on stdin; the
+address goes out as one line on stdout. When stdin closes, which it does whatever way the parent
+ends, the process ends too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+from slmlab.processes import end_with_parent
+
+
+def main() -> None:
+    """Load the model that the line on stdin names, say where it listens, serve until EOF."""
+    # Loading does not look at stdin, so on Linux the system ends what loads for nobody.
+    end_with_parent()
+    # llama.cpp prints to stdout as well; keep a private copy for the one line that we promise.
+    answer = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    config = json.loads(sys.stdin.readline())
+
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = config["path"]
+    params.hostnames = ["127.0.0.1"]
+    params.port = 0
+    params.api_keys = [config["key"]]
+    params.ui = False
+    params.n_ctx = config["num_ctx"] * config["parallel"]
+    params.n_parallel = config["parallel"]
+    params.cpuparams.n_threads = config["threads"]
+    params.cpuparams_batch.n_threads = config["threads"]
+    # Threads that spin between tokens take the cores that the HTTP server needs just then.
+    params.cpuparams.poll = params.cpuparams_batch.poll = 0
+    # The server's side cache of prompts may take 8 GiB and makes a second run differ from a first.
+    params.cache_ram_mib = 0
+    if config["embedding"]:
+        params.embedding = True
+        params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+        # An input is embedded in one go, so a batch has to hold the whole context.
+        params.n_batch = params.n_ubatch = config["num_ctx"]
+    try:
+        server = xllamacpp.Server(params)
+    except Exception as error:
+        print(json.dumps({"error": str(error)}), file=answer, flush=True)
+        raise SystemExit(1) from None
+    print(json.dumps({"address": server.listening_address}), file=answer, flush=True)
+    sys.stdin.read()
+    # The native server's own teardown may wait for running requests; nobody waits for those now.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,304 @@
+"""Get the Ollama program: use the one that is installed, else fetch a pinned official release.
+
+The official script needs root, ``zstd`` and a service manager, none of which Colab has. This
+downloads the release archive (resuming after a cut), checks it against the release's
+``sha256sum.txt`` before anything is unpacked, and unpacks it in Python into a folder of the user.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+import httpx
+import tenacity
+import zstandard
+
+from slmlab import hardware, paths
+from slmlab.errors import InstallError
+
+PINNED_VERSION = "0.32.15"
+RELEASES = "https://github.com/ollama/ollama/releases/download"
+ARCHITECTURES = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
+# Folders of the archive that only a GPU uses; on 0.20 they were most of its 4.25 GiB
+# (https://github.com/ollama/ollama/issues/15291).
+GPU_LIBRARIES = re.compile(r"lib/ollama/(cuda|rocm|vulkan|mlx|jetpack)")
+# No release comes near this; an archive that goes on and on must not fill the disk.
+MOST_BYTES, MOST_MEMBERS = 32 * 2**30, 10_000
+# Closed networks are found out within seconds, slow ones get their time.
+TIMEOUT = httpx.Timeout(30, connect=4)
+
+
+def ensure(version: str | None = None, say: Callable[[str], None] = print) -> Path:
+    """The path of an Ollama program, installed now where there is none.
+
+    Args:
+        version: a release such as ``0.32.15``; None takes any that is installed.
+        say: gets a line about what is done.
+
+    Raises:
+        InstallError: it cannot be installed here; the message says why and what to do.
+    """
+    return find(version) or install(version or PINNED_VERSION, say=say)
+
+
+def find(version: str | None = None) -> Path | None:
+    """An installed Ollama: one that slmlab installed, else the one on PATH, if it runs."""
+    candidates = [paths.ollama_versions() / (version or PINNED_VERSION) / "bin" / "ollama"]
+    if version is None:
+        candidates += sorted(paths.ollama_versions().glob("*/bin/ollama"), reverse=True)
+    if on_path := shutil.which("ollama"):
+        candidates.insert(0, Path(on_path))
+    for binary in candidates:
+        if binary.exists() and (found := installed_version(binary)) and version in (None, found):
+            return binary
+    return None
+
+
+def installed_version(binary: Path) -> str | None:
+    """The version that the program at ``binary`` says it is, or None where it does not run."""
+    try:
+        # It asks a server for its version first, and hangs where one accepts but does not answer;
+        # nobody listens on port 1. Its first line warns of that, its own version comes last.
+        done = subprocess.run(
+            [str(binary), "--version"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "OLLAMA_HOST": "127.0.0.1:1"},
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    numbers = re.findall(r"version is (\S+)", done.stdout + done.stderr)
+    return numbers[-1] if numbers and done.returncode == 0 else None
+
+
+def install(
+    version: str = PINNED_VERSION,
+    *,
+    base_url: str = RELEASES,
+    folder: Path | None = None,
+    gpu: bool | None = None,
+    say: Callable[[str], None] = print,
+) -> Path:
+    """Download, check and unpack one Ollama release for Linux; returns the program's path.
+
+    Args:
+        version: the release, without the ``v``.
+        base_url: where ``v<version>/<asset>`` and ``v<version>/sha256sum.txt`` lie.
+        folder: where the versions are kept (default: slmlab's own folder).
+        gpu: whether to unpack the GPU libraries too (default: when this machine has a GPU).
+        say: gets a line about what is done.
+
+    Raises:
+        InstallError: with one sentence; nothing half-installed is left, except the part of the
+            download that the next try goes on with.
+    """
+    folder = folder or paths.ollama_versions()
+    target = folder / version
+    binary = target / "bin" / "ollama"
+    if binary.exists():
+        return binary
+    architecture = _architecture()
+    if gpu is None:
+        gpu = hardware.machine().gpu is not None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with httpx.Client(timeout=TIMEOUT, follow_redirects=True) as client:
+            release = f"{base_url}/v{version}"
+            asset, digest = _asset(client, release, version, architecture)
+            archive = folder / f"{version}-{asset}.part"
+            _download(client, f"{release}/{asset}", archive, digest, f"Ollama {version}")
+        say(f"Unpacking Ollama {version}{'' if gpu else ' without its GPU libraries'}.")
+        with tempfile.TemporaryDirectory(prefix=f".{version}-", dir=folder) as temporary:
+            _unpack(archive, asset, Path(temporary), gpu)
+            unpacked = Path(temporary) / "bin" / "ollama"
+            if installed_version(unpacked) is None:
+                raise InstallError(
+                    f"Ollama {version} was unpacked but does not run on this machine "
+                    f"({platform.platform()})."
+                )
+            target.mkdir(exist_ok=True)
+            for part in Path(temporary).iterdir():
+                shutil.move(part, target / part.name)
+        archive.unlink()
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            _leave_nothing(folder, version)
+            raise InstallError(_no_room(folder)) from None
+        raise InstallError(f"Ollama cannot be installed into {folder}: {error}.") from None
+    return binary
+
+
+def _leave_nothing(folder: Path, version: str) -> None:
+    """Give back the disk space of a try that ran out of it."""
+    for part in folder.glob(f"{version}-*.part"):
+        part.unlink(missing_ok=True)
+
+
+def _architecture() -> str:
+    """The release's name for this machine, or the sentence that helps."""
+    if sys.platform == "darwin":
+        raise InstallError(
+            "slmlab does not install Ollama on macOS: get the app from https://ollama.com/download "
+            "(or `brew install ollama`), start it, then run this again."
+        )
+    if sys.platform == "win32":
+        raise InstallError(
+            "slmlab does not install Ollama on Windows: get the app from "
+            "https://ollama.com/download (or `winget install Ollama.Ollama`), start it, then run "
+            "this again."
+        )
+    machine = platform.machine()
+    if machine not in ARCHITECTURES:
+        raise InstallError(f"Ollama has no release for {platform.system()} on {machine}.")
+    return ARCHITECTURES[machine]
+
+
+def _asset(client: httpx.Client, release: str, version: str, architecture: str) -> tuple[str, str]:
+    """The archive to fetch and its SHA-256, from the release's own list."""
+    try:
+        answer = client.get(f"{release}/sha256sum.txt")
+    except httpx.HTTPError:
+        raise InstallError(
+            f"Ollama cannot be downloaded here: {httpx.URL(release).host} cannot be reached."
+        ) from None
+    if answer.status_code == 404:
+        raise InstallError(
+            f"There is no Ollama release {version}; see https://github.com/ollama/ollama/releases."
+        )
+    if answer.status_code != 200:
+        raise InstallError(
+            f"Ollama cannot be downloaded here: {httpx.URL(release).host} answered "
+            f"{answer.status_code}."
+        )
+    sums = {}
+    for line in answer.text.splitlines():
+        digest, _, name = line.strip().partition(" ")
+        if re.fullmatch(r"[0-9a-f]{64}", digest):
+            sums[name.strip().lstrip("*").removeprefix("./")] = digest
+    for ending in (".tar.zst", ".tgz"):
+        name = f"ollama-linux-{architecture}{ending}"
+        if name in sums:
+            return name, sums[name]
+    raise InstallError(f"Ollama {version} has no archive for Linux on {architecture}.")
+
+
+# What a host answers that may work in a moment.
+BUSY = (429, 500, 502, 503, 504)
+
+
+def _download(client: httpx.Client, url: str, part: Path, digest: str, label: str) -> None:
+    """Fetch ``url`` into ``part``, going on where an earlier try stopped, and check the SHA-256."""
+    trying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(httpx.TransportError),
+        wait=tenacity.wait_exponential(multiplier=0.5, max=8),
+        stop=tenacity.stop_after_attempt(6),
+        reraise=True,
+    )
+    try:
+        trying(_download_rest, client, url, part, label)
+    except httpx.TransportError as error:
+        raise InstallError(
+            f"The download of {label} was cut off ({error}); run this again to go on from "
+            f"{hardware.gib(part.stat().st_size if part.exists() else 0)}."
+        ) from None
+    real = hashlib.sha256()
+    with part.open("rb") as file:
+        while block := file.read(2**20):
+            real.update(block)
+    if real.hexdigest() != digest:
+        part.unlink()
+        raise InstallError(
+            f"The download of {label} is not what the release says (SHA-256 "
+            f"{real.hexdigest()[:12]}… instead of {digest[:12]}…); it was deleted. Run this again; "
+            "if it happens twice, something between here and the release changes files."
+        )
+
+
+def _download_rest(client: httpx.Client, url: str, part: Path, label: str) -> None:
+    from tqdm.auto import tqdm
+
+    have = part.stat().st_size if part.exists() else 0
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    with client.stream("GET", url, headers=headers) as answer:
+        if answer.status_code == 416:  # nothing left to send: the checksum decides
+            return
+        if answer.status_code in BUSY:
+            raise httpx.RemoteProtocolError(f"it answered {answer.status_code}")
+        if answer.status_code not in (200, 206):
+            raise InstallError(
+                f"{label} cannot be downloaded: {url} answered {answer.status_code}."
+            )
+        resumed = answer.status_code == 206
+        total = int(answer.headers.get("content-length", 0)) + (have if resumed else 0)
+        missing = total - (have if resumed else 0)
+        # The archive and what it unpacks to lie on the disk together; a part of the libraries is
+        # left out on machines without a GPU, so this asks for the certain minimum only.
+        if missing and shutil.disk_usage(part.parent).free < missing + total:
+            part.unlink(missing_ok=True)
+            raise InstallError(_no_room(part.parent, missing + total))
+        with (
+            part.open("ab" if resumed else "wb") as out,
+            tqdm(
+                desc=label,
+                total=total or None,
+                initial=have if resumed else 0,
+                unit="B",
+                unit_scale=True,
+                unit_divisor=1024,
+            ) as bar,
+        ):
+            for block in answer.iter_raw():
+                out.write(block)
+                bar.update(len(block))
+
+
+def _no_room(folder: Path, needed: int | None = None) -> str:
+    free = hardware.gib(shutil.disk_usage(folder).free)
+    wants = f"at least {hardware.gib(needed)}" if needed else "more"
+    return (
+        f"Not enough disk for Ollama: it needs {wants}, {free} are free at {folder}. Free some, or "
+        "set SLMLAB_HOME to a folder on a bigger disk."
+    )
+
+
+def _unpack(archive: Path, asset: str, target: Path, gpu: bool) -> None:
+    """Unpack the checked archive into ``target``; nothing is written outside of it."""
+    try:
+        with archive.open("rb") as file, _tar_stream(file, asset) as tar:
+            for member in _wanted(tar, gpu):
+                tar.extract(member, target, filter="data")
+    except (tarfile.TarError, zstandard.ZstdError, zlib.error, EOFError) as error:
+        archive.unlink()
+        raise InstallError(f"The archive {asset} cannot be unpacked: {error}.") from None
+
+
+def _tar_stream(file: IO[bytes], asset: str) -> tarfile.TarFile:
+    if asset.endswith(".zst"):
+        return tarfile.open(fileobj=zstandard.ZstdDecompressor().stream_reader(file), mode="r|")
+    return tarfile.open(fileobj=file, mode="r|gz")
+
+
+def _wanted(tar: tarfile.TarFile, gpu: bool) -> Iterator[tarfile.TarInfo]:
+    size = 0
+    for number, member in enumerate(tar):
+        size += member.size
+        if size > MOST_BYTES or number >= MOST_MEMBERS:
+            raise tarfile.TarError("it unpacks to far more than a release")
+        name = os.path.normpath(member.name)
+        if gpu or not GPU_LIBRARIES.match(name):
+            yield member

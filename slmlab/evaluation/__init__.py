@@ -1,0 +1,7 @@
+"""Judge answers: task sets, scorers, votes, and what the numbers prove."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__, submodules=["scorers", "statistics", "tasks", "votes"]
+)

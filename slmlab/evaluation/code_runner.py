@@ -1,0 +1,140 @@
+"""Run code that a model wrote, with tests, in a separate process with limits.
+
+What the limits are worth: they stop endless loops, memory and disk from being used up, child
+processes, and, where Linux lets an ordinary user make a network namespace, any connection. They are
+no prison: the code runs as you and can read what you can read. Run what models write on a machine,
+or as a user, for which that is acceptable; Colab and a container are.
+
+This file is two things: ``run_tests`` is imported; as a script it is what runs in the process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+SECONDS = 5
+MEMORY = 512 * 2**20
+FILE_SIZE = 2**20
+
+
+@dataclass(frozen=True)
+class CodeResult:
+    """Whether the tests passed; if not, why in a line; and whether there was no network for it."""
+
+    passed: bool
+    why: str
+    network_denied: bool
+
+
+def run_tests(code: str, tests: str, seconds: float = SECONDS, memory: int = MEMORY) -> CodeResult:
+    """Run ``code`` and then ``tests`` (assertions) in a process of its own.
+
+    Args:
+        code: Python source, untrusted.
+        tests: Python source that raises where the code is wrong.
+        seconds: of wall time, and of processor time where the platform can limit it.
+        memory: bytes of address space, where the platform can limit it.
+    """
+    # Only code that ran to the end of the tests can say the word, unless it goes looking for it.
+    word = secrets.token_hex(16)
+    job = {"code": code, "tests": tests, "word": word, "seconds": seconds, "memory": memory}
+    with tempfile.TemporaryDirectory(prefix="slmlab-code-") as folder:
+        out = Path(folder, "out")
+        with out.open("wb") as file:
+            process = subprocess.Popen(
+                # -I: nothing of the user's environment or packages; -S: no site-packages at all.
+                [sys.executable, "-I", "-S", str(Path(__file__).resolve())],
+                stdin=subprocess.PIPE,
+                stdout=file,
+                stderr=file,
+                cwd=folder,
+                env={"PATH": os.defpath},
+                start_new_session=True,
+            )
+            try:
+                process.communicate(json.dumps(job).encode(), timeout=seconds + 1)
+                why = ""
+            except subprocess.TimeoutExpired:
+                why = f"took longer than {seconds} s"
+            finally:
+                process.kill()
+                process.wait()
+        said = out.read_bytes()[-4000:].decode(errors="replace").splitlines()
+    denied = any(line == f"{word} no network" for line in said)
+    if not why and f"{word} passed" in said:
+        return CodeResult(True, "", denied)
+    return CodeResult(False, why or _reason(said, word, process.returncode, seconds), denied)
+
+
+def _reason(said: list[str], word: str, status: int, seconds: float) -> str:
+    for line in reversed(said):
+        if line.startswith(f"{word} failed "):
+            return line.removeprefix(f"{word} failed ")
+    if status in (-24, -9):  # SIGXCPU, SIGKILL
+        return f"took longer than {seconds} s of processor time, or too much memory"
+    return f"the process ended with status {status}"
+
+
+def _limit(seconds: float, memory: int) -> None:
+    """Limit this very process; what the platform does not have is left out."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    for name, value in (
+        ("RLIMIT_CPU", int(seconds) + 1),
+        ("RLIMIT_AS", memory),
+        ("RLIMIT_FSIZE", FILE_SIZE),
+        ("RLIMIT_NPROC", 0),
+        ("RLIMIT_CORE", 0),
+        ("RLIMIT_NOFILE", 32),
+    ):
+        try:
+            resource.setrlimit(getattr(resource, name), (value, value))
+        except (AttributeError, ValueError, OSError):
+            continue
+
+
+def _deny_network() -> bool:
+    """Leave for a namespace without a network; whether that worked (Linux only)."""
+    if sys.platform != "linux":
+        return False
+    try:
+        import ctypes
+
+        new_user, new_net = 0x10000000, 0x40000000
+        libc = ctypes.CDLL(None, use_errno=True)
+        return libc.unshare(new_user | new_net) == 0 or libc.unshare(new_net) == 0
+    except (ImportError, OSError, AttributeError):
+        return False
+
+
+def _main() -> None:
+    job = json.loads(sys.stdin.readline())
+    say = os.fdopen(os.dup(1), "w").write
+    if _deny_network():
+        say(f"{job['word']} no network\n")
+    _limit(job["seconds"], job["memory"])
+    room: dict = {"__name__": "answer"}
+    last = ""
+    try:
+        exec(compile(job["code"], "<answer>", "exec"), room)  # noqa: S102  what this file is for
+        exec(compile(job["tests"], "<tests>", "exec"), room)  # noqa: S102
+        last = "passed"
+    except BaseException as error:
+        told = " ".join(str(error).split())[:200]
+        last = f"failed {type(error).__name__}{': ' if told else ''}{told}"
+    # Not through exit handlers, which the code may have set.
+    os.write(1, f"\n{job['word']} {last}\n".encode(errors="replace"))
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    _main()

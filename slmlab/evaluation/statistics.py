@@ -1,0 +1,208 @@
+"""Which is better, and are we sure: intervals, paired tests and a plain sentence, over scipy."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from slmlab.errors import SlmlabError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+CONFIDENCE = 0.95
+SIGNIFICANT = 0.05
+POWER = 0.8
+# What makes two rows of a comparison the same case but for what is compared.
+CASE = ("task", "prompt_id", "model", "template", "system", "quantization")
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean or a rate with its 95 % interval; ``n`` is how many values are behind it."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    method: str
+
+    def __str__(self) -> str:
+        """One line for a person."""
+        if math.isnan(self.low):
+            return f"{self.value:.2f} (n = {self.n}: no interval)"
+        return f"{self.value:.2f} (95 % interval {self.low:.2f} to {self.high:.2f}, n = {self.n})"
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """The mean of some values with its 95 % interval.
+
+    Where all are 0 or 1 it is a rate, and the interval is exact (Clopper and Pearson 1934); else it
+    is a bootstrap over the values (bias-corrected and accelerated, Efron 1987; 9,999 resamples with
+    a fixed seed). Values have to be independent: give one per prompt, not one per repeat.
+
+    Raises:
+        SlmlabError: there is no value.
+    """
+    import numpy as np
+    from scipy import stats
+
+    known = np.array([value for value in values if value is not None and value == value], float)
+    if not len(known):
+        raise SlmlabError("There are no values to take the mean of.")
+    mean, n = float(known.mean()), len(known)
+    if np.isin(known, (0.0, 1.0)).all():
+        exact = stats.binomtest(int(known.sum()), n).proportion_ci(CONFIDENCE, method="exact")
+        return Interval(mean, float(exact.low), float(exact.high), n, "exact")
+    if n < 2 or np.ptp(known) == 0:
+        # One value, or the same again and again, says nothing of how others would lie.
+        return Interval(mean, math.nan, math.nan, n, "none")
+    found = stats.bootstrap(
+        (known,),
+        np.mean,
+        confidence_level=CONFIDENCE,
+        method="BCa",
+        rng=np.random.default_rng(0),
+        n_resamples=9_999,
+        batch=1_000,
+    ).confidence_interval
+    return Interval(mean, float(found.low), float(found.high), n, "bootstrap")
+
+
+def means(
+    frame: pd.DataFrame, score: str = "score", by: str | Sequence[str] = "model"
+) -> pd.DataFrame:
+    """The mean score of each model (or of what ``by`` names) with its 95 % interval.
+
+    Repeats of a prompt are averaged first, so ``n`` counts prompts. Columns: those of ``by``,
+    ``mean``, ``low``, ``high``, ``n``.
+
+    Raises:
+        SlmlabError: the table has no such column.
+    """
+    import pandas as pd
+
+    by = [by] if isinstance(by, str) else list(by)
+    _need(frame, score, *by)
+    case = [name for name in CASE if name in frame and name not in by]
+    per_case = frame.groupby([*by, *case], sort=False, dropna=False)[score].mean().reset_index()
+    rows = []
+    for group, values in per_case.groupby(by, sort=False, dropna=False)[score]:
+        names = group if isinstance(group, tuple) else (group,)
+        if values.notna().any():
+            found = interval(values)
+            rows.append([*names, found.value, found.low, found.high, found.n])
+        else:
+            rows.append([*names, math.nan, math.nan, math.nan, 0])
+    return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "n"])
+
+
+def paired(frame: pd.DataFrame, score: str = "score", by: str = "model") -> pd.DataFrame:
+    """Compare every two models (templates, …) on the same prompts.
+
+    Repeats of a prompt are averaged first; a prompt counts where both have a score. The test is the
+    sign test: of the prompts on which one did better than the other, is the split further from
+    half and half than chance would have it? It assumes nothing of the scores but their order.
+    ``p_adjusted`` is corrected for the number of pairs (Benjamini and Hochberg 1995).
+
+    Returns:
+        One row for each pair: ``a``, ``b``, ``a_better``, ``b_better``, ``same`` (prompts), ``n``,
+        ``difference`` (mean of a − b) with ``low`` and ``high``, ``p``, ``p_adjusted`` and
+        ``sentence``.
+
+    Raises:
+        SlmlabError: there are not two to compare, or no prompts in common.
+    """
+    import pandas as pd
+    from scipy import stats
+
+    _need(frame, score, by)
+    case = [name for name in CASE if name in frame and name != by]
+    known = frame.assign(**{name: frame[name].fillna("") for name in case})
+    table = known.pivot_table(index=case, columns=by, values=score, sort=False)
+    names = [name for name in dict.fromkeys(frame[by]) if name in table]
+    rows = []
+    for a, b in itertools.combinations(names, 2):
+        both = table[[a, b]].dropna()
+        if both.empty:
+            continue
+        gap = (both[a] - both[b]).round(12)
+        better, worse = int((gap > 0).sum()), int((gap < 0).sum())
+        found = interval(gap)
+        rows.append(
+            {
+                "a": a,
+                "b": b,
+                "a_better": better,
+                "b_better": worse,
+                "same": int((gap == 0).sum()),
+                "n": len(gap),
+                "difference": found.value,
+                "low": found.low,
+                "high": found.high,
+                "p": stats.binomtest(better, better + worse).pvalue if better + worse else 1.0,
+            }
+        )
+    if not rows:
+        raise SlmlabError(
+            f"There is nothing to compare: no two of `{by}` have scores on the same prompts."
+        )
+    pairs = pd.DataFrame(rows)
+    pairs["p_adjusted"] = stats.false_discovery_control(pairs["p"])
+    pairs["sentence"] = [_sentence(row, len(pairs)) for row in pairs.to_dict("records")]
+    return pairs
+
+
+def _sentence(row: dict, pairs: int) -> str:
+    """What a paired test says, in one sentence."""
+    a, b, n = row["a"], row["b"], row["n"]
+    better, worse, same = row["a_better"], row["b_better"], row["same"]
+    if worse > better:
+        a, b, better, worse = b, a, worse, better
+    p = row["p_adjusted"]
+    said = f"p = {p:.3f}" if p >= 0.001 else "p < 0.001"
+    test = f"sign test, {said}" + (f", corrected for {pairs} comparisons" if pairs > 1 else "")
+    counts = f"{a} did better on {better} of {n} prompts, {b} on {worse}"
+    if p < SIGNIFICANT:
+        equal = f", the same on {same}" if same else ""
+        return f"{counts}{equal} ({test})."
+    needed = prompts_needed(better, worse, same)
+    more = (
+        f"about {needed:,} could, if the shares stay as they are"
+        if needed
+        else "and as far as they show, no number would"
+    )
+    return f"These {n} prompts can't tell {a} and {b} apart ({counts}; {test}); {more}."
+
+
+def prompts_needed(better: int, worse: int, same: int) -> int | None:
+    """About how many prompts a sign test would need to see such a difference (power 80 %).
+
+    The shares are taken as they are, but pulled a little towards even, since a split of 3 to 0
+    proves no split of 100 to 0. None where the split is even, or over a million would be needed.
+    """
+    import numpy as np
+    from scipy import stats
+
+    decided = better + worse
+    if better == worse:
+        return None
+    share = (max(better, worse) + 0.5) / (decided + 1)
+    for n in np.unique(np.geomspace(5, 1e6, 400).astype(int)):
+        # The smallest number of wins that the two-sided test calls significant, and its chance.
+        wins = stats.binom.isf(SIGNIFICANT / 2, n, 0.5) + 1
+        if stats.binom.sf(wins - 1, n, share) >= POWER:
+            prompts = math.ceil(n * (decided + same) / decided)
+            return round(prompts, -2) if prompts > 1000 else prompts
+    return None
+
+
+def _need(frame: pd.DataFrame, *columns: str) -> None:
+    for column in columns:
+        if column not in frame:
+            hint = " Score the answers first: slmlab.score(frame)." if column == "score" else ""
+            raise SlmlabError(f"The table has no column {column!r}.{hint}")

@@ -1,0 +1,43 @@
+"""Models: which there are, which are here, which fit; get them, load them, remove them."""
+
+from slmlab.models import catalog
+from slmlab.models.choose import LESSONS, ready
+from slmlab.models.download import download_size, pull
+from slmlab.models.inventory import (
+    TUTORIAL_MODELS,
+    InstalledModel,
+    LoadedModel,
+    add,
+    installed,
+    is_among,
+    load,
+    loaded,
+    remove,
+    resolve,
+    sentences,
+    show,
+    table,
+    unload,
+)
+
+__all__ = [
+    "LESSONS",
+    "TUTORIAL_MODELS",
+    "InstalledModel",
+    "LoadedModel",
+    "add",
+    "catalog",
+    "download_size",
+    "installed",
+    "is_among",
+    "load",
+    "loaded",
+    "pull",
+    "ready",
+    "remove",
+    "resolve",
+    "sentences",
+    "show",
+    "table",
+    "unload",
+]

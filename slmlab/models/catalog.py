@@ -1,0 +1,132 @@
+"""The catalogue of small language models: facts, each with its source, and what fits this machine.
+
+The facts are in ``data/catalog.json``: per model ``{"name", "ollama_tag", "facts"}``, where each
+fact is ``[value, source]``; what was not found is left out and shows as unknown.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slmlab import hardware
+from slmlab.engines import server
+from slmlab.errors import ServerError
+from slmlab.memory import MEMORY_OVER_FILE, OVERHEAD
+from slmlab.models import inventory
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+FILE = Path(__file__).parent.parent / "data/catalog.json"
+FACTS = (
+    "developer",
+    "released",
+    "parameters",
+    "active_parameters",
+    "layers",
+    "kv_heads",
+    "head_size",
+    "context",
+    "training_tokens",
+    "made_by",
+    "modality",
+    "languages",
+    "licence",
+    "download_gb",
+    "benchmark",
+)
+# Ollama's usual quantization is Q4_K_M: 4.89 bits for each weight of Llama 3.1 8B
+# (https://github.com/ggml-org/llama.cpp/blob/master/tools/quantize/README.md).
+BITS_PER_WEIGHT = 4.89
+
+
+@functools.lru_cache(maxsize=1)
+def _read() -> dict[str, Any]:
+    return json.loads(FILE.read_text(encoding="utf-8"))
+
+
+def table() -> pd.DataFrame:
+    """All facts: one row for each model, ``name``, ``ollama_tag`` and a column for each fact.
+
+    ``parameters`` and ``active_parameters`` are counts (of a mixture of experts, those that work on
+    one token), ``context`` and ``training_tokens`` tokens, ``head_size`` values per head,
+    ``released`` year and month, ``download_gb`` the size of the tag in Ollama's library (GB). What
+    is not known is None.
+    """
+    import pandas as pd
+
+    rows = [
+        {"name": one["name"], "ollama_tag": one["ollama_tag"]}
+        | {fact: one["facts"].get(fact, (None, ""))[0] for fact in FACTS}
+        for one in _read()["models"]
+    ]
+    # Counts stay whole numbers beside what is unknown.
+    return pd.DataFrame(rows, dtype=object)
+
+
+def sources(name: str) -> dict[str, str]:
+    """Where each fact of a model was read: fact → address.
+
+    Raises:
+        KeyError: the catalogue has no model of that name.
+    """
+    known = _read()["sources"]
+    for one in _read()["models"]:
+        if one["name"] == name:
+            return {fact: known.get(source, source) for fact, (_, source) in one["facts"].items()}
+    raise KeyError(name)
+
+
+def read_on() -> str:
+    """The day on which the sources were last read, as ``YYYY-MM-DD``."""
+    return _read()["read"]
+
+
+def memory(model: dict[str, Any], num_ctx: int = 4096) -> int | None:
+    """Bytes that a model takes at Ollama's usual 4-bit quantization; None where it is not known.
+
+    Weights, KV cache (all layers at full context, two bytes for each value) and overhead; see
+    ``slmlab.will_it_fit`` for a model that is here.
+    """
+    if model["parameters"] is None:
+        return None
+    weights = model["parameters"] * BITS_PER_WEIGHT / 8
+    if model["download_gb"]:
+        weights = model["download_gb"] * 1e9
+    shape = [model[name] for name in ("layers", "kv_heads", "head_size")]
+    if None in shape:
+        return int(weights * MEMORY_OVER_FILE)
+    layers, heads, size = shape
+    return int(weights + 2 * layers * heads * size * 2 * num_ctx + OVERHEAD)
+
+
+def on_this_machine(num_ctx: int = 4096, host: str | None = None) -> pd.DataFrame:
+    """The table with three more columns: ``memory``, ``fits`` and ``here``.
+
+    ``memory`` is in bytes with that context length, ``fits`` compares it with what models may take
+    on this machine, ``here`` is the full name of an installed model of that tag, or None. Without
+    a server nothing counts as here.
+    """
+    import pandas as pd
+
+    frame = table()
+    try:
+        installed = [one.name for one in inventory.installed(host or server.host())]
+    except ServerError:
+        installed = []
+    room = hardware.machine().model_memory
+    needed = [memory(row, num_ctx) for row in frame.to_dict("records")]
+    frame["memory"] = pd.Series(needed, dtype=object)
+    frame["fits"] = pd.Series(
+        [None if bytes_ is None else bytes_ <= room for bytes_ in needed], dtype=object
+    )
+    here = [
+        next((name for name in installed if tag and name.startswith(tag)), None)
+        for tag in frame["ollama_tag"]
+    ]
+    frame["here"] = pd.Series(here, dtype=object)
+    return frame

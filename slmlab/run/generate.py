@@ -1,0 +1,330 @@
+"""One measured generation: a prompt goes in, a frozen record with text and numbers comes out."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from slmlab import models
+from slmlab.engines import server
+from slmlab.engines.address import is_local
+from slmlab.engines.client import Abortable, ask_version
+from slmlab.errors import ServerLost, SlmlabError
+from slmlab.processors import energy_j, gpu_names
+
+if TYPE_CHECKING:
+    import ollama
+from slmlab.run.options import Prompt, full_options, validate_prompt
+from slmlab.run.record import Generation, GenerationError
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where generations go, and what the server said of the model and of itself beforehand."""
+
+    host: str
+    model: str
+    engine: str
+    engine_version: str
+    digest: str
+    cold: bool
+    gpu_share: float | None
+
+
+def resolve_target(model: str, num_ctx: int, host: str) -> Target:
+    """Ask a server for what a record says of the model: three short requests.
+
+    Raises:
+        ModelError: there is no such model.
+        ServerError: no server answers.
+    """
+    current = _server(host)
+    digest = models.resolve(model, host).digest
+    resident = [one for one in models.loaded(host) if one.digest == digest]
+    fitting = [one for one in resident if one.context_length in (None, num_ctx)]
+    # Where there is no GPU, a share of it would be no news.
+    to_share = fitting and (gpu_names() or not is_local(host))
+    return Target(
+        host=host,
+        model=model,
+        engine=current.engine,
+        engine_version=current.version,
+        digest=digest,
+        cold=not fitting,
+        gpu_share=fitting[0].gpu_share if to_share else None,
+    )
+
+
+def generate(
+    model: str,
+    prompt: Prompt,
+    *,
+    on_text: Callable[[str], None] | None = None,
+    timeout: float = 600.0,
+    host: str | None = None,
+    think: bool = False,
+    **options: Any,
+) -> Generation:
+    """Run one prompt on one model and measure it.
+
+    It goes through langchain-ollama, so what is measured is what its users run: a text prompt
+    through ``OllamaLLM`` (``/api/generate``), a list of messages through ``ChatOllama``
+    (``/api/chat``). Before the clock starts, the ``ollama`` client is asked for the model's digest
+    and for what is loaded, which LangChain does not tell.
+
+    Args:
+        model: a model's name.
+        prompt: a text, or messages such as ``[{"role": "user", "content": "Hi"}]``.
+        on_text: called with each piece of text as it comes, in this thread.
+        timeout: seconds without a sign of life from the server after which it gives up.
+        host: the server (default: ``slmlab.server.host()``).
+        think: let a model that can think do so before it answers; off by default for all.
+        options: sampling options over ``DEFAULT_OPTIONS`` (temperature, seed, num_ctx, …).
+
+    Raises:
+        PromptError: the prompt or an option is not usable.
+        ModelError: there is no such model.
+        ServerError: no server answers.
+        GenerationError: it failed in the middle; ``.record`` has what came until then.
+    """
+    prompt = validate_prompt(prompt)
+    sent = full_options(**options)
+    target = resolve_target(model, sent["num_ctx"], host or server.host())
+    return generate_on(target, prompt, sent, on_text=on_text, timeout=timeout, think=think)
+
+
+def generate_on(
+    target: Target,
+    prompt: Prompt,
+    options: dict[str, Any],
+    *,
+    on_text: Callable[[str], None] | None = None,
+    timeout: float = 600.0,
+    think: bool = False,
+    whole: ollama.Client | None = None,
+    transport: Abortable | None = None,
+) -> Generation:
+    """One generation where the prompt is checked, the options are full and the target is known.
+
+    This is what a grid runs for each of its cells; everybody else calls ``generate``. With
+    ``whole``, a client, the answer comes in one piece and not through LangChain: for answers whose
+    times do not matter, for it takes a fraction of the processor time. There is no ``ttft_s`` then.
+    With ``transport``, another thread can end it.
+
+    Raises:
+        GenerationError: it failed; ``.record`` has what came until then.
+    """
+    is_text = isinstance(prompt, str)
+    if whole is not None:
+        ask, llm = (_whole_text if is_text else _whole_messages), whole
+    else:
+        ask = _run_text if is_text else _run_messages
+        # Slow the first time, so before the clock starts.
+        kind = "OllamaLLM" if is_text else "ChatOllama"
+        make = _langchain.__wrapped__ if transport else _langchain
+        llm = make(kind, target.host, timeout, transport)
+    clock = _Clock(on_text)
+    record = blank(target, prompt, options, think)
+    joules = energy_j() if is_local(target.host) else None
+    try:
+        with models.sentences(target.host, target.model):
+            clock.start()
+            info = ask(llm, target.model, prompt, options, think, clock)
+    except (SlmlabError, ValueError) as error:
+        message = str(error)
+        record = replace(
+            record, text=clock.text, error=message, ttft_s=clock.first, wall_s=clock.elapsed()
+        )
+        raise GenerationError(message, record, isinstance(error, ServerLost)) from None
+    prompt_tokens = info.get("prompt_eval_count") or 0
+    return replace(
+        record,
+        text=clock.text,
+        thinking=info.get("thinking") or "",
+        ttft_s=clock.first if whole is None else None,
+        wall_s=clock.last or clock.elapsed(),
+        stop_reason=info.get("done_reason"),
+        load_s=(info.get("load_duration") or 0) / 1e9,
+        prompt_tokens=prompt_tokens,
+        prompt_s=(info.get("prompt_eval_duration") or 0) / 1e9,
+        tokens=info.get("eval_count") or 0,
+        generation_s=(info.get("eval_duration") or 0) / 1e9,
+        truncated=was_truncated(prompt, prompt_tokens, options),
+        energy_j=_joules_since(joules),
+    )
+
+
+def _joules_since(before: float | None) -> float | None:
+    after = energy_j() if before is not None else None
+    # A counter that started again at zero in between says nothing.
+    return after - before if after is not None and after >= before else None
+
+
+def blank(target: Target, prompt: Prompt, options: dict, think: bool) -> Generation:
+    """The record of a generation of which nothing has come yet."""
+    return Generation(
+        model=target.model,
+        prompt=prompt,
+        text="",
+        error=None,
+        stop_reason=None,
+        ttft_s=None,
+        wall_s=0.0,
+        load_s=0.0,
+        prompt_tokens=0,
+        prompt_s=0.0,
+        tokens=0,
+        generation_s=0.0,
+        cold=target.cold,
+        options=options,
+        host=target.host,
+        engine=target.engine,
+        engine_version=target.engine_version,
+        digest=target.digest,
+        started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        think=think,
+        gpu_share=target.gpu_share,
+    )
+
+
+def was_truncated(prompt: Prompt, prompt_tokens: int, options: Mapping[str, Any]) -> bool:
+    """Whether the server cut this prompt to fit the context, told from what it says it read.
+
+    Ollama says so only in its log. It cuts a text to ``num_ctx - (num_ctx - num_keep) / 2`` tokens
+    (contextShiftPromptLimit of 0.33; versions before 0.30 cut to ``num_ctx``), and of a
+    conversation it drops the oldest messages. So a prompt with more bytes than the context has
+    tokens counts as cut where the server read one of those numbers, or where more than six bytes
+    would have gone into each token, when English text has about four.
+    """
+    parts = [prompt] if isinstance(prompt, str) else [message["content"] for message in prompt]
+    size = sum(len(part.encode(errors="replace")) for part in parts)
+    num_ctx, keep = options["num_ctx"], options.get("num_keep", 4)
+    if not prompt_tokens or size + 64 < num_ctx:
+        return False
+    after_cut = num_ctx - (num_ctx - keep) // 2
+    at_the_cut = abs(prompt_tokens - after_cut) <= 2 or prompt_tokens >= num_ctx - 1
+    return at_the_cut or size / prompt_tokens > 6
+
+
+def _server(host: str) -> server.Server:
+    facts = ask_version(host, timeout=5)
+    if facts is None:
+        with models.sentences(host):
+            raise ConnectionError
+    return server.Server(host, facts.get("engine", "ollama"), facts["version"])
+
+
+class _Clock:
+    """Collects the text as it comes and the times of its first and last piece."""
+
+    def __init__(self, on_text: Callable[[str], None] | None) -> None:
+        self.on_text = on_text
+        self.pieces: list[str] = []
+        self.first: float | None = None
+        self.last: float | None = None
+        self.started = 0.0
+
+    def start(self) -> None:
+        self.started = time.perf_counter()
+
+    def elapsed(self) -> float:
+        return time.perf_counter() - self.started
+
+    def add(self, text: str) -> None:
+        if not text:
+            return
+        self.last = self.elapsed()
+        if self.first is None:
+            self.first = self.last
+        self.pieces.append(text)
+        if self.on_text:
+            self.on_text(text)
+
+    @property
+    def text(self) -> str:
+        # JSON can carry half of a character, which can neither be stored nor shown.
+        return "".join(self.pieces).encode(errors="replace").decode()
+
+
+# A LangChain object makes two HTTP clients, which costs more than a short generation does, so one
+# is kept for each server; the model and all options go along with each call.
+@functools.lru_cache(maxsize=32)
+def _langchain(kind: str, host: str, timeout: float, transport: Any = None) -> Any:
+    import langchain_ollama
+
+    client_kwargs = {"timeout": timeout, "trust_env": not is_local(host)}
+    return getattr(langchain_ollama, kind)(
+        model="given with each call",
+        base_url=host,
+        client_kwargs=client_kwargs,
+        sync_client_kwargs={"transport": transport} if transport else {},
+    )
+
+
+def _run_text(llm: Any, model: str, prompt: str, options: dict, think: bool, clock: _Clock) -> dict:
+    """The final chunk's counters of a run through ``OllamaLLM``."""
+    result = llm.generate(
+        [prompt],
+        callbacks=[_callback_class()(clock)],
+        model=model,
+        options=options,
+        reasoning=think,
+    )
+    return result.generations[0][0].generation_info or {}
+
+
+def _run_messages(
+    llm: Any, model: str, prompt: Sequence[dict], options: dict, think: bool, clock: _Clock
+) -> dict:
+    """The final chunk's counters of a run through ``ChatOllama``."""
+    info, thoughts = {}, []
+    for chunk in llm.stream(list(prompt), model=model, options=options, reasoning=think):
+        clock.add(chunk.content)
+        thoughts.append(chunk.additional_kwargs.get("reasoning_content") or "")
+        info = chunk.response_metadata or info
+    return info | {"thinking": "".join(thoughts)}
+
+
+def _whole_text(
+    client: ollama.Client, model: str, prompt: str, options: dict, think: bool, clock: _Clock
+) -> dict:
+    """The counters of an answer in one piece, to a text."""
+    answer = client.generate(model, prompt, options=options, think=think, stream=False)
+    clock.add(answer.response)
+    return answer.model_dump(exclude={"response", "context"})
+
+
+def _whole_messages(
+    client: ollama.Client,
+    model: str,
+    prompt: Sequence[dict],
+    options: dict,
+    think: bool,
+    clock: _Clock,
+) -> dict:
+    """The counters of an answer in one piece, to a conversation."""
+    answer = client.chat(model, list(prompt), options=options, think=think, stream=False)
+    clock.add(answer.message.content or "")
+    return answer.model_dump(exclude={"message"}) | {"thinking": answer.message.thinking}
+
+
+@functools.lru_cache(maxsize=1)
+def _callback_class() -> type:
+    """The LangChain callback that feeds a clock; made late, for LangChain is slow to import."""
+    from langchain_core.callbacks import BaseCallbackHandler
+
+    class FeedClock(BaseCallbackHandler):
+        # What the reader's own on_text raises, an interrupt above all, ends the generation.
+        raise_error = True
+
+        def __init__(self, clock: _Clock) -> None:
+            self.clock = clock
+
+        def on_llm_new_token(self, token: str, **_: Any) -> None:
+            self.clock.add(token)
+
+    return FeedClock

@@ -1,0 +1,172 @@
+"""The plan of a comparison: models × prompts × settings × repeats, as a list of cells."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from slmlab.errors import PromptError, did_you_mean
+from slmlab.run import prompts
+from slmlab.run.options import LOAD_OPTIONS, Prompt, full_options, validate_prompt
+from slmlab.run.record import Generation
+from slmlab.run.tables import rows
+
+# What compare() itself writes; a table's own column of such a name becomes ``given_…``.
+TAKEN = {field.name for field in fields(Generation)} | {
+    "tokens_per_s",
+    "prompt_tokens_per_s",
+    "cut",
+    "flags",
+    "repeat",
+    "prompt_id",
+    "template",
+    "system",
+    "quantization",
+    "model_load_s",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One generation of the grid; ``columns`` go along into the table of results."""
+
+    model: str
+    prompt: Prompt
+    options: Mapping[str, Any]
+    repeat: int
+    columns: Mapping[str, Any]
+
+    @property
+    def load(self) -> tuple:
+        """What the model has to be loaded with for this cell; equal for cells that share a load."""
+        return (self.model, *(self.options.get(name) for name in LOAD_OPTIONS))
+
+
+def plan(
+    names: str | Iterable[str],
+    prompts: Any,
+    *,
+    template: str | Sequence[str] | None = None,
+    system: str | Sequence[str | None] | None = None,
+    quantization: str | Sequence[str] | None = None,
+    repeats: int = 1,
+    **options: Any,
+) -> list[Cell]:
+    """The cells of a grid, ordered so that each model is loaded once (for each context length).
+
+    The arguments are those of ``slmlab.compare``. An option with a list of values is an axis of the
+    grid. Repeat ``r`` has the seed ``seed + r`` on every model, so that rows pair up.
+
+    Raises:
+        PromptError: the grid is empty, or a prompt, template, table or option is not usable.
+    """
+    names = list(dict.fromkeys(_as_list(names)))
+    if not all(isinstance(name, str) for name in names):
+        raise PromptError(f"Models are given by their names, such as 'llama3.2:1b'; got {names!r}.")
+    filled = _fill(rows(prompts), [None] if template is None else _as_list(template))
+    systems = [None] if system is None else _as_list(system)
+    for text in systems:
+        if not isinstance(text, (str, type(None))):
+            raise PromptError(f"A system prompt is a text; got {text!r}.")
+    tags = [None] if quantization is None else _as_list(quantization)
+    settings = _settings(options)
+    if not (names and filled and systems and tags and settings) or repeats < 1:
+        raise PromptError("compare() needs at least one model, one prompt and one repeat.")
+    with_systems = [
+        (_with_system(prompt, text), columns | ({"system": text} if system is not None else {}))
+        for prompt, columns in filled
+        for text in systems
+    ]
+    return [
+        Cell(
+            model=_with_tag(name, tag),
+            prompt=prompt,
+            options=sent if repeat == 0 else {**sent, "seed": sent["seed"] + repeat},
+            repeat=repeat,
+            columns=columns | ({"quantization": tag} if tag else {}),
+        )
+        for name, tag in itertools.product(names, tags)
+        for sent in settings
+        for repeat in range(repeats)
+        for prompt, columns in with_systems
+    ]
+
+
+def _as_list(value: Any) -> list:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        return [value]
+    return list(value)
+
+
+def _settings(options: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every combination of the options that have several values, the load options outermost."""
+    axes = {}
+    for name, value in options.items():
+        several = isinstance(value, (list, tuple))
+        if name == "stop" and several:
+            several = any(isinstance(one, (list, tuple)) for one in value)
+        axes[name] = list(value) if several else [value]
+    order = sorted(axes, key=lambda name: name not in LOAD_OPTIONS)
+    return [
+        full_options(**dict(zip(order, values, strict=True)))
+        for values in itertools.product(*(axes[name] for name in order))
+    ]
+
+
+def _with_tag(name: str, quantization: str | None) -> str:
+    """The model's name with its quantization, as Ollama writes it: ``x:1b-instruct-q4_0``."""
+    if quantization is None:
+        return name
+    return f"{name}{'-' if ':' in name else ':'}{quantization}"
+
+
+def _with_system(prompt: Prompt, system: str | None) -> Prompt:
+    if system is None:
+        return prompt
+    rest = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+    return validate_prompt([{"role": "system", "content": system}, *rest])
+
+
+def _fill(rows: list, names: list[str | None]) -> list[tuple[Prompt, dict[str, Any]]]:
+    """Each row in each template: the prompt as sent, and the columns that go with it."""
+    filled = []
+    for name in names:
+        variables = [] if name is None else prompts.variables(name)
+        for number, row in enumerate(rows):
+            columns = {"prompt_id": number} | ({} if name is None else {"template": name})
+            if isinstance(row, Mapping):
+                columns |= {f"given_{k}" if k in TAKEN else str(k): row[k] for k in row}
+            filled.append((_prompt(row, name, variables), columns))
+    return filled
+
+
+def _prompt(row: Any, template: str | None, variables: list[str]) -> Prompt:
+    if template is None:
+        if isinstance(row, Mapping):
+            if "prompt" not in row:
+                raise PromptError(
+                    "A table of prompts needs a column `prompt`, or a template that its columns "
+                    f"fill; it has {', '.join(map(str, row))}."
+                )
+            row = row["prompt"]
+        if not isinstance(row, (str, Sequence)):
+            raise PromptError(f"A prompt is a text or a list of messages; got {row!r}.")
+        return validate_prompt(row)
+    if isinstance(row, str):
+        if len(variables) != 1:
+            raise PromptError(
+                f"The template {template!r} has the variables {', '.join(variables) or '(none)'}; "
+                "give a table (a DataFrame, a CSV file or a list of dicts) with a column for each."
+            )
+        return validate_prompt(prompts.fill(template, **{variables[0]: row}))
+    if not isinstance(row, Mapping):
+        raise PromptError("A template takes texts or rows of a table, not conversations.")
+    missing = [name for name in variables if name not in row]
+    if missing:
+        hint = did_you_mean(missing[0], map(str, row))
+        raise PromptError(
+            f"The template needs a column {missing[0]!r}, which the table does not have.{hint}"
+        )
+    return validate_prompt(prompts.fill(template, **{name: row[name] for name in variables}))

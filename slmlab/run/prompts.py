@@ -1,0 +1,104 @@
+"""Named prompt templates, and LangChain chains over them."""
+
+from __future__ import annotations
+
+import string
+from typing import TYPE_CHECKING, Any
+
+from slmlab.errors import PromptError
+
+if TYPE_CHECKING:
+    from langchain_core.runnables import Runnable
+from slmlab.errors import did_you_mean
+
+STEP_BY_STEP = "Question: {question}\n\nAnswer: Let's think step by step."
+
+TEMPLATES: dict[str, str] = {
+    "plain": "{question}",
+    # The template of the tutorial that this suite grew from, and of LangChain's own Ollama page.
+    "step_by_step": STEP_BY_STEP,
+    "short": "{question}\n\nAnswer in one sentence.",
+    "explain": "Explain {topic} to a {audience}.",
+    "summarize": "Summarize this text in at most {sentences} sentences.\n\nText:\n{text}",
+    "translate": "Translate this text into {language}.\n\nText:\n{text}",
+    "classify": "Classify this text as one of: {labels}. Reply with the label.\n\nText:\n{text}",
+}
+
+HYPOTENUSE = (
+    "What is the hypotenuse of a right-angled triangle whose other two sides are 3 and 4 units "
+    "long?"
+)
+
+
+def template_text(template: str) -> str:
+    """The text of a template given by its name, or the text itself.
+
+    Raises:
+        PromptError: a single word that is no template's name, or no text at all.
+    """
+    if not isinstance(template, str):
+        raise PromptError(f"A template is a text; got {template!r}.")
+    if template in TEMPLATES:
+        return TEMPLATES[template]
+    if template.isidentifier():
+        raise PromptError(
+            f"There is no template {template!r}.{did_you_mean(template, TEMPLATES)} "
+            f"Templates: {', '.join(TEMPLATES)}; or give the text itself."
+        )
+    return template
+
+
+def variables(template: str) -> list[str]:
+    """The names in braces in a template, in order; doubled braces are text.
+
+    Raises:
+        PromptError: braces that do not pair up, or a place without a name.
+    """
+    text = template_text(template)
+    try:
+        names = [name for _, name, _, _ in string.Formatter().parse(text) if name is not None]
+    except ValueError as error:
+        raise PromptError(
+            f"The template is not well formed: {error}. Write {{{{ for a brace."
+        ) from None
+    for name in names:
+        if not name.isidentifier():
+            raise PromptError(
+                f"The template has {{{name}}}, which is no variable's name. Write {{{{ for a brace."
+            )
+    return list(dict.fromkeys(names))
+
+
+def fill(template: str, **values: Any) -> str:
+    """The prompt: a template (name or text) with its variables filled in.
+
+    Raises:
+        PromptError: a variable is missing, or one is given that the template does not have.
+    """
+    wanted = variables(template)
+    missing = [name for name in wanted if name not in values]
+    extra = [name for name in values if name not in wanted]
+    if missing:
+        raise PromptError(f"The template also needs {', '.join(missing)}.")
+    if extra:
+        hint = did_you_mean(extra[0], wanted)
+        raise PromptError(f"The template has no variable {extra[0]!r}.{hint}")
+    return template_text(template).format(**values)
+
+
+def chain(template: str, model: str, **options: Any) -> Runnable:
+    """A plain LangChain runnable: ``ChatPromptTemplate | OllamaLLM``, ready to ``invoke``.
+
+    Args:
+        template: a template's name or text; its variables are the keys that ``invoke`` takes.
+        model: a model's name, such as ``llama3.2``.
+        options: fields of ``langchain_ollama.OllamaLLM`` (temperature, seed, num_ctx, …).
+    """
+    from langchain_core.prompts import ChatPromptTemplate
+    from langchain_ollama import OllamaLLM
+
+    from slmlab.engines import server
+
+    variables(template)
+    prompt = ChatPromptTemplate.from_template(template_text(template))
+    return prompt | OllamaLLM(model=model, base_url=server.host(), **options)

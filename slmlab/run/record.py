@@ -1,0 +1,89 @@
+"""The record of one generation: its text and its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from slmlab.errors import SlmlabError
+from slmlab.run.options import Prompt
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What one generation gave. All times in seconds.
+
+    Token counts and durations are the server's own; ``ttft_s`` (time to first token) and ``wall_s``
+    are from the client's clock, from sending the request to the first and the last piece of text.
+    ``load_s`` is what the server spent on loading or scheduling the model; ``cold`` says that the
+    model was not in memory (or not with this context length) when the request came, or had to be
+    loaded again meanwhile.
+
+    ``truncated`` says that the prompt was longer than the context and the server cut it silently;
+    ``prompt_fresh`` that the server had not seen (the beginning of) this prompt since the model was
+    loaded, so that ``prompt_tokens / prompt_s`` is a speed of reading and not of remembering (None:
+    unknown). ``gpu_share`` is the part of the model on a GPU, 0 to 1; ``in_flight`` how many
+    requests the caller had under way at once, so 1 means that the times are the model's own;
+    ``energy_j`` what GPU and processor used meanwhile, in joules, where they report it.
+    """
+
+    model: str
+    prompt: Prompt
+    text: str
+    error: str | None
+    stop_reason: str | None
+    ttft_s: float | None
+    wall_s: float
+    load_s: float
+    prompt_tokens: int
+    prompt_s: float
+    tokens: int
+    generation_s: float
+    cold: bool
+    options: Mapping[str, Any]
+    host: str
+    engine: str
+    engine_version: str
+    digest: str
+    started: str
+    think: bool = False
+    thinking: str = ""
+    truncated: bool = False
+    prompt_fresh: bool | None = None
+    gpu_share: float | None = None
+    in_flight: int = 1
+    energy_j: float | None = None
+
+    @property
+    def cut(self) -> bool:
+        """Whether the answer ended at a limit (``num_predict`` or the context), unfinished."""
+        return self.stop_reason == "length"
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """Generation speed by the server's clock: tokens / seconds; None without tokens."""
+        return self.tokens / self.generation_s if self.tokens and self.generation_s else None
+
+    @property
+    def seed(self) -> int:
+        """The seed that was sent."""
+        return self.options["seed"]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record as plain data."""
+        return asdict(self)
+
+
+class GenerationError(SlmlabError):
+    """A generation failed; ``record`` holds what had come until then, and the error.
+
+    ``lost`` says that the server, or the process with the model, went away: worth another try.
+    """
+
+    def __init__(self, message: str, record: Generation, lost: bool = False) -> None:
+        super().__init__(message)
+        self.record, self.lost = record, lost
+
+    def __reduce__(self) -> tuple:
+        return type(self), (str(self), self.record, self.lost)

@@ -1,0 +1,159 @@
+"""Records: kept on disk as they come, found again by what could change them, shown as tables."""
+
+from __future__ import annotations
+
+import collections
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slmlab.run.record import Generation
+
+if TYPE_CHECKING:
+    import pandas as pd
+from slmlab.run.store import write
+
+TABLE_COLUMNS = {
+    "model": "model",
+    "engine": "engine",
+    "ttft_s": "first token (s)",
+    "tokens_per_s": "tokens/s",
+    "tokens": "tokens",
+    "wall_s": "seconds",
+    "flags": "flags",
+}
+
+
+# The flags that say something of the answer and not only of how long it took.
+ANSWER_FLAGS = ("failed", "stopped", "prompt truncated", "answer cut")
+
+
+# As tables.
+
+
+def flags(record: Generation) -> list[str]:
+    """What keeps a record from being compared like any other, in words; empty where nothing does.
+
+    ``failed`` · ``stopped`` (by the reader) · ``prompt truncated`` · ``answer cut`` · ``cold`` ·
+    ``on the CPU`` · ``partly on the CPU`` · ``not alone`` (other requests ran beside it, so its
+    times say little).
+    """
+    found = {
+        "failed": record.error is not None,
+        "stopped": record.stop_reason == "stopped",
+        "prompt truncated": record.truncated,
+        "answer cut": record.cut,
+        "cold": record.cold,
+        "on the CPU": record.gpu_share == 0,
+        "partly on the CPU": record.gpu_share is not None and 0 < record.gpu_share < 1,
+        "not alone": record.in_flight > 1,
+    }
+    return [name for name, holds in found.items() if holds]
+
+
+def to_frame(records: Iterable[Generation], columns: Sequence[Mapping] = ()) -> pd.DataFrame:
+    """One row for each generation: the record's fields, each option as a column, and more.
+
+    Besides: ``tokens_per_s`` (writing), ``prompt_tokens_per_s`` (reading; only where the prompt was
+    fresh and whole, see ``Generation.prompt_fresh``), ``cut``, and ``flags`` (words joined by
+    ``, ``). ``columns`` has further columns for each row, by name.
+    """
+    import pandas as pd
+
+    rows = []
+    for number, record in enumerate(records):
+        row = record.to_dict()
+        options = row.pop("options")
+        fresh = record.prompt_fresh and record.prompt_s and not record.truncated
+        row |= {
+            "tokens_per_s": record.tokens_per_s,
+            "prompt_tokens_per_s": record.prompt_tokens / record.prompt_s if fresh else None,
+            "cut": record.cut,
+            "flags": ", ".join(flags(record)),
+        }
+        rows.append(row | options | (dict(columns[number]) if columns else {}))
+    return pd.DataFrame(rows)
+
+
+def comparable(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows whose times may be compared: finished, warm, and measured alone."""
+    return frame[frame["error"].isna() & ~frame["cold"] & (frame["in_flight"] == 1)]
+
+
+def table(frame: pd.DataFrame) -> pd.DataFrame:
+    """The columns that people read, rounded."""
+    short = frame[list(TABLE_COLUMNS)].rename(columns=TABLE_COLUMNS)
+    return short.round({"first token (s)": 2, "tokens/s": 1, "seconds": 1})
+
+
+def summary(frame: pd.DataFrame, by: str | Sequence[str] = "model") -> pd.DataFrame:
+    """One row for each model: median and range of speed and time to first token over its runs.
+
+    Columns: ``runs``, then for ``tokens_per_s`` and ``ttft_s`` the median, min and max over the
+    runs whose times may be compared (finished, warm, alone), ``model_load_s`` (seconds to load the
+    model, measured once), and how many runs carry each flag: ``failed``, ``truncated`` (prompts),
+    ``cut`` (answers), ``cold``, ``on_cpu``, ``not_alone``. ``by`` names other columns to group by.
+    """
+    import pandas as pd
+
+    by = [by] if isinstance(by, str) else list(by)
+    rows = []
+    for group, runs in frame.groupby(by, sort=False, dropna=False):
+        timed = comparable(runs)
+        row = dict(zip(by, group if isinstance(group, tuple) else (group,), strict=True))
+        row["runs"] = len(runs)
+        for column in ("tokens_per_s", "ttft_s"):
+            values = timed[column].dropna().astype(float)
+            row[column] = values.median()
+            row[f"{column}_min"], row[f"{column}_max"] = values.min(), values.max()
+        row["model_load_s"] = runs["model_load_s"].max() if "model_load_s" in runs else None
+        row["failed"] = int(runs["error"].notna().sum())
+        row["truncated"] = int(runs["truncated"].sum())
+        row["cut"] = int(runs["cut"].sum())
+        row["cold"] = int(runs["cold"].sum())
+        row["on_cpu"] = int((runs["gpu_share"].astype(float) < 1).sum())
+        row["not_alone"] = int((runs["in_flight"] > 1).sum())
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def warnings(frame: pd.DataFrame, of_times: bool = True) -> str:
+    """How many runs carry which flag, as one line for the foot of a table or plot; or nothing.
+
+    ``of_times=False`` leaves out the flags that touch times only and not answers.
+    """
+    words = frame["flags"].str.split(", ").explode()
+    shown = [word for word in words if word and (of_times or word in ANSWER_FLAGS)]
+    counts = collections.Counter(shown).most_common()
+    return ", ".join(f"{n} of {len(frame)} {word}" for word, n in counts)
+
+
+def to_csv(frame: pd.DataFrame, path: str | Path) -> None:
+    """Write a comparison as CSV; conversations and other lists are written as JSON text.
+
+    Raises:
+        ResultsError: it cannot be written.
+    """
+    write(path, _plain(frame).to_csv(index=False))
+
+
+def to_json(frame: pd.DataFrame, path: str | Path) -> None:
+    """Write a comparison as a JSON list with one object for each row.
+
+    Raises:
+        ResultsError: it cannot be written.
+    """
+    write(path, frame.to_json(orient="records", indent=2, force_ascii=False))
+
+
+def _plain(frame: pd.DataFrame) -> pd.DataFrame:
+    plain = frame.copy()
+    for column in plain:
+        if not any(isinstance(value, (list, dict)) for value in plain[column]):
+            continue
+        plain[column] = [
+            json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value
+            for value in plain[column]
+        ]
+    return plain

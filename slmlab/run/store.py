@@ -1,0 +1,155 @@
+"""Records on disk: kept as they come, found again by what could change them."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import platform
+import shutil
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from slmlab.errors import ResultsError
+from slmlab.processors import cpu_name, gpu_names
+from slmlab.run.generate import Target
+from slmlab.run.record import Generation
+
+# On disk.
+
+
+def key(target: Target, prompt: Any, options: Mapping[str, Any], think: bool) -> str:
+    """A name for one cell's answer: 64 hex digits over everything that can change it.
+
+    That is the model's name and digest (weights, template, parameters), the engine and its
+    version, the prompt as sent, all options with the seed, and whether the model may think.
+    """
+    parts = [
+        target.model,
+        target.digest,
+        target.engine,
+        target.engine_version,
+        prompt,
+        dict(options),
+        think,
+    ]
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def machine_id() -> str:
+    """What the times of a record depend on besides the cell: this machine's processor and GPU."""
+    return ", ".join([cpu_name(), *gpu_names()])
+
+
+@dataclass
+class Store:
+    """A folder with finished records, in which any number of processes may write at once.
+
+    Each writer has a JSON-lines file of its own and appends one line with one write as soon as a
+    cell is finished. SQLite, the obvious choice, needs locks and shared memory that network drives
+    (Google Drive on Colab above all) do not give reliably; here nothing is shared, so nothing is
+    locked. A process that is killed in the middle leaves at worst a torn last line in its own file,
+    which readers pass over. The lines are not forced to the disk one by one: a killed process loses
+    nothing by that, and a machine that loses power loses the last seconds.
+    """
+
+    folder: Path
+    _file: Path | None = None
+
+    def find(self, keys: Collection[str], on: str | None = None) -> dict[str, Generation]:
+        """The stored records with these keys, each once.
+
+        With ``on`` (see ``stage``) only those that were measured there, one request at a time.
+
+        Raises:
+            ResultsError: the folder cannot be read.
+        """
+        wanted, found = set(keys), {}
+        try:
+            files = sorted(self.folder.glob("*.jsonl")) if wanted else []
+            for file in files:
+                with file.open("rb") as lines:
+                    for line in lines:
+                        name = line[8:72].decode(errors="replace")
+                        if name in wanted and name not in found and (got := _parse(line, on)):
+                            found[name] = got
+        except OSError as error:
+            raise ResultsError(f"The records in {self.folder} cannot be read: {error}.") from None
+        return found
+
+    def add(self, name: str, record: Generation) -> None:
+        """Append one record under its key.
+
+        Raises:
+            ResultsError: the disk is full or read-only; what was stored before is whole.
+        """
+        on = machine_id() if record.in_flight == 1 else None
+        # The key comes first, so that a reader can pass over a line without parsing it.
+        line = f'{{"key":"{name}","on":{json.dumps(on)},"record":'
+        line += json.dumps(record.to_dict(), separators=(",", ":")) + "}\n"
+        data = line.encode()
+        try:
+            if self._file is None:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                writer = f"{platform.node()}-{os.getpid()}-{time.time_ns()}"
+                self._file = self.folder / f"{writer}.jsonl"
+            append(self._file, data)
+        except OSError as error:
+            raise ResultsError(
+                f"A record ({len(data)} bytes) cannot be written to {self.folder}: "
+                f"{error.strerror}. What was stored before is whole; make room, or give "
+                "store=… another folder, and run the same comparison again."
+            ) from None
+
+
+def append(path: str | Path, line: bytes) -> None:
+    """Add a line to a file with one write, whole or not at all.
+
+    Raises:
+        OSError: the disk is full or read-only; the file is as it was.
+    """
+    with open(path, "ab", buffering=0) as file:
+        end = file.tell()
+        if file.write(line) != len(line):
+            file.truncate(end)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _parse(line: bytes, on: str | None) -> Generation | None:
+    """The record of one line; None for a torn or foreign line, or one measured elsewhere."""
+    try:
+        entry = json.loads(line)
+        if on is not None and entry["on"] != on:
+            return None
+        known = {field.name for field in fields(Generation)}
+        return Generation(**{k: v for k, v in entry["record"].items() if k in known})
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def write(path: str | Path, text: str) -> Path:
+    """Write a file that the reader asked for, whole or not at all; returns its path.
+
+    Raises:
+        ResultsError: it cannot be written; what was there before is as it was.
+    """
+    path, data = Path(path), text.encode(errors="replace")
+    if not path.parent.is_dir():
+        raise ResultsError(f"There is no folder {path.parent} to write {path.name} to.")
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    except OSError as error:
+        free = shutil.disk_usage(path.parent).free
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        room = f" It takes {len(data):,} bytes, and {free:,} are free." if free < len(data) else ""
+        raise ResultsError(f"{path} cannot be written: {error.strerror}.{room}") from None
+    return path

@@ -1,0 +1,171 @@
+"""Several answers on their way at once: workers write them, a front end looks when it likes."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from slmlab import models
+from slmlab.engines.client import Abortable
+from slmlab.errors import SlmlabError
+from slmlab.run.generate import generate_on, resolve_target
+from slmlab.run.options import EXTRA_OPTIONS, Prompt, full_options, validate_prompt
+from slmlab.run.record import Generation, GenerationError
+
+FINAL = ("done", "stopped", "failed")
+# A request that was cut ends as soon as its thread wakes; loading a model cannot be cut.
+STOPS_WITHIN = 2.0
+
+
+@dataclass
+class Answer:
+    """One answer on its way.
+
+    ``state`` is ``waiting`` (for its turn), ``loading`` (the model), ``reading`` (the prompt),
+    ``writing``, or one of ``FINAL``. ``record`` is there when it is final and anything was sent;
+    ``error`` is the sentence of a failure.
+    """
+
+    model: str
+    prompt: Prompt
+    host: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    think: bool = False
+    state: str = "waiting"
+    error: str = ""
+    record: Generation | None = None
+    pieces: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """What has come so far."""
+        return "".join(self.pieces)
+
+
+class Answers:
+    """Generations under way, one for each answer.
+
+    Turn by turn each model has the machine for itself, so the times are its own; ``at_once`` they
+    share it, and the records say so (``in_flight``). Either way a model is loaded before its clock
+    starts.
+
+    Raises:
+        PromptError: a prompt or an option is not usable; nothing was started.
+    """
+
+    def __init__(self, answers: Sequence[Answer], at_once: bool = False) -> None:
+        for answer in answers:
+            answer.prompt = validate_prompt(answer.prompt)
+            answer.options = full_options(**answer.options)
+        self.answers = list(answers)
+        self.width = len(self.answers) if at_once else 1
+        self._transports: list[Abortable] = []
+        self._lock = threading.Lock()
+        self._work_done: list[Future] = []
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        pool = ThreadPoolExecutor(self.width, thread_name_prefix="slmlab-answer")
+        self._work_done = [pool.submit(self._work, answer) for answer in self.answers]
+        pool.shutdown(wait=False)
+
+    @property
+    def running(self) -> bool:
+        """Whether any answer is not final yet."""
+        return any(answer.state not in FINAL for answer in self.answers)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for all records, also of what was stopped; whether they are there."""
+        return not concurrent.futures.wait(self._work_done, seconds).not_done
+
+    def stop(self) -> None:
+        """End what is under way, keeping what has come; returns at once."""
+        with self._lock:
+            for answer in self.answers:
+                if answer.state not in FINAL:
+                    answer.state = "stopped"
+            transports = [*self._transports]
+        for transport in transports:
+            transport.abort()
+
+    def _moves_on(self, answer: Answer, state: str) -> bool:
+        """Give an answer its next state, unless the reader has stopped it."""
+        with self._lock:
+            if answer.state in FINAL:
+                return False
+            answer.state = state
+            return True
+
+    def _work(self, answer: Answer) -> None:
+        transport = Abortable(answer.host)
+        with self._lock:
+            self._transports.append(transport)
+        try:
+            record = self._generate(answer, transport)
+            if record is not None:
+                answer.record = record
+                self._moves_on(answer, "done")
+        except GenerationError as error:
+            with self._lock:
+                stopped = answer.state == "stopped"
+                kept = {"error": None, "stop_reason": "stopped"} if stopped else {}
+                answer.record = replace(error.record, in_flight=self.width, **kept)
+                answer.error = "" if stopped else str(error)
+            self._moves_on(answer, "failed")
+        except Exception as error:
+            # A worker's error has nobody above it: it must reach the reader here.
+            answer.error = str(error) if isinstance(error, SlmlabError) else repr(error)
+            self._moves_on(answer, "failed")
+
+    def _generate(self, answer: Answer, transport: Abortable) -> Generation | None:
+        """The record of one answer; None where it was stopped before anything was sent."""
+        if answer.state in FINAL:
+            return None
+        target = resolve_target(answer.model, answer.options["num_ctx"], answer.host)
+        if target.cold:
+            if not self._moves_on(answer, "loading"):
+                return None
+            load = {
+                name: value
+                for name, value in answer.options.items()
+                if name in EXTRA_OPTIONS and name != "stop"
+            }
+            models.load(answer.model, answer.options["num_ctx"], answer.host, **load)
+            target = resolve_target(answer.model, answer.options["num_ctx"], answer.host)
+        if not self._moves_on(answer, "reading"):
+            return None
+
+        def add(piece: str) -> None:
+            answer.pieces.append(piece)
+            if answer.state == "reading":
+                self._moves_on(answer, "writing")
+
+        record = generate_on(
+            target,
+            answer.prompt,
+            dict(answer.options),
+            on_text=add,
+            think=answer.think,
+            transport=transport,
+        )
+        return replace(record, in_flight=self.width)
+
+
+def finish(answers: Answers) -> list[Answer]:
+    """Run answers to their end without showing them; an interrupt stops them.
+
+    Returns:
+        The same answers, all final.
+    """
+    answers.start()
+    try:
+        while not answers.wait(0.2):
+            pass
+    except KeyboardInterrupt:
+        answers.stop()
+        answers.wait(STOPS_WITHIN)
+    return answers.answers

@@ -1,0 +1,133 @@
+"""Show a model's text as it comes: as Markdown in a notebook, as plain text in a terminal."""
+
+from __future__ import annotations
+
+import html
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from slmlab.run.generate import generate
+from slmlab.run.options import Prompt
+from slmlab.run.prompts import fill
+from slmlab.run.record import Generation
+
+if TYPE_CHECKING:
+    import pandas as pd
+from slmlab.show.sanitize import safe_html
+
+# Fast enough to read along; each update sends the whole text again.
+UPDATES_PER_SECOND = 8
+
+
+def in_notebook() -> bool:
+    """Whether output goes to a notebook's cell."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return shell is not None and hasattr(shell, "kernel")
+
+
+class Stream:
+    """A place on the screen that fills with text: call it with each piece, then ``close`` it."""
+
+    def __init__(self, title: str = "") -> None:
+        self.title, self.text, self.drawn = title, "", 0.0
+        self.handle: Any = None
+        if in_notebook():
+            from IPython.display import HTML, display
+
+            self.handle = display(HTML(self._html()), display_id=True)
+
+    def __call__(self, piece: str) -> None:
+        """Add a piece of text."""
+        if self.handle is None and not self.text and self.title:
+            print(f"{self.title}\n")
+        self.text += piece
+        if self.handle is None:
+            print(piece, end="", flush=True)
+        elif time.monotonic() - self.drawn > 1 / UPDATES_PER_SECOND:
+            self._draw()
+
+    def close(self, footer: str = "") -> None:
+        """Draw the last of it, with a line below."""
+        if self.handle is None:
+            print(f"\n\n{footer}\n" if self.text else "", end="")
+        else:
+            self._draw(footer)
+
+    def _draw(self, footer: str = "") -> None:
+        from IPython.display import HTML
+
+        self.handle.update(HTML(self._html(footer)))
+        self.drawn = time.monotonic()
+
+    def _html(self, footer: str = "") -> str:
+        title = f"<strong>{html.escape(self.title)}</strong>" if self.title else ""
+        below = f"<p style='opacity:.7'><small>{html.escape(footer)}</small></p>" if footer else ""
+        return f"<div style='max-width:48em'>{title}{safe_html(self.text)}{below}</div>"
+
+
+def caption(record: Generation) -> str:
+    """One line of numbers about a record."""
+    if record.error:
+        return f"failed: {record.error}"
+    speed = f", {record.tokens_per_s:.1f} tokens/s" if record.tokens_per_s else ""
+    first = f", first token after {record.ttft_s:.2f} s" if record.ttft_s is not None else ""
+    temperature = "cold" if record.cold else "warm"
+    cut = ", cut by the length limit" if record.stop_reason == "length" else ""
+    return f"{record.tokens} tokens in {record.wall_s:.1f} s ({temperature}){first}{speed}{cut}"
+
+
+def why_it_ended(record: Generation) -> str:
+    """What ended an answer, in words."""
+    reasons = {"stop": "the model", "length": "the length limit", "stopped": "you"}
+    return reasons.get(record.stop_reason or "", record.stop_reason or "unknown")
+
+
+def ask(
+    model: str,
+    question: Prompt | None = None,
+    *,
+    template: str = "plain",
+    variables: dict[str, Any] | None = None,
+    host: str | None = None,
+    **options: Any,
+) -> Generation:
+    """Put a question to a model, show the answer as it comes, and return its record.
+
+    Args:
+        model: a model's name.
+        question: fills the template's ``{question}``; a list of messages is sent as a chat.
+        template: a template's name or text (see ``slmlab.prompts.TEMPLATES``).
+        variables: values for a template with other variables.
+        host: the server (default: ``slmlab.server.host()``).
+        options: sampling options (see ``slmlab.run.options.DEFAULT_OPTIONS``).
+
+    Raises:
+        PromptError, ModelError, ServerError, GenerationError: one sentence each.
+    """
+    if isinstance(question, str) or question is None:
+        values = dict(variables or {}) | ({} if question is None else {"question": question})
+        question = fill(template, **values)
+    stream = Stream(model)
+    record = None
+    try:
+        record = generate(model, question, on_text=stream, host=host, **options)
+    finally:
+        stream.close(caption(record) if record else "stopped")
+    return record
+
+
+def columns(frame: pd.DataFrame) -> str:
+    """The answers of a comparison as harmless HTML: a column for each row of the frame."""
+    boxes = []
+    for row in frame.to_dict("records"):
+        failed = isinstance(row["error"], str)
+        body = html.escape(row["error"]) if failed else safe_html(row["text"])
+        cut = "<p><em>(cut by the length limit)</em></p>" if row["stop_reason"] == "length" else ""
+        boxes.append(
+            "<div style='flex:1 1 18em;min-width:0;overflow-wrap:anywhere;padding:.3em 1em;"
+            f"border-left:3px solid #0072B2'><strong>{html.escape(row['model'])}</strong>"
+            f"{body}{cut}</div>"
+        )
+    return f"<div style='display:flex;flex-wrap:wrap;gap:1em'>{''.join(boxes)}</div>"

@@ -1,0 +1,277 @@
+"""A comparison as one self-contained HTML file that opens offline and can be handed on."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.metadata
+import io
+import json
+import platform
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import slmlab
+from slmlab.errors import ResultsError, SlmlabError
+from slmlab.evaluation import statistics
+from slmlab.run import results
+from slmlab.run.options import DEFAULT_OPTIONS
+from slmlab.run.store import machine_id, write
+from slmlab.show import plots, sanitize
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+FOLDER = Path(__file__).parent.parent / "data"
+PACKAGES = ("langchain-ollama", "langchain-core", "ollama", "xllamacpp", "scipy", "pandas")
+SPEED_COLUMNS = {
+    "tokens_per_s": "tokens/s",
+    "tokens_per_s_min": "lowest",
+    "tokens_per_s_max": "highest",
+    "ttft_s": "first token (s)",
+    "ttft_s_min": "shortest",
+    "ttft_s_max": "longest",
+    "truncated": "prompts truncated",
+    "cut": "answers cut",
+    "on_cpu": "on the CPU",
+}
+AXES = ("template", "system", "quantization", *DEFAULT_OPTIONS)
+
+
+def report(
+    frame: pd.DataFrame, path: str | Path = "comparison.html", title: str = "Comparison of models"
+) -> Path:
+    """Write a comparison as one HTML file; returns its path.
+
+    It holds what ran where, tables that sort, plots, every answer side by side with differences
+    marked, and how to repeat it. It loads nothing from elsewhere, and what models wrote is text in
+    it, never live HTML. Where the table has a column ``score`` (see ``slmlab.score``), it says
+    which model did better and how sure that is.
+
+    Args:
+        frame: what ``slmlab.compare`` returned, scored or not.
+        path: where to write; its folder must exist.
+        title: the page's title.
+
+    Raises:
+        ResultsError: there is nothing to report, or the file cannot be written.
+    """
+    if frame.empty:
+        raise ResultsError("There is nothing to report: the comparison has no rows.")
+    return write(path, _page(frame, title))
+
+
+def _page(frame: pd.DataFrame, title: str) -> str:
+    import jinja2
+    import markupsafe
+
+    # Escaping is on for everything; what is already harmless HTML says so by its type.
+    environment = jinja2.Environment(autoescape=True)
+    script = (FOLDER / "report.js").read_text()
+    axes = [name for name in _varied(frame) if name != "seed"]
+    return environment.from_string((FOLDER / "report.html").read_text()).render(
+        title=title,
+        version=slmlab.__version__,
+        cells=len(frame),
+        models=list(dict.fromkeys(frame["model"])),
+        prompts=frame["prompt_id"].nunique(),
+        axes=f", varying {', '.join(axes)}" if axes else "",
+        first=frame["started"].min().replace("+00:00", ""),
+        last=frame["started"].max().replace("+00:00", ""),
+        warnings=results.warnings(frame),
+        where=_where(frame),
+        tables=_tables(frame),
+        every=_every_run(frame),
+        sentences=_sentences(frame),
+        plots=_plots(frame),
+        cases=_cases(frame, axes, markupsafe.Markup),
+        recipe=_recipe(frame, axes),
+        script=markupsafe.Markup(script),  # noqa: S704  our own file
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+def _varied(frame: pd.DataFrame) -> list[str]:
+    """The settings that are not the same in all rows."""
+    return [
+        name for name in AXES if name in frame and frame[name].astype(str).nunique(dropna=False) > 1
+    ]
+
+
+def _where(frame: pd.DataFrame) -> list[tuple[str, str]]:
+    engines = frame[["engine", "engine_version"]].drop_duplicates().itertuples(index=False)
+    models = frame[["model", "digest"]].drop_duplicates().itertuples(index=False)
+    same = {name: frame[name].iloc[0] for name in DEFAULT_OPTIONS if name not in _varied(frame)}
+    facts = [
+        ("Machine that wrote this", machine_id()),
+        ("Servers", ", ".join(sorted(set(frame["host"])))),
+        ("Engine", "; ".join(f"{engine} {version}" for engine, version in engines)),
+        ("Models (digest)", "; ".join(f"{name} ({digest[:12]})" for name, digest in models)),
+        ("The same for all", ", ".join(f"{name} {value}" for name, value in same.items())),
+        ("Seeds", ", ".join(map(str, sorted(set(frame["seed"]))))),
+        (
+            "Timing",
+            "one request at a time"
+            if (frame["in_flight"] == 1).all()
+            else "several requests at once: times are not the models' own",
+        ),
+    ]
+    joules = frame["energy_j"].dropna()
+    if len(joules):
+        facts.append(
+            ("Energy", f"{joules.sum():,.0f} J for {len(joules)} answers (all of the machine)")
+        )
+    return facts
+
+
+def _tables(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    by = ["model", *[name for name in _varied(frame) if name != "seed"]]
+    speed = results.summary(frame, by).drop(columns=["model_load_s"])
+    flags = ["failed", "truncated", "cut", "cold", "on_cpu", "not_alone"]
+    speed = speed.drop(columns=[name for name in flags if not speed[name].any()])
+    found = [
+        _table(
+            "Speed and flags",
+            speed.rename(columns=SPEED_COLUMNS),
+            "Medians with the smallest and largest value, over runs that finished, were warm and "
+            "ran alone; then how many runs carry a flag.",
+        )
+    ]
+    if _scored(frame):
+        for title, groups in (("Scores", by), ("Scores by task", [*by, "task"])):
+            if groups[-1] in frame:
+                scores = statistics.means(frame, by=groups)
+                found.append(_table(title, scores, "Means over prompts with 95 % intervals."))
+    return found
+
+
+def _every_run(frame: pd.DataFrame) -> dict[str, Any]:
+    every = results.table(frame).drop(columns="engine")
+    wanted = ("score", "task", "prompt_id", "repeat", *_varied(frame))
+    extra = {name: frame[name] for name in dict.fromkeys(wanted) if name in frame}
+    return _table("Every run", every.assign(**extra), "")
+
+
+def _scored(frame: pd.DataFrame) -> bool:
+    return "score" in frame and bool(frame["score"].notna().any())
+
+
+def _table(title: str, frame: pd.DataFrame, lead: str) -> dict[str, Any]:
+    rows = [[_cell(value) for value in row] for row in frame.itertuples(index=False, name=None)]
+    columns = [str(name).replace("_", " ") for name in frame.columns]
+    return {"title": title, "lead": lead, "columns": columns, "rows": rows}
+
+
+def _cell(value: Any) -> Any:
+    if value is None or value != value:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return float(f"{value:.3g}") if abs(value) < 1000 else round(value)
+    return sanitize.harmless(value) if isinstance(value, str) else value
+
+
+def _sentences(frame: pd.DataFrame) -> list[str]:
+    if not _scored(frame):
+        return []
+    found = []
+    for by in ("model", "template", "system"):
+        if by in frame and frame[by].nunique(dropna=False) > 1:
+            try:
+                found += list(statistics.paired(frame, by=by)["sentence"])
+            except SlmlabError as error:
+                found.append(str(error))
+    return found
+
+
+def _plots(frame: pd.DataFrame) -> list[tuple[str, str]]:
+    scored = _scored(frame)
+    timed = len(results.comparable(frame)) > 0
+    wanted = [
+        (timed, plots.speed, "Speed by model: tokens per second and time to first token"),
+        (scored, plots.scores, "Mean score by model with intervals"),
+        (scored and timed, plots.quality_speed, "Mean score against tokens per second"),
+        (scored and "task" in frame, plots.heatmap, "Mean score by model and task"),
+    ]
+    return [(alt, _svg(draw(frame))) for holds, draw, alt in wanted if holds]
+
+
+def _svg(figure: Any) -> str:
+    out = io.BytesIO()
+    figure.savefig(out, format="svg")
+    return base64.b64encode(out.getvalue()).decode()
+
+
+def _cases(frame: pd.DataFrame, axes: list[str], safe: type) -> list[dict[str, Any]]:
+    cases = []
+    for (prompt_id, repeat), rows in frame.groupby(["prompt_id", "repeat"], sort=False):
+        rows = rows.to_dict("records")
+        first = next((row["text"] for row in rows if not isinstance(row["error"], str)), "")
+        prompt = sanitize.prompt_text(rows[0]["prompt"])
+        line = " ".join(prompt.split())
+        cases.append(
+            {
+                "summary": f"Prompt {prompt_id}, run {repeat}: {line[:110]}",
+                "prompt": prompt,
+                "answers": [
+                    {
+                        "name": ", ".join(
+                            [row["model"], *(f"{name}: {_brief(row[name])}" for name in axes)]
+                        ),
+                        "flags": [flag for flag in row["flags"].split(", ") if flag],
+                        "html": safe(sanitize.marked(_said(row), first)),
+                        "numbers": _numbers(row),
+                    }
+                    for row in rows
+                ],
+            }
+        )
+    return cases
+
+
+def _said(row: dict) -> str:
+    return row["error"] if isinstance(row["error"], str) else row["text"]
+
+
+def _brief(value: Any) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= 40 else text[:39] + "…"
+
+
+def _numbers(row: dict) -> str:
+    parts = [f"{row['tokens']} tokens, {row['wall_s']:.2f} s"]
+    if row.get("score") is not None and row.get("score") == row.get("score"):
+        parts.append(f"score {row['score']:.2f}")
+    return ", ".join(parts)
+
+
+def _recipe(frame: pd.DataFrame, axes: list[str]) -> str:
+    """The call that gives this comparison again, and the versions that it ran with."""
+    names = list(dict.fromkeys(frame["model"]))
+    prompts = list({json.dumps(one): one for one in frame["prompt"]}.values())
+    options = {
+        name: list(dict.fromkeys(frame[name])) if name in axes else frame[name].iloc[0]
+        for name in DEFAULT_OPTIONS
+    }
+    options["seed"] = int(frame["seed"].min())
+    changed = {k: v for k, v in options.items() if v != DEFAULT_OPTIONS[k]}
+    shown = prompts if len(prompts) <= 5 else [*prompts[:5], f"… {len(prompts) - 5} more, above"]
+    lines = ["import slmlab", "", "slmlab.start()", f"names = {names!r}", f"prompts = {shown!r}"]
+    arguments = "".join(
+        f", {name}={value.item() if hasattr(value, 'item') else value!r}"
+        for name, value in changed.items()
+    )
+    repeats = int(frame["repeat"].max()) + 1
+    timing = "" if (frame["in_flight"] == 1).all() else ", timing=False"
+    lines.append(
+        f"frame = slmlab.compare(names, prompts, repeats={repeats}{timing}{arguments}, fresh=True)"
+    )
+    lines += ["", f"# slmlab {slmlab.__version__}, Python {platform.python_version()}"]
+    for package in PACKAGES:
+        try:
+            lines.append(f"# {package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return sanitize.harmless("\n".join(lines))

@@ -1,0 +1,93 @@
+"""Make a model's text harmless: as HTML, as plain text, with differences marked.
+
+What a model writes is untrusted. It is rendered by markdown-it with HTML switched off, and what
+comes out is cleaned by nh3; images are left out, for fetching one tells a stranger of the reader.
+"""
+
+from __future__ import annotations
+
+import difflib
+import html
+import re
+
+from slmlab.run.options import Prompt
+
+TAGS = {
+    "p",
+    "br",
+    "hr",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "strong",
+    "em",
+    "s",
+    "code",
+    "pre",
+    "blockquote",
+    "ul",
+    "ol",
+    "li",
+    "table",
+    "thead",
+    "tbody",
+    "tr",
+    "th",
+    "td",
+    "a",
+}
+
+
+def safe_html(text: str) -> str:
+    """A model's Markdown as harmless HTML: no scripts, no images, no live tags of its own."""
+    import nh3
+    from markdown_it import MarkdownIt
+
+    rendered = (
+        MarkdownIt("commonmark", {"html": False, "breaks": True})
+        .enable("table")
+        .render(harmless(text))
+    )
+    return nh3.clean(
+        rendered, tags=TAGS, attributes={"a": {"href"}}, url_schemes={"http", "https", "mailto"}
+    )
+
+
+# Marks that turn the direction of writing, with which a text can be made to read as another.
+_TURNS = {code: "�" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+_CONTROLS = {code: None for code in range(32) if code not in (9, 10)} | {127: None}
+# Colours and cursor moves of terminals.
+_ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\\\)?")
+
+
+def harmless(text: str) -> str:
+    """A model's text without control characters, terminal codes and turned writing directions."""
+    text = _ANSI.sub("", text.replace("\r\n", "\n"))
+    return text.translate(_TURNS | _CONTROLS).encode(errors="replace").decode()
+
+
+def prompt_text(prompt: Prompt) -> str:
+    """A prompt as harmless text; a conversation with the speaker before each message."""
+    if isinstance(prompt, str):
+        return harmless(prompt)
+    return harmless("\n".join(f"{one['role']}: {one['content']}" for one in prompt))
+
+
+def marked(text: str, reference: str, longest: int = 3000) -> str:
+    """A text as harmless HTML, with ``<mark>`` around the words that the reference does not have.
+
+    Texts of more than ``longest`` words are not compared.
+    """
+    words, others = (re.findall(r"\S+|\s+", harmless(one)) for one in (text, reference))
+    if max(len(words), len(others)) > 2 * longest:
+        return html.escape(harmless(text))
+    out = []
+    for kind, start, end, _, _ in difflib.SequenceMatcher(
+        None, words, others, autojunk=False
+    ).get_opcodes():
+        piece = html.escape("".join(words[start:end]))
+        out.append(f"<mark>{piece}</mark>" if kind in ("replace", "delete") and piece else piece)
+    return "".join(out)
