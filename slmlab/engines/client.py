@@ -22,11 +22,31 @@ RUNNER_DIED = ("unexpectedly stopped", "runner process has terminated", "runner 
 OUT_OF_MEMORY = ("more system memory", "out of memory", "unable to allocate")
 
 
+# Seconds without a sign of life from a server after which a request fails.
+TIMEOUT = 600.0
+# Seconds that a connection may take to be made.
+CONNECT_TIMEOUT = 5.0
+
+
+def client_kwargs(host: str, timeout: float = TIMEOUT) -> dict[str, Any]:
+    """What each HTTP client for a server is made with: finite time limits, no proxy on loopback.
+
+    It fits ``httpx.Client``, ``ollama.Client`` and the ``client_kwargs`` of langchain-ollama.
+
+    Args:
+        host: the server's address.
+        timeout: seconds without a sign of life after which a request fails.
+    """
+    return {
+        "timeout": httpx.Timeout(timeout, connect=min(timeout, CONNECT_TIMEOUT)),
+        "trust_env": not is_local(host),
+    }
+
+
 @functools.lru_cache(maxsize=32)
-def client(host: str, timeout: float = 600.0) -> ollama.Client:
-    """The ``ollama`` client for one server, with a finite timeout and no proxy on loopback."""
-    limits = httpx.Timeout(timeout, connect=5)
-    return ollama.Client(host, timeout=limits, trust_env=not is_local(host))
+def client(host: str, timeout: float = TIMEOUT) -> ollama.Client:
+    """The ``ollama`` client for one server; one is kept for each."""
+    return ollama.Client(host, **client_kwargs(host, timeout))
 
 
 class Abortable(httpx.HTTPTransport):
@@ -157,8 +177,7 @@ def _smaller(model: str, here: Mapping[str, int]) -> str:
 def ask_version(address: str, timeout: float = 2.0) -> dict | None:
     """What ``/api/version`` at ``address`` answers, or None where no such server answers."""
     try:
-        client = _http(trust_env=not is_local(address))
-        answer = client.get(f"{address}/api/version", timeout=timeout)
+        answer = _http_client(is_local(address)).get(f"{address}/api/version", timeout=timeout)
         facts = answer.json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError):
         return None
@@ -166,9 +185,9 @@ def ask_version(address: str, timeout: float = 2.0) -> dict | None:
 
 
 @functools.cache
-def _http(trust_env: bool) -> httpx.Client:
-    """One HTTP client, kept: making one costs tens of milliseconds, and slows what comes next.
+def _http_client(local: bool) -> httpx.Client:
+    """One plain client for this machine's servers and one for others, kept for good.
 
-    ``trust_env=False`` is for loopback, which a proxy in the environment must never catch.
+    Making one costs tens of milliseconds, and slows what comes next.
     """
-    return httpx.Client(trust_env=trust_env)
+    return httpx.Client(**client_kwargs("http://127.0.0.1" if local else ""))

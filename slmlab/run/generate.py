@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from slmlab import models
 from slmlab.engines import server
 from slmlab.engines.address import is_local
-from slmlab.engines.client import Abortable, ask_version
+from slmlab.engines.client import Abortable, ask_version, client_kwargs
 from slmlab.errors import ServerLost, SlmlabError
 from slmlab.processors import energy_j, gpu_names
 
@@ -256,11 +256,10 @@ class _Clock:
 def _langchain(kind: str, host: str, timeout: float, transport: Any = None) -> Any:
     import langchain_ollama
 
-    client_kwargs = {"timeout": timeout, "trust_env": not is_local(host)}
     return getattr(langchain_ollama, kind)(
         model="given with each call",
         base_url=host,
-        client_kwargs=client_kwargs,
+        client_kwargs=client_kwargs(host, timeout),
         sync_client_kwargs={"transport": transport} if transport else {},
     )
 
