@@ -284,7 +284,7 @@ def overhead(cells: int = 100) -> None:
     """One token, one at a time: what each cell costs beyond the bare request."""
     name = NAMES[1]  # the one that reads a prompt faster
     texts = [f"{n}" for n in range(cells)]
-    options = full_options(temperature=0, num_predict=1)
+    options = full_options({"temperature": 0, "num_predict": 1})
     host, _, port = server.host().removeprefix("http://").partition(":")
 
     def bare() -> tuple[float, float]:

@@ -100,7 +100,7 @@ def connect() -> http.client.HTTPConnection:
 
 def request(tokens: int) -> dict:
     """The same request for every side."""
-    options = full_options(temperature=0, num_predict=tokens)
+    options = full_options({"temperature": 0, "num_predict": tokens})
     return {"model": MODEL.name, "prompt": PROMPT, "options": options}
 
 

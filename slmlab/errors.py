@@ -55,7 +55,11 @@ class ModelError(SlmlabError):
 
 
 class PromptError(SlmlabError, ValueError):
-    """A prompt or template is not usable as given."""
+    """A prompt, a template or a sampling option is not usable as given; nothing was sent."""
+
+
+class TaskError(SlmlabError, ValueError):
+    """A task set, a scorer or an exercise is unknown, or a table lacks what a scorer needs."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

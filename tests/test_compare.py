@@ -80,7 +80,7 @@ def same(one: pd.DataFrame, other: pd.DataFrame) -> None:
 def record(**more) -> Generation:
     """A record as a server's answer would give it."""
     target = Target("http://127.0.0.1:1", "m", "ollama", "1", "d" * 64, False, None)
-    return replace(blank(target, "x", full_options(), False), **more)
+    return replace(blank(target, "x", full_options({}), False), **more)
 
 
 class TestPlan:
@@ -223,7 +223,7 @@ class TestStore:
 
     def test_everything_that_can_change_an_answer_changes_the_key(self):
         target = Target("h", "m", "ollama", "1", "d", False, None)
-        options = full_options()
+        options = full_options({})
         base = key(target, "x", options, False)
         assert base == key(replace(target, host="other", cold=True), "x", options, False)
         others = [
@@ -323,11 +323,11 @@ class TestTables:
 
 
 def test_a_prompt_counts_as_truncated_only_where_the_numbers_say_so():
-    options = full_options(num_ctx=256)
+    options = full_options({"num_ctx": 256})
     long = "The sun shines and the birds sing. " * 60
     assert was_truncated(long, 130, options)
     assert was_truncated(long, 256, options), "servers before 0.30"
-    assert not was_truncated(long, 130, full_options(num_ctx=4096))
+    assert not was_truncated(long, 130, full_options({"num_ctx": 4096}))
     assert not was_truncated("short", 130, options)
     chat = [{"role": "user", "content": long}, {"role": "user", "content": "x"}]
     assert was_truncated(chat, 12, options), "the oldest message was dropped"

@@ -117,6 +117,6 @@ def test_no_server_is_a_sentence(monkeypatch):
 
 
 def test_options_are_complete_and_checked():
-    assert full_options(temperature=0, seed=None) == DEFAULT_OPTIONS | {"temperature": 0}
+    assert full_options({"temperature": 0, "seed": None}) == DEFAULT_OPTIONS | {"temperature": 0}
     with pytest.raises(PromptError, match="Did you mean 'num_ctx'"):
-        full_options(numctx=1)
+        full_options({"numctx": 1})

@@ -18,7 +18,7 @@ from slmlab.processors import energy_j, gpu_names
 
 if TYPE_CHECKING:
     import ollama
-from slmlab.run.options import Prompt, full_options, validate_prompt
+from slmlab.run.options import Prompt, full_options, parameters_of, validate_prompt
 from slmlab.run.record import Generation, GenerationError
 
 
@@ -92,7 +92,7 @@ def generate(
         GenerationError: it failed in the middle; ``.record`` has what came until then.
     """
     prompt = validate_prompt(prompt)
-    sent = full_options(**options)
+    sent = full_options(options, parameters=parameters_of(generate))
     target = resolve_target(model, sent["num_ctx"], host or server.host())
     return generate_on(target, prompt, sent, on_text=on_text, timeout=timeout, think=think)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from slmlab.errors import PromptError, did_you_mean
 from slmlab.run import prompts
-from slmlab.run.options import LOAD_OPTIONS, Prompt, full_options, validate_prompt
+from slmlab.run.options import LOAD_OPTIONS, Prompt, full_options, parameters_of, validate_prompt
 from slmlab.run.record import Generation
 from slmlab.run.tables import rows
 
@@ -110,7 +110,7 @@ def _settings(options: Mapping[str, Any]) -> list[dict[str, Any]]:
         axes[name] = list(value) if several else [value]
     order = sorted(axes, key=lambda name: name not in LOAD_OPTIONS)
     return [
-        full_options(**dict(zip(order, values, strict=True)))
+        full_options(dict(zip(order, values, strict=True)), parameters=parameters_of(plan))
         for values in itertools.product(*(axes[name] for name in order))
     ]
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypedDict
 
 from slmlab import hardware
-from slmlab.errors import PromptError
+from slmlab.errors import PromptError, did_you_mean
 
 # Ollama's own defaults, sent with every request so that the engine, its version and the model's
 # Modelfile cannot change them behind one's back. What is ours: a seed, so that a run can be
@@ -26,15 +27,85 @@ DEFAULT_OPTIONS: dict[str, Any] = {
     "num_predict": 512,
 }
 EXTRA_OPTIONS = ("stop", "num_thread", "num_gpu", "num_batch", "num_keep")
+# A server loads the model anew when one of these changes, so the grid changes them last.
+LOAD_OPTIONS = ("num_ctx", "num_gpu", "num_batch", "num_thread")
 
 Prompt = str | Sequence[Mapping[str, str]]
 
 
-def full_options(**options: Any) -> dict[str, Any]:
+class Options(TypedDict, total=False):
+    """The sampling options that every generation takes; None, like leaving out, is the default."""
+
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    typical_p: float | None
+    repeat_penalty: float | None
+    repeat_last_n: int | None
+    presence_penalty: float | None
+    frequency_penalty: float | None
+    seed: int | None
+    num_ctx: int | None
+    num_predict: int | None
+    stop: str | Sequence[str] | None
+    num_thread: int | None
+    num_gpu: int | None
+    num_batch: int | None
+    num_keep: int | None
+
+
+# Options and parameters (left), and what other libraries or other people call them.
+OTHER_NAMES: dict[str, tuple[str, ...]] = {
+    "num_predict": (
+        "max_tokens",
+        "max_new_tokens",
+        "max_output_tokens",
+        "max_completion_tokens",
+        "max_length",
+        "n_predict",
+    ),
+    "num_ctx": (
+        "n_ctx",
+        "ctx_size",
+        "context",
+        "context_length",
+        "context_size",
+        "context_window",
+        "max_context",
+        "max_seq_len",
+        "max_model_len",
+    ),
+    "temperature": ("temp", "t"),
+    "repeat_penalty": ("repetition_penalty",),
+    "seed": ("random_state", "random_seed", "rng"),
+    "stop": ("stop_sequences", "stop_words"),
+    "num_thread": ("n_threads", "num_threads", "threads"),
+    "num_gpu": ("n_gpu_layers", "gpu_layers", "ngl"),
+    "num_batch": ("n_batch", "batch_size"),
+    "num_keep": ("n_keep",),
+    "repeats": ("n", "repeat", "runs", "num_runs", "num_return_sequences", "times"),
+    "system": ("system_prompt", "system_message", "instructions"),
+    "think": ("thinking", "reasoning"),
+    "model": ("models", "name", "names", "model_name", "model_id"),
+    "models": ("model", "name", "names", "model_name", "model_id"),
+    "prompt": ("prompts", "question", "questions", "text", "texts", "messages", "input"),
+    "prompts": ("prompt", "question", "questions", "text", "texts", "messages", "inputs"),
+    "host": ("hosts", "server", "base_url", "url"),
+    "hosts": ("host", "server", "servers", "base_url", "url"),
+    "on_text": ("callback", "callbacks", "stream", "streaming"),
+}
+
+
+def full_options(options: Mapping[str, Any], *, parameters: Iterable[str] = ()) -> dict[str, Any]:
     """All sampling options that a request will carry: the given ones over ``DEFAULT_OPTIONS``.
 
     The environment's ``SLMLAB_TOKENS`` caps ``num_predict``, for runs that only have to show that
     everything works.
+
+    Args:
+        options: values by name; None stands for the default.
+        parameters: what else the function takes that was given these options, so that a mistyped
+            ``repeat`` finds ``repeats`` (see ``parameters_of``).
 
     Raises:
         PromptError: a name that is no option, or a value that is no number.
@@ -42,17 +113,32 @@ def full_options(**options: Any) -> dict[str, Any]:
     known = (*DEFAULT_OPTIONS, *EXTRA_OPTIONS)
     for name in options:
         if name not in known:
-            from slmlab.errors import did_you_mean
-
-            raise PromptError(
-                f"There is no option {name!r}.{did_you_mean(name, known)} "
-                f"Options: {', '.join(known)}."
-            )
+            hint = _hint(name, [*known, *parameters])
+            raise PromptError(f"There is no option {name!r}.{hint} Options: {', '.join(known)}.")
     given = {name: value for name, value in options.items() if value is not None}
     full = DEFAULT_OPTIONS | {name: _as_option(name, value) for name, value in given.items()}
     if most := hardware.env_number("SLMLAB_TOKENS"):
         full["num_predict"] = min(full["num_predict"], most)
     return full
+
+
+def parameters_of(function: Callable[..., Any]) -> list[str]:
+    """The names of a function's own parameters, without its ``**options``."""
+    return [
+        name
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is not parameter.VAR_KEYWORD
+    ]
+
+
+def _hint(name: str, taken: Sequence[str]) -> str:
+    """`` Did you mean …?`` with one of the names that are taken, or nothing."""
+    meant = [one for one, others in OTHER_NAMES.items() if name.lower() in others]
+    if not meant:
+        return did_you_mean(name, taken)
+    # A word that we know, for something that this function does not take, gets no guess.
+    here = [one for one in meant if one in taken]
+    return f" Did you mean {here[0]!r}?" if here else ""
 
 
 def _as_option(name: str, value: Any) -> Any:
@@ -104,7 +190,3 @@ def _whole(text: str) -> str:
             "be repaired with text.encode(errors='replace').decode()."
         ) from None
     return text
-
-
-# A server loads the model anew when one of these changes, so the grid changes them last.
-LOAD_OPTIONS = ("num_ctx", "num_gpu", "num_batch", "num_thread")

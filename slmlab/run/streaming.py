@@ -60,7 +60,7 @@ class Answers:
     def __init__(self, answers: Sequence[Answer], at_once: bool = False) -> None:
         for answer in answers:
             answer.prompt = validate_prompt(answer.prompt)
-            answer.options = full_options(**answer.options)
+            answer.options = full_options(answer.options)
         self.answers = list(answers)
         self.width = len(self.answers) if at_once else 1
         self._transports: list[Abortable] = []

@@ -12,7 +12,7 @@ import ipywidgets as widgets
 
 from slmlab.errors import SlmlabError
 from slmlab.evaluation import votes
-from slmlab.run.options import full_options
+from slmlab.run.options import full_options, parameters_of
 from slmlab.run.streaming import Answer, Answers
 from slmlab.show import sanitize
 from slmlab.widgets import controls, markup
@@ -61,7 +61,7 @@ def arena(
         pairs = votes.blind_pairs(frame, seed=random.randrange(2**31))  # noqa: S311
         if not pairs:
             raise SlmlabError("No prompt in this comparison has answers of two models to vote on.")
-    full_options(**options)
+    full_options(options, parameters=parameters_of(arena))
     return Arena(pairs, names, question, voter, Path(votes_file), host, options)
 
 

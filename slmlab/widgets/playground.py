@@ -76,9 +76,9 @@ class Playground(Panel):
         options: dict[str, Any],
     ) -> None:
         super().__init__("playground")
-        from slmlab.run.options import full_options
+        from slmlab.run.options import full_options, parameters_of
 
-        settings = full_options(**options)
+        settings = full_options(options, parameters=parameters_of(playground))
         self.other_options = {
             name: value
             for name, value in options.items()

@@ -14,7 +14,7 @@ import ipywidgets as widgets
 from slmlab.errors import PromptError, SlmlabError
 from slmlab.evaluation import votes
 from slmlab.run import results
-from slmlab.run.options import Prompt, full_options
+from slmlab.run.options import Prompt, full_options, parameters_of
 from slmlab.run.streaming import Answer, Answers, finish
 from slmlab.show.report import report
 from slmlab.widgets import controls, markup
@@ -103,7 +103,7 @@ class SideBySide(Panel):
         options: dict[str, Any],
     ) -> None:
         super().__init__("side-by-side")
-        settings = full_options(**options)
+        settings = full_options(options, parameters=parameters_of(side_by_side))
         shown = ("temperature", "seed", "num_ctx", "num_predict")
         self.other_options = {name: value for name, value in options.items() if name not in shown}
         self.host = controls.host_here(host)

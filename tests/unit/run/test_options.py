@@ -1,0 +1,61 @@
+"""Options: complete, checked, and hinted where a name is wrong."""
+
+import typing
+
+import pytest
+
+from slmlab.errors import PromptError
+from slmlab.run import options
+from slmlab.run.options import full_options, parameters_of
+
+
+def hint(name: str, *parameters: str) -> str:
+    with pytest.raises(PromptError, match=f"There is no option '{name}'") as caught:
+        full_options({name: 1}, parameters=parameters)
+    return str(caught.value).partition("Did you mean '")[2].partition("'")[0]
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("temprature", "temperature"),
+        ("numctx", "num_ctx"),
+        ("max_tokens", "num_predict"),
+        ("max_new_tokens", "num_predict"),
+        ("n_predict", "num_predict"),
+        ("n_ctx", "num_ctx"),
+        ("context_length", "num_ctx"),
+        ("max_context", "num_ctx"),
+        ("temp", "temperature"),
+        ("MAX_TOKENS", "num_predict"),
+    ],
+)
+def test_a_wrong_name_finds_the_option(typed, meant):
+    assert hint(typed) == meant
+
+
+def test_a_wrong_name_finds_what_the_called_function_takes():
+    comparing = ("models", "prompts", "repeats", "hosts", "timing", "quiet")
+    asking = ("model", "prompt", "host")
+    for typed in ("repeat", "n", "runs"):
+        assert hint(typed, *comparing) == "repeats"
+        assert hint(typed, *asking) == ""
+    assert hint("timeing", *comparing) == "timing"
+    assert hint("names", *comparing) == "models"
+    assert hint("names", *asking) == "model"
+    assert hint("question", *comparing) == "prompts"
+    assert hint("text", *asking) == "prompt"
+    assert hint("hosts", *asking) == "host"
+    assert hint("host", *comparing) == "hosts"
+
+
+def test_parameters_of_a_function_are_without_its_options():
+    def function(model, *more, host=None, **options): ...
+
+    assert parameters_of(function) == ["model", "more", "host"]
+
+
+def test_every_option_has_a_type_and_other_names_are_no_options():
+    known = {*options.DEFAULT_OPTIONS, *options.EXTRA_OPTIONS}
+    assert set(typing.get_type_hints(options.Options)) == known
+    assert not known & {name for names in options.OTHER_NAMES.values() for name in names}
