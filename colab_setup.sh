@@ -79,10 +79,10 @@ install_slmlab() {
   # from what an earlier build left behind.
   if on_colab; then
     rm -rf build
-    install slmlab requirements.txt pyproject.toml slmlab/*.py slmlab/*/*.py \
-      slmlab/data/*.* slmlab/data/*/* -- .
+    install slmlab pyproject.toml slmlab/*.py slmlab/*/*.py \
+      slmlab/data/*.* slmlab/data/*/* -- '.[embedded]'
   else
-    install slmlab requirements.txt pyproject.toml -- -e .
+    install slmlab pyproject.toml -- -e '.[notebooks]'
   fi
 }
 
@@ -118,8 +118,7 @@ run_tests() {
     true
   PATH="$PWD/.venv/bin:$PATH"
   install_slmlab
-  install tests tests/requirements.txt docs/requirements.txt -- \
-    -r tests/requirements.txt -r docs/requirements.txt
+  install tests pyproject.toml -- -e '.[dev]'
   get_system_packages
   exec "$python" -m pytest ${arguments[@]+"${arguments[@]}"} "$@"
 }

@@ -32,7 +32,12 @@ BOOTSTRAP = """\
 try:
     import slmlab
 except ImportError:  # on Colab: from an uploaded zip, from Drive, or from the project's address
-    %pip install --quiet $(ls -d slmlab*.zip drive/MyDrive/slmlab* 2>/dev/null | head -1 | grep . || echo {archive})
+    from glob import glob
+
+    archive = "{archive}"
+    found = glob("slmlab*.zip") + glob("drive/MyDrive/slmlab*")
+    place = f"{{found[0]}}[embedded]" if found else f"slmlab[embedded] @ {{archive}}"
+    %pip install --quiet "{{place}}"
 """
 HEALTH = """\
 import slmlab

@@ -261,7 +261,7 @@ def test_a_wheel_has_all_of_the_package(tmp_path):
     root = Path(slmlab.__file__).parent.parent
     source = tmp_path / "source"
     shutil.copytree(root / "slmlab", source / "slmlab")
-    for name in ("pyproject.toml", "requirements.txt", "README.md"):
+    for name in ("pyproject.toml", "LICENSE", "README.md"):
         shutil.copy(root / name, source / name)
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(tmp_path)]
     subprocess.run([*build, str(source)], check=True)
