@@ -42,7 +42,7 @@ class TestWeights:
             assert split.decode([int(ours.argmax())]) == said["response"]
             assert said["prompt_eval_count"] == len(split.encode(text).ids)
 
-    @pytest.mark.parametrize("kind", weights.KINDS)
+    @pytest.mark.parametrize("kind", weights.TENSOR_TYPES)
     def test_a_format_loses_no_more_than_its_bits_allow(self, kind):
         x = np.random.default_rng(0).normal(size=(64, 256)).astype(np.float32)
         y, size = weights.quantized(x, kind)
@@ -74,7 +74,7 @@ class TestWeights:
         self, model, embedded, monkeypatch, smol_gguf
     ):
         monkeypatch.setenv("OLLAMA_HOST", embedded.url)
-        monkeypatch.setattr(weights, "shelf_file", lambda: smol_gguf)
+        monkeypatch.setattr(weights, "default_model_file", lambda: smol_gguf)
         (name,) = weights.install(["Q4_0"])
         try:
             assert name == "slmlab/smollm2:q4_0"
@@ -110,26 +110,28 @@ class TestWeights:
 
 
 class TestDistillation:
-    def lessons(self) -> distillation.Examples:
+    def examples(self) -> distillation.Examples:
         """A world of twelve tokens in which the next one depends on the last."""
-        dice = np.random.default_rng(0)
-        table = dice.normal(size=(12, 12)).astype(np.float32) * 2
-        contexts = dice.integers(12, size=(600, 4))
-        chances = weights.softmax(table[contexts[:, -1]]).astype(float)
-        following = np.array([dice.choice(12, p=row / row.sum()) for row in chances])
+        rng = np.random.default_rng(0)
+        table = rng.normal(size=(12, 12)).astype(np.float32) * 2
+        contexts = rng.integers(12, size=(600, 4))
+        probabilities = weights.softmax(table[contexts[:, -1]]).astype(float)
+        targets = np.array([rng.choice(12, p=row / row.sum()) for row in probabilities])
         return distillation.Examples(
-            contexts, following, table[contexts[:, -1]], tuple("abcdefghijkl")
+            contexts, targets, table[contexts[:, -1]], tuple("abcdefghijkl")
         )
 
     def test_the_gradients_are_those_of_the_loss(self):
-        lessons = self.lessons()
-        student = distillation.Student(12, width=4, hidden=6)
+        examples = self.examples()
+        student = distillation.Student(12, embedding_size=4, hidden=6)
         chosen, soft, t = np.arange(40), 0.3, 2.0
 
         def loss() -> float:
-            logits = student.logits(lessons.contexts[chosen]).astype(np.float64)
-            hard = np.log(weights.softmax(logits))[chosen, lessons.following[chosen]].mean()
-            taught, said = (weights.softmax(z, t) for z in (lessons.teacher[chosen], logits))
+            logits = student.logits(examples.contexts[chosen]).astype(np.float64)
+            hard = np.log(weights.softmax(logits))[chosen, examples.targets[chosen]].mean()
+            taught, said = (
+                weights.softmax(z, t) for z in (examples.teacher_logits[chosen], logits)
+            )
             return (
                 -(1 - soft) * hard + soft * t * t * (taught * np.log(taught / said)).sum(1).mean()
             )
@@ -137,30 +139,32 @@ class TestDistillation:
         for array in student.parameters.values():
             array += np.float32(0.01)
         student.parameters = {k: v.astype(np.float64) for k, v in student.parameters.items()}
-        slopes = student._slopes(lessons, chosen, soft, t)
+        gradients = student.gradients(examples[chosen], soft, t)
         for name, array in student.parameters.items():
-            spot = np.unravel_index(np.abs(slopes[name]).argmax(), array.shape)
+            spot = np.unravel_index(np.abs(gradients[name]).argmax(), array.shape)
             array[spot] += 1e-5
             up = loss()
             array[spot] -= 2e-5
-            slope = (up - loss()) / 2e-5
+            gradient = (up - loss()) / 2e-5
             array[spot] += 1e-5
-            assert slope == pytest.approx(slopes[name][spot], rel=1e-3), name
+            assert gradient == pytest.approx(gradients[name][spot], rel=1e-3), name
 
     def test_a_student_with_a_teacher_does_better_on_what_is_new(self):
-        train, test = self.lessons().split(0.5)
+        train, test = self.examples().split(0.5)
         results = {}
         for soft in (0.0, 1.0):
             student = distillation.Student(12)
             student.train(train, soft=soft, temperature=1.0, epochs=30)
-            results[soft] = distillation.kl(test.teacher, student.logits(test.contexts))
+            results[soft] = distillation.kl(test.teacher_logits, student.logits(test.contexts))
         assert results[1.0] < results[0.0] / 2
-        assert distillation.kl(test.teacher, test.teacher) == pytest.approx(0, abs=1e-6)
+        assert distillation.kl(test.teacher_logits, test.teacher_logits) == pytest.approx(
+            0, abs=1e-6
+        )
 
     def test_examples_keep_what_occurs(self, model):
         made = distillation.examples(model, [TEXT, "The cat sat."])
-        assert made.teacher.shape == (len(made), len(made.vocabulary))
-        spoken = "".join(made.vocabulary[token] for token in made.following)
+        assert made.teacher_logits.shape == (len(made), len(made.vocabulary))
+        spoken = "".join(made.vocabulary[token] for token in made.targets)
         assert spoken.startswith(" library is open from ten to six.")
 
 

@@ -1,8 +1,8 @@
-"""A tiny language model in numpy, taught by a bigger one: by its choices, or by all it thinks.
+"""A tiny language model in numpy, taught by a larger one: by its tokens, or by its probabilities.
 
 The student is a neural network of the oldest kind of neural language model (Bengio et al. 2003,
 https://jmlr.org/papers/v3/bengio03a.html): the last few tokens as vectors, one hidden layer, a
-score for each token that may come next. It is far too small to be useful, and small enough to train
+logit for each token that may come next. It is far too small to be useful, and small enough to train
 in seconds, which is the point.
 """
 
@@ -14,58 +14,61 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from slmlab.course import weights
-from slmlab.course.weights import Array, Model, softmax
+from slmlab.course.transformer import Array, Model, forward, log_softmax, softmax, tokenizer
+
+Tokens = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Examples:
     """What a student learns from, n examples over a vocabulary of v tokens.
 
-    ``contexts`` (n, look_back) are the tokens before, ``following`` (n) the token that came next in
-    the text, ``teacher`` (n, v) the teacher's logits for what could come next. Tokens are numbers
-    0 to v - 1; ``vocabulary`` has their texts.
+    ``contexts`` (n, context_length) are the tokens before, ``targets`` (n) the token that came next
+    in the text, ``teacher_logits`` (n, v) the teacher's logits for what could come next. Tokens are
+    numbers 0 to v - 1; ``vocabulary`` has their texts.
     """
 
-    contexts: npt.NDArray[np.int64]
-    following: npt.NDArray[np.int64]
-    teacher: Array
+    contexts: Tokens
+    targets: Tokens
+    teacher_logits: Array
     vocabulary: tuple[str, ...]
 
     def __len__(self) -> int:
         """How many examples these are."""
-        return len(self.following)
+        return len(self.targets)
+
+    def __getitem__(self, part: slice | Tokens) -> Examples:
+        """Some of the examples: a slice, or an array of their numbers."""
+        return Examples(
+            self.contexts[part], self.targets[part], self.teacher_logits[part], self.vocabulary
+        )
 
     def split(self, share: float) -> tuple[Examples, Examples]:
-        """The first so much of them, and the rest."""
+        """The first ``share`` (0 to 1) of them to train on, and the rest to test on."""
         at = int(share * len(self))
-        return tuple(
-            Examples(self.contexts[part], self.following[part], self.teacher[part], self.vocabulary)
-            for part in (slice(at), slice(at, None))
-        )  # type: ignore[return-value]
+        return self[:at], self[at:]
 
 
-def examples(teacher: Model, texts: Sequence[str], look_back: int = 4) -> Examples:
+def examples(teacher: Model, texts: Sequence[str], context_length: int = 4) -> Examples:
     """Let the teacher read texts, and note what it expects after each token.
 
     The vocabulary is the tokens that occur in these texts; the teacher's logits of all others are
     left out, so that the student has few enough outputs to be trained in seconds.
     """
-    split = weights.tokenizer(teacher)
-    ids = [split.encode(text).ids for text in texts]
-    used = sorted({token for one in ids for token in one})
-    number = {token: position for position, token in enumerate(used)}
-    contexts, following, logits = [], [], []
-    for one in ids:
-        scores = weights.forward(teacher, one)[:, used]
-        # Before a text begins stands, as often as needed, its first token.
-        known = [number[one[0]]] * look_back + [number[token] for token in one]
-        for position in range(1, len(one)):
-            contexts.append(known[position : position + look_back])
-            following.append(number[one[position]])
-        logits.append(scores[:-1])
-    vocabulary = tuple(split.decode([token]) for token in used)
-    return Examples(np.array(contexts), np.array(following), np.concatenate(logits), vocabulary)
+    coder = tokenizer(teacher)
+    encoded = [coder.encode(text).ids for text in texts]
+    used = sorted({token for ids in encoded for token in ids})
+    index = {token: position for position, token in enumerate(used)}
+    contexts, targets, logits = [], [], []
+    for ids in encoded:
+        # A text is padded on the left with its first token.
+        padded = [index[ids[0]]] * context_length + [index[token] for token in ids]
+        for position in range(1, len(ids)):
+            contexts.append(padded[position : position + context_length])
+            targets.append(index[ids[position]])
+        logits.append(forward(teacher, ids)[:-1, used])
+    vocabulary = tuple(coder.decode([token]) for token in used)
+    return Examples(np.array(contexts), np.array(targets), np.concatenate(logits), vocabulary)
 
 
 class Student:
@@ -73,51 +76,57 @@ class Student:
 
     Args:
         vocabulary: how many tokens it knows.
-        look_back: how many tokens it looks back.
-        width: numbers for each token.
+        context_length: how many tokens it sees.
+        embedding_size: numbers for each token.
         hidden: neurons of the hidden layer.
         seed: of the random start.
     """
 
     def __init__(
-        self, vocabulary: int, look_back: int = 4, width: int = 32, hidden: int = 128, seed: int = 0
+        self,
+        vocabulary: int,
+        context_length: int = 4,
+        embedding_size: int = 32,
+        hidden: int = 128,
+        seed: int = 0,
     ) -> None:
-        dice = np.random.default_rng(seed)
-        shapes = {
-            "tokens": (vocabulary, width),
-            "in": (look_back * width, hidden),
-            "in_bias": (hidden,),
-            "out": (hidden, vocabulary),
-            "out_bias": (vocabulary,),
+        rng = np.random.default_rng(seed)
+        shapes: dict[str, tuple[int, ...]] = {
+            "embeddings": (vocabulary, embedding_size),
+            "hidden": (context_length * embedding_size, hidden),
+            "hidden_bias": (hidden,),
+            "output": (hidden, vocabulary),
+            "output_bias": (vocabulary,),
         }
-        self.parameters: dict[str, Array] = {
-            name: (dice.normal(size=shape) * (len(shape) == 2) / shape[0] ** 0.5).astype(np.float32)
-            for name, shape in shapes.items()
-        }
-        self.parameters["tokens"] *= np.float32(vocabulary**0.5)
+        self.parameters: dict[str, Array] = {}
+        for name, shape in shapes.items():
+            # Biases start at 0; weights so that what comes out varies as much as what goes in.
+            scale = 0 if len(shape) == 1 else 1 if name == "embeddings" else shape[0] ** -0.5
+            self.parameters[name] = (rng.normal(size=shape) * scale).astype(np.float32)
 
     def size(self) -> int:
         """How many parameters it has."""
         return sum(array.size for array in self.parameters.values())
 
-    def logits(self, contexts: npt.NDArray[np.int64]) -> Array:
-        """A score for each token that may follow each context: (n, vocabulary)."""
+    def logits(self, contexts: Tokens) -> Array:
+        """A logit for each token that may follow each context: (n, vocabulary)."""
         return self._forward(contexts)[-1]
 
-    def _forward(self, contexts: npt.NDArray[np.int64]) -> tuple[Array, Array, Array]:
+    def _forward(self, contexts: Tokens) -> tuple[Array, Array, Array]:
+        """The embeddings, the hidden layer's activations, and the logits."""
         p = self.parameters
-        x = p["tokens"][contexts].reshape(len(contexts), -1)
-        h = np.tanh(x @ p["in"] + p["in_bias"])
-        return x, h, h @ p["out"] + p["out_bias"]
+        embedded = p["embeddings"][contexts].reshape(len(contexts), -1)
+        activations: Array = np.tanh(embedded @ p["hidden"] + p["hidden_bias"])
+        return embedded, activations, activations @ p["output"] + p["output_bias"]
 
     def train(
         self,
-        lessons: Examples,
+        examples: Examples,
         soft: float = 0.0,
         temperature: float = 2.0,
         epochs: int = 30,
-        rate: float = 2e-3,
-        batch: int = 64,
+        learning_rate: float = 2e-3,
+        batch_size: int = 64,
         seed: int = 0,
     ) -> None:
         """Learn from examples by gradient descent (Adam, https://arxiv.org/abs/1412.6980).
@@ -127,63 +136,64 @@ class Student:
         https://arxiv.org/abs/1503.02531): ``soft=0`` learns from the text alone, ``soft=1`` from
         the teacher alone.
         """
-        dice = np.random.default_rng(seed)
-        means = {name: np.zeros_like(array) for name, array in self.parameters.items()}
-        squares = {name: np.zeros_like(array) for name, array in self.parameters.items()}
-        step = 0
+        rng = np.random.default_rng(seed)
+        beta1, beta2, epsilon = 0.9, 0.999, 1e-8
+        moment1 = {name: np.zeros_like(array) for name, array in self.parameters.items()}
+        moment2 = {name: np.zeros_like(array) for name, array in self.parameters.items()}
+        step, batches = 0, max(1, len(examples) // batch_size)
         for _ in range(epochs):
-            for chosen in np.array_split(dice.permutation(len(lessons)), len(lessons) // batch):
+            for batch in np.array_split(rng.permutation(len(examples)), batches):
                 step += 1
-                for name, slope in self._slopes(lessons, chosen, soft, temperature).items():
-                    means[name] += 0.1 * (slope - means[name])
-                    squares[name] += 0.001 * (slope * slope - squares[name])
-                    mean = means[name] / (1 - 0.9**step)
-                    square = squares[name] / (1 - 0.999**step)
-                    self.parameters[name] -= np.float32(rate) * mean / (np.sqrt(square) + 1e-8)
+                for name, gradient in self.gradients(examples[batch], soft, temperature).items():
+                    moment1[name] += (1 - beta1) * (gradient - moment1[name])
+                    moment2[name] += (1 - beta2) * (gradient * gradient - moment2[name])
+                    mean = moment1[name] / (1 - beta1**step)
+                    variance = moment2[name] / (1 - beta2**step)
+                    update = mean / (np.sqrt(variance) + epsilon)
+                    self.parameters[name] -= np.float32(learning_rate) * update
 
-    def _slopes(
-        self, lessons: Examples, chosen: npt.NDArray, soft: float, temperature: float
-    ) -> dict[str, Array]:
-        """How the loss changes with each parameter, by the chain rule."""
-        p, contexts = self.parameters, lessons.contexts[chosen]
-        x, h, logits = self._forward(contexts)
-        hard = softmax(logits)
-        hard[np.arange(len(chosen)), lessons.following[chosen]] -= 1
-        taught = softmax(lessons.teacher[chosen], temperature)
-        gap = softmax(logits, temperature) - taught
-        # temperature² × 1 / temperature: softened logits change that much less.
-        out = ((1 - soft) * hard + soft * temperature * gap) / len(chosen)
-        back = (out @ p["out"].T) * (1 - h * h)
-        tokens = np.zeros_like(p["tokens"])
-        np.add.at(tokens, contexts, (back @ p["in"].T).reshape(*contexts.shape, -1))
+    def gradients(self, batch: Examples, soft: float, temperature: float) -> dict[str, Array]:
+        """How the loss of ``train`` changes with each parameter, by the chain rule."""
+        p, n = self.parameters, len(batch)
+        embedded, activations, logits = self._forward(batch.contexts)
+        hard_gradient = softmax(logits)  # of the cross-entropy: probabilities - one-hot targets
+        hard_gradient[np.arange(n), batch.targets] -= 1
+        teacher_probabilities = softmax(batch.teacher_logits, temperature)
+        # temperature² × 1 / temperature, since softened logits change the loss that much less.
+        soft_gradient = temperature * (softmax(logits, temperature) - teacher_probabilities)
+        d_logits = ((1 - soft) * hard_gradient + soft * soft_gradient) / n
+        d_hidden = (d_logits @ p["output"].T) * (1 - activations * activations)
+        d_embeddings = np.zeros_like(p["embeddings"])
+        d_embedded = (d_hidden @ p["hidden"].T).reshape(*batch.contexts.shape, -1)
+        np.add.at(d_embeddings, batch.contexts, d_embedded)
         return {
-            "tokens": tokens,
-            "in": x.T @ back,
-            "in_bias": back.sum(axis=0),
-            "out": h.T @ out,
-            "out_bias": out.sum(axis=0),
+            "embeddings": d_embeddings,
+            "hidden": embedded.T @ d_hidden,
+            "hidden_bias": d_hidden.sum(axis=0),
+            "output": activations.T @ d_logits,
+            "output_bias": d_logits.sum(axis=0),
         }
 
 
-def perplexity(logits: Array, following: npt.NDArray[np.int64]) -> float:
-    """How surprised some logits (n, v) are by the tokens that came: e to the mean of -log(p)."""
-    chances = softmax(logits.astype(np.float64))[np.arange(len(following)), following]
-    return float(np.exp(-np.log(chances).mean()))
+def perplexity(logits: Array, targets: Tokens) -> float:
+    """How surprised logits (n, v) are by the tokens that came: e to the mean of -log(p)."""
+    log_probabilities = log_softmax(logits.astype(np.float64))
+    return float(np.exp(-log_probabilities[np.arange(len(targets)), targets].mean()))
 
 
-def kl(teacher: Array, student: Array) -> float:
+def kl(teacher_logits: Array, student_logits: Array) -> float:
     """Kullback–Leibler divergence of two sets of logits (n, v), mean over n: 0 where they agree.
 
     In nats: what it costs, per token, to believe the student where the teacher is right.
     """
-    p, q = softmax(teacher.astype(np.float64)), softmax(student.astype(np.float64))
-    return float((p * (np.log(p + 1e-30) - np.log(q + 1e-30))).sum(axis=-1).mean())
+    log_p, log_q = (log_softmax(z.astype(np.float64)) for z in (teacher_logits, student_logits))
+    return float((np.exp(log_p) * (log_p - log_q)).sum(axis=-1).mean())
 
 
-def measure(student: Student, lessons: Examples) -> dict[str, float]:
+def measure(student: Student, examples: Examples) -> dict[str, float]:
     """A student's ``perplexity`` on what came next, and its ``kl`` from the teacher."""
-    logits = student.logits(lessons.contexts)
+    logits = student.logits(examples.contexts)
     return {
-        "perplexity": perplexity(logits, lessons.following),
-        "kl": kl(lessons.teacher, logits),
+        "perplexity": perplexity(logits, examples.targets),
+        "kl": kl(examples.teacher_logits, logits),
     }

@@ -1,0 +1,198 @@
+"""A Llama-type transformer in plain numpy: its tensors, its tokenizer, its forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from slmlab.errors import ModelError
+
+if TYPE_CHECKING:
+    import gguf
+    from tokenizers import Tokenizer
+
+
+Array = npt.NDArray[np.float32]
+Floats = TypeVar("Floats", bound=np.floating[Any])
+BLOCK_TENSORS = (
+    "attn_norm",
+    "attn_q",
+    "attn_k",
+    "attn_v",
+    "attn_output",
+    "ffn_norm",
+    "ffn_gate",
+    "ffn_up",
+    "ffn_down",
+)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A Llama-type model in memory.
+
+    ``tensors`` maps a name such as ``blk.0.ffn_up.weight`` (block 0, the feed-forward network's
+    first matrix) to an array of 32-bit floats, rows first: a matrix of shape (outputs, inputs).
+    ``tensor_types`` says in which format each was stored in the file (``F32``, ``Q4_0``, …), and
+    ``metadata`` is the file's own.
+    """
+
+    path: Path
+    metadata: dict[str, Any]
+    tensors: dict[str, Array]
+    tensor_types: dict[str, str]
+    reader: gguf.GGUFReader = field(repr=False)
+
+    @property
+    def layers(self) -> int:
+        """How many transformer blocks it has."""
+        return int(self.metadata["llama.block_count"])
+
+    def matrices(self, part: str = "") -> list[str]:
+        """The names of the blocks' weight matrices, of those whose name has ``part`` in it."""
+        return [
+            name
+            for name, array in self.tensors.items()
+            if name.startswith("blk.") and array.ndim == 2 and part in name
+        ]
+
+    def with_tensors(self, changed: Mapping[str, Array]) -> Model:
+        """The same model with some tensors changed; the others are shared, not copied.
+
+        Raises:
+            ModelError: a name that the model does not have, or another shape.
+        """
+        for name, array in changed.items():
+            if name not in self.tensors:
+                raise ModelError(f"The model has no tensor {name!r}; look at model.tensors.")
+            if array.shape != self.tensors[name].shape:
+                raise ModelError(
+                    f"{name} has the shape {self.tensors[name].shape}; got {array.shape}."
+                )
+        return replace(self, tensors=self.tensors | dict(changed))
+
+
+def tokenizer(model: Model) -> Tokenizer:
+    """The model's own tokenizer: ``.encode(text).ids``, ``.decode(ids)``."""
+    from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
+    from tokenizers.models import BPE
+
+    tokens = model.metadata["tokenizer.ggml.tokens"]
+    merges = [tuple(pair.split(" ")) for pair in model.metadata["tokenizer.ggml.merges"]]
+    made = Tokenizer(BPE({token: number for number, token in enumerate(tokens)}, merges))
+    # SmolLM's rule: digits one by one, else GPT-2's.
+    made.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    made.decoder = decoders.ByteLevel()
+    token_types = model.metadata["tokenizer.ggml.token_type"]
+    control = [token for token, kind in zip(tokens, token_types, strict=True) if kind == 3]
+    made.add_special_tokens([AddedToken(token, special=True) for token in control])
+    return made
+
+
+def forward(model: Model, tokens: Sequence[int]) -> Array:
+    """The forward pass: logits for the next token after each token, (tokens, vocabulary).
+
+    The whole of a Llama-type transformer: embeddings; in each block attention over what came before
+    and a feed-forward network, each added to what came in (the residual stream); at the end one
+    logit for each token of the vocabulary. https://arxiv.org/abs/2302.13971, with grouped-query
+    attention (https://arxiv.org/abs/2305.13245).
+    """
+    hyperparameters, weight = model.metadata, model.tensors
+    heads = int(hyperparameters["llama.attention.head_count"])
+    kv_heads = int(hyperparameters["llama.attention.head_count_kv"])
+    head_size = int(hyperparameters["llama.embedding_length"]) // heads
+    epsilon = float(hyperparameters["llama.attention.layer_norm_rms_epsilon"])
+    n = len(tokens)
+    angles = rope_angles(n, head_size, float(hyperparameters["llama.rope.freq_base"]))
+    causal_mask = np.triu(np.full((n, n), -np.inf, dtype=np.float32), k=1)
+
+    x = weight["token_embd.weight"][np.asarray(tokens)]
+    for layer in range(model.layers):
+        w = {part: weight[f"blk.{layer}.{part}.weight"] for part in BLOCK_TENSORS}
+        h = rms_norm(x, w["attn_norm"], epsilon)
+        queries = apply_rope((h @ w["attn_q"].T).reshape(n, heads, head_size), angles)
+        keys = apply_rope((h @ w["attn_k"].T).reshape(n, kv_heads, head_size), angles)
+        values = (h @ w["attn_v"].T).reshape(n, kv_heads, head_size)
+        # Grouped-query attention: several query heads share a key head and a value head.
+        keys, values = (np.repeat(one, heads // kv_heads, axis=1) for one in (keys, values))
+        scores = queries.transpose(1, 0, 2) @ keys.transpose(1, 2, 0) / head_size**0.5
+        attention = softmax(scores + causal_mask)
+        attended = (attention @ values.transpose(1, 0, 2)).transpose(1, 0, 2).reshape(n, -1)
+        x = x + attended @ w["attn_output"].T
+        h = rms_norm(x, w["ffn_norm"], epsilon)
+        x = x + (silu(h @ w["ffn_gate"].T) * (h @ w["ffn_up"].T)) @ w["ffn_down"].T
+    x = rms_norm(x, weight["output_norm.weight"], epsilon)
+    # A model without an output matrix uses its embeddings once more (tied embeddings).
+    unembedding = weight.get("output.weight", weight["token_embd.weight"])
+    return cast(Array, x @ unembedding.T)
+
+
+def softmax(logits: npt.NDArray[Floats], temperature: float = 1.0) -> npt.NDArray[Floats]:
+    """Logits as probabilities, over the last axis; a higher temperature makes them more even."""
+    scaled = logits / temperature
+    exponentials = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    return cast("npt.NDArray[Floats]", exponentials / exponentials.sum(axis=-1, keepdims=True))
+
+
+def log_softmax(logits: npt.NDArray[Floats]) -> npt.NDArray[Floats]:
+    """The natural logarithms of ``softmax(logits)``, exact also where a probability is tiny."""
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    normalizer = np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return cast("npt.NDArray[Floats]", shifted - normalizer)
+
+
+def perplexity(model: Model, texts: Sequence[str]) -> float:
+    """How surprised the model is by texts: e to the mean of -log(probability of each token).
+
+    A perplexity of 20 means: as unsure as between 20 equally likely tokens. The first token of each
+    text is not counted, since nothing comes before it.
+    """
+    encode = tokenizer(model).encode
+    losses: list[float] = []
+    for text in texts:
+        ids = encode(text).ids
+        log_probabilities = log_softmax(forward(model, ids)[:-1])
+        losses.extend(-log_probabilities[np.arange(len(ids) - 1), ids[1:]])
+    return float(np.exp(np.mean(losses)))
+
+
+def rms_norm(x: Array, weight: Array, epsilon: float) -> Array:
+    """Root-mean-square layer normalization, https://arxiv.org/abs/1910.07467."""
+    mean_square = (x * x).mean(axis=-1, keepdims=True)
+    return cast(Array, x / np.sqrt(mean_square + epsilon) * weight)
+
+
+def silu(x: Array) -> Array:
+    """The sigmoid linear unit, x × sigmoid(x); gates the feed-forward network (SwiGLU)."""
+    return cast(Array, x / (1 + np.exp(-x)))
+
+
+def rope_angles(n: int, head_size: int, base: float) -> npt.NDArray[np.float64]:
+    """The angles of the rotary position embedding (RoPE) for n positions: (n, head_size / 2).
+
+    Pair i of a head's numbers turns by position × base^(-2i / head_size), in radians;
+    https://arxiv.org/abs/2104.09864.
+    """
+    frequencies = base ** (-np.arange(0, head_size, 2, dtype=np.float64) / head_size)
+    return np.outer(np.arange(n), frequencies)
+
+
+def apply_rope(x: Array, angles: npt.NDArray[np.float64]) -> Array:
+    """Turn queries or keys (n, heads, head_size) by the angles of their positions.
+
+    GGUF files of this architecture have the two numbers that turn together beside each other, so
+    each pair can be read as one complex number.
+    """
+    rotations = np.exp(1j * angles).astype(np.complex64)[:, None, :]
+    pairs = np.ascontiguousarray(x).view(np.complex64)
+    return cast(Array, (pairs * rotations).view(np.float32))
