@@ -62,15 +62,20 @@ def address() -> str:
     return found
 
 
-def stamped(notebook: nbformat.NotebookNode, place: str) -> nbformat.NotebookNode:
-    """The notebook with its stamped cells as they should be; ``place`` is its path in notebooks/."""
+def badge(place: str) -> str:
+    """The button that opens a notebook in Colab; ``place`` is its path in notebooks/."""
     repository = address().removeprefix("https://github.com/")
-    badge = (
+    return (
         "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
         f"(https://colab.research.google.com/github/{repository}/blob/main/notebooks/{place})"
     )
+
+
+def stamped(notebook: nbformat.NotebookNode, place: str) -> nbformat.NotebookNode:
+    """The notebook with its stamped cells as they should be; ``place`` is its path in notebooks/."""
+    repository = address().removeprefix("https://github.com/")
     texts = {
-        "badge": badge + (NOT_PUBLISHED if "_" in repository.split("/")[0] else ""),
+        "badge": badge(place) + (NOT_PUBLISHED if "_" in repository.split("/")[0] else ""),
         "bootstrap": BOOTSTRAP.format(archive=f"{address()}/archive/refs/heads/main.zip").rstrip(),
         "health": HEALTH.rstrip(),
     }
@@ -132,8 +137,12 @@ def student(teacher: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode:
 
 
 def made() -> dict[Path, str]:
-    """Every notebook as it should be."""
-    books = {}
+    """Every notebook as it should be, and README with its badge."""
+    readme = ROOT / "README.md"
+    button = re.compile(r"^\[!\[Open in Colab\].*$", re.MULTILINE)
+    books = {
+        readme: button.sub(badge("00_start_here.ipynb"), readme.read_text(encoding="utf-8")),
+    }
     for path in sorted(TEACHER.glob("*.ipynb")):
         teacher = nbformat.read(path, as_version=4)
         for target, book in (
