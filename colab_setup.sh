@@ -109,7 +109,7 @@ get_system_packages() {
 run_tests() {
   local arguments=()
   if [ "${1:-}" = --fast ]; then
-    arguments+=(-m "not slow")
+    arguments+=(tests/unit tests/repository)
     shift
   fi
   make_environment

@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import shutil
 import signal
-import socket
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-import platformdirs
+import pandas as pd
 import psutil
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-import real_ollama
-from file_server import FileServer
 
 import slmlab
 from slmlab import paths
 from slmlab.engines.embedded.pypi_models import SHELF
-from slmlab.processes import end_tree
-
-SMOL, GEMMA = (model.name for model in SHELF)
-ROOT = Path(__file__).parent.parent
-CACHE = platformdirs.user_cache_path("slmlab-tests")
+from slmlab.evaluation import tasks
+from tests.support import real_ollama
+from tests.support.engines import GEMMA, SMOL, Engine, give_models
+from tests.support.environments import colab_interpreter, frozen, pip_install
+from tests.support.file_server import FileServer
+from tests.support.paths import CACHE, ROOT
+from tests.support.processes import free_port, run, serving
 
 # What the developer's own shell says must not decide what the tests do.
 for name in {*os.environ} - {"SLMLAB_EXECUTED"}:
@@ -40,58 +33,6 @@ for name in {*os.environ} - {"SLMLAB_EXECUTED"}:
 os.environ["LANGSMITH_TRACING"] = "false"
 # A shell that starts the tests in its background makes them and all their children deaf to it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def wait_for(condition, seconds: float = 30.0, what: str = "it"):
-    """Poll until the condition holds; a test that waits too long says for what."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if value := condition():
-            return value
-        time.sleep(0.05)
-    raise AssertionError(f"waited {seconds} s for {what} in vain")
-
-
-def answers(url: str) -> bool:
-    with contextlib.suppress(httpx.HTTPError):
-        return httpx.get(f"{url}/api/version", timeout=2, trust_env=False).status_code == 200
-    return False
-
-
-def engine_process(host: str) -> psutil.Process | None:
-    """The embedded engine that listens at this address, where it runs just now."""
-    port = host.rsplit(":", 1)[1]
-    for one in psutil.process_iter(["cmdline"]):
-        if (one.info["cmdline"] or [])[1:] == ["-m", "slmlab", "serve", "--port", port]:
-            return one
-    return None
-
-
-def stored(folder: Path) -> int:
-    """How many records a store has."""
-    return sum(file.read_bytes().count(b"\n") for file in folder.glob("*.jsonl"))
-
-
-@contextlib.contextmanager
-def serving(command: list[str], url: str, log: Path, **env: str) -> Iterator[subprocess.Popen]:
-    """A server process that answers at ``url``, ended with all its children afterwards."""
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            command, env={**os.environ, **env}, stdout=out, stderr=out, stdin=subprocess.DEVNULL
-        )
-    try:
-        wait_for(lambda: answers(url) or process.poll() is not None, 60, f"{command[0]} to answer")
-        assert process.poll() is None, log.read_text()
-        yield process
-    finally:
-        end_tree(psutil.Process(process.pid))
-        process.wait()
 
 
 @pytest.fixture(scope="session")
@@ -130,15 +71,6 @@ def ollama_release() -> Path:
         if os.environ.get("CI"):
             pytest.fail(f"CI must have the real Ollama: {why}")
         pytest.skip(f"no real Ollama here: {why}")
-
-
-@dataclass(frozen=True)
-class Engine:
-    """A running server for contract tests, and the name of its instruct model."""
-
-    kind: str
-    url: str
-    model: str
 
 
 @pytest.fixture(scope="session")
@@ -180,38 +112,6 @@ def engine(request: pytest.FixtureRequest) -> Engine:
     return request.getfixturevalue("embedded" if request.param == "embedded" else "real")
 
 
-def run(*command: str | Path, **more) -> subprocess.CompletedProcess:
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, **more)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done
-
-
-def frozen(python: Path) -> dict[str, str]:
-    """The packages of an environment, by their normalized names."""
-    listing = run(python, "-m", "pip", "freeze", "--all").stdout.splitlines()
-    pairs = (line.split("==") for line in listing if "==" in line)
-    return {name.lower().replace("_", "-"): version for name, version in pairs}
-
-
-def pip_install(python: Path, *what: str | Path) -> None:
-    """Install by uv, which takes a tenth of pip's time; by pip where uv does not get it."""
-    uv = (sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", python)
-    if subprocess.run(list(map(str, (*uv, *what))), capture_output=True).returncode:
-        run(python, "-m", "pip", "install", "--quiet", *what)
-
-
-def colab_interpreter() -> str:
-    """Colab's own Python, 3.13, where this machine has one; else the Python of these tests."""
-    asked = ["python3.13", "-c", "import ensurepip, sys, venv; print(sys.executable)"]
-    # pyenv hides a version that it has installed until it is told to use it.
-    env = {**os.environ, "PYENV_VERSION": "3.13"}
-    with contextlib.suppress(OSError):
-        found = subprocess.run(asked, env=env, capture_output=True, text=True)
-        if found.returncode == 0:
-            return found.stdout.strip()
-    return sys.executable
-
-
 @pytest.fixture(scope="session")
 def colab_python() -> Path:
     """A Python with Colab's packages, and slmlab installed on top as its notebooks do it."""
@@ -232,36 +132,6 @@ def colab_python() -> Path:
     # The code itself from here, whatever was installed when the environment was made.
     run(python, "-m", "pip", "install", "--quiet", "--no-deps", "-e", ROOT)
     return python
-
-
-def give_models(source: Path, home: Path) -> None:
-    """Put the shelf's models into another SLMLAB_HOME, without copying the bytes."""
-    (home / "models/manifests").mkdir(parents=True)
-    (home / "models/blobs").mkdir()
-    for file in (source / "models/manifests").iterdir():
-        shutil.copy(file, home / "models/manifests" / file.name)
-    for blob in (source / "models/blobs").glob("sha256-*"):
-        os.link(blob, home / "models/blobs" / blob.name) if _same_disk(blob, home) else shutil.copy(
-            blob, home / "models/blobs" / blob.name
-        )
-
-
-def _same_disk(one: Path, other: Path) -> bool:
-    return one.stat().st_dev == other.stat().st_dev
-
-
-@contextlib.contextmanager
-def small_disk(folder: Path, size: str, mode: str = "rw") -> Iterator[Path]:
-    """A real file system of so many bytes, mounted at the folder; skips where nobody may mount."""
-    folder.mkdir(exist_ok=True)
-    mount = ["mount", "-t", "tmpfs", "-o", f"{mode},size={size}", "tmpfs", str(folder)]
-    if subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("no right to mount a small file system here")
-    try:
-        yield folder
-    finally:
-        slmlab.stop()
-        run("umount", folder)
 
 
 @pytest.fixture(autouse=True)
@@ -307,3 +177,28 @@ def files() -> Iterator[FileServer]:
     """An HTTP server with faults to inject."""
     with FileServer() as server:
         yield server
+
+
+@pytest.fixture
+def here(embedded: Engine, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """The embedded engine; calls without ``host=`` go to it."""
+    monkeypatch.setenv("OLLAMA_HOST", embedded.url)
+    return embedded
+
+
+@pytest.fixture
+def at(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """Each engine in turn; calls without ``host=`` go to it."""
+    monkeypatch.setenv("OLLAMA_HOST", engine.url)
+    return engine
+
+
+@pytest.fixture(scope="session")
+def frame(embedded: Engine, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    """A small scored comparison of both models."""
+    store = tmp_path_factory.mktemp("store")
+    table = tasks.load(["sentiment", "arithmetic"], 3)
+    found = slmlab.compare(
+        [SMOL, GEMMA], table, repeats=2, num_predict=12, store=store, quiet=True, hosts=embedded.url
+    )
+    return slmlab.score(found)

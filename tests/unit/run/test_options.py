@@ -59,3 +59,10 @@ def test_every_option_has_a_type_and_other_names_are_no_options():
     known = {*options.DEFAULT_OPTIONS, *options.EXTRA_OPTIONS}
     assert set(typing.get_type_hints(options.Options)) == known
     assert not known & {name for names in options.OTHER_NAMES.values() for name in names}
+
+
+def test_options_are_complete_and_checked():
+    completed = full_options({"temperature": 0, "seed": None})
+    assert completed == options.DEFAULT_OPTIONS | {"temperature": 0}
+    with pytest.raises(PromptError, match="Did you mean 'num_ctx'"):
+        full_options({"numctx": 1})

@@ -1,0 +1,57 @@
+"""How widgets look, and that keys alone use them."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.engines import GEMMA, SMOL
+from tests.support.widgets import STORY, button, pressable, shown, side_by_side
+
+
+class TestLookAndUse:
+    CELLS = (
+        side_by_side([SMOL, GEMMA], question="Hi", num_predict=8),
+        "slmlab.playground('Hi', num_predict=8)",
+        "slmlab.arena(question='Hi')",
+        "slmlab.catalog_explorer()",
+    )
+
+    @pytest.mark.parametrize("dark", [False, True])
+    def test_wcag_aa(self, front, dark):
+        from axe_playwright_python.sync_playwright import Axe
+
+        if dark and front.kind == "classic":
+            pytest.skip("the classic notebook has no dark theme")
+        with shown(front, *self.CELLS, dark=dark, height=1000) as page:
+            page.wait_for_selector(".slmlab-tall td", timeout=60_000)
+            button(page, "Run").click()
+            pressable(page, "All equally good")
+            for one in page.locator(".slmlab :text('settings')").all():
+                one.click()
+            rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
+            found = Axe().run(page, context=".slmlab", options={"runOnly": rules})
+            wrong = [
+                (one["id"], node["html"][:200])
+                for one in found.response["violations"]
+                for node in one["nodes"]
+            ]
+            assert not wrong
+
+    def test_a_narrow_pane_needs_no_sideways_scrolling(self, front):
+        with shown(front, *self.CELLS[:3], width=480, height=900) as page:
+            page.wait_for_selector(".slmlab-arena")
+            for box in page.locator(".slmlab").all():
+                inside = box.evaluate("one => one.scrollWidth - one.clientWidth")
+                assert inside <= 1
+
+    def test_the_keyboard_alone_runs_and_stops(self, front):
+        cell = side_by_side([SMOL, GEMMA], question=STORY, num_predict=600)
+        with shown(front, cell) as page:
+            page.locator(".slmlab textarea").first.focus()
+            page.keyboard.press("Tab")
+            assert page.evaluate("document.activeElement.textContent") == "Run"
+            page.keyboard.press("Enter")
+            page.wait_for_selector(".slmlab-answer em:has-text('writing')")
+            button(page, "Stop").focus()
+            page.keyboard.press("Space")
+            pressable(page, "Run")

@@ -1,0 +1,69 @@
+"""The report's page in a browser."""
+
+from __future__ import annotations
+
+import pytest
+
+import slmlab
+from slmlab.run import results
+from tests.support.hostile import HOSTILE
+from tests.support.records import record
+
+
+@pytest.fixture(scope="module")
+def page():
+    """A browser's page that reaches nothing but files."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    chromium = chromium_path()
+    if chromium is None:
+        pytest.skip("no Chromium here")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(
+            executable_path=chromium,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        yield browser.new_page()
+        browser.close()
+
+
+def chromium_path() -> str | None:
+    import shutil
+
+    return shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+class TestReport:
+    def test_a_browser_shows_and_sorts_it(self, frame, tmp_path, page):
+        said: list[str] = []
+        page.on("console", lambda message: said.append(message.text))
+        page.goto(slmlab.report(frame, tmp_path / "r.html").as_uri())
+        button = page.get_by_role("button", name="tokens/s").first
+        table = page.locator("table.sortable", has=button).first
+        column = [*table.locator("th").all_inner_texts()].index("tokens/s")
+        for order in (1, -1):
+            button.click()
+            cells = table.locator(f"tbody td:nth-child({column + 1})").all_inner_texts()
+            shown = [float(cell) for cell in cells]
+            assert shown == sorted(shown)[::order]
+        assert not said
+
+    def test_what_models_write_stays_text(self, tmp_path, page):
+        rows = [record(model=f"<b>{index}</b>", text=text) for index, text in enumerate(HOSTILE)]
+        rows.append(record(model="bad", error="<script>document.title='hacked'</script>"))
+        columns = [{"prompt_id": 0, "repeat": 0}] * len(rows)
+        found = results.to_frame(rows, columns).assign(prompt="<script>1</script>")
+        loaded: list[str] = []
+        page.on("request", lambda request: loaded.append(request.url))
+        page.goto(slmlab.report(found, tmp_path / "r.html", title="<i>T</i>").as_uri())
+        assert page.title() == "<i>T</i>"
+        assert page.locator("script").count() == 1, "the page's own"
+        assert page.locator("h1").count() == 1
+        assert page.locator(".answer img, .answer a, .answer b").count() == 0
+        assert [url for url in loaded if url.startswith("http")] == []
+        shown = page.locator(".answers").inner_text()
+        assert "<script>document.title" in shown
+        assert "red" in shown
+        assert "\x1b" not in shown
+        assert "\u202e" not in shown
+        wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert wide <= 0, "a long word must not make the page wide"

@@ -1,0 +1,205 @@
+"""The widgets, in a real browser, on both generations of ipywidgets, with real models.
+
+``lab`` is JupyterLab with the newest packages (ipywidgets 8), ``classic`` the Notebook of Colab's
+package versions (ipywidgets 7). Where there is no Chromium these tests are skipped, except in CI.
+"""
+
+from __future__ import annotations
+
+import time
+
+import pandas as pd
+
+import slmlab
+from slmlab.evaluation import votes
+from slmlab.run import results
+from tests.support.engines import GEMMA, SMOL
+from tests.support.widgets import STORY, button, pressable, shoot, shown, side_by_side, texts
+
+
+class TestSideBySide:
+    def test_from_a_prompt_to_a_voted_comparison_of_three(self, front):
+        before = {one.name for one in front.folder.iterdir()}
+        cell = side_by_side([SMOL, GEMMA, SMOL], num_predict=150, voter="Ada")
+        with shown(front, cell, height=1150) as page:
+            page.locator(".slmlab textarea").first.fill("Why is the sky blue?")
+            page.keyboard.press("Tab")
+            button(page, "Run").click()
+            # Turn by turn: the first writes while the others wait.
+            page.wait_for_selector(".slmlab-answer em:has-text('writing')")
+            assert page.locator(".slmlab-answer em:has-text('waiting for its turn')").count() >= 1
+            lengths = []
+            while button(page, "Run").is_disabled():
+                lengths.append(len(texts(page)[1]))
+                time.sleep(0.05)
+            # At eight frames a second, 150 tokens are several on any machine that tests run on.
+            assert len(set(lengths)) > 3, f"it came in pieces: {lengths}"
+            pressable(page, "C is best")
+            strips = [one.inner_text() for one in page.locator(".slmlab-strip").all()]
+            assert len(strips) == 3
+            assert all("tokens/s" in one and "first token" in one for one in strips)
+            assert sum("★" in one for one in strips) >= 1
+            assert page.locator(".slmlab-flag:has-text('answer cut')").count() >= 1
+            button(page, "Reference").click()
+            page.wait_for_selector(".slmlab-answer mark")
+            button(page, "A is best").click()
+            page.wait_for_selector(".slmlab td:has-text('too few votes')")
+            assert "1 vote kept" in page.locator(".slmlab-said").inner_text()
+            shoot(front, page, "side-by-side")
+            button(page, "To a table").click()
+            page.wait_for_selector(".slmlab-said:has-text('.csv')")
+            button(page, "To a report").click()
+            page.wait_for_selector(".slmlab-said:has-text('.html')")
+            cast = votes.read_votes(front.folder / "votes.jsonl")
+        new = [one for one in front.folder.iterdir() if one.name not in before]
+        table = pd.read_csv(next(one for one in new if one.suffix == ".csv"))
+        assert list(table["model"]) == [SMOL, GEMMA, SMOL]
+        assert (table["in_flight"] == 1).all()
+        assert not table["cold"].any(), "each was loaded before its clock started"
+        assert (
+            "Why is the sky blue?" in next(one for one in new if one.suffix == ".html").read_text()
+        )
+        assert list(cast["voter"]) == ["Ada"], "a model is no rival of itself"
+        assert (cast["model_a"][0], cast["model_b"][0], cast["winner"][0]) == (SMOL, GEMMA, "a")
+
+    def test_all_at_once_stops_at_once_and_goes_on(self, front):
+        cell = side_by_side([SMOL, GEMMA], question=STORY, num_predict=2000)
+        with shown(front, cell) as page:
+            page.locator("label:has-text('All at once') input, input[type=checkbox]").first.check()
+            button(page, "Run").click()
+            page.wait_for_function(
+                "[...document.querySelectorAll('.slmlab-answer')]"
+                ".every(one => one.textContent.length > 40)",
+                timeout=60_000,
+            )
+            started = time.monotonic()
+            button(page, "Stop").click()
+            pressable(page, "Run")
+            assert time.monotonic() - started < 4
+            assert all("stopped" in text and len(text) > 40 for text in texts(page)), texts(page)
+            page.locator(".slmlab textarea").first.fill(f"{STORY} Begin at the shore.")
+            page.keyboard.press("Tab")
+            button(page, "Another seed").click()
+            page.wait_for_selector(".slmlab-answer em:has-text('writing')")
+            front.interrupt(page)
+            pressable(page, "Run")
+            assert any("stopped" in text for text in texts(page)), "an interrupt stops it too"
+
+    def test_names_stay_hidden_until_the_vote(self, front):
+        cell = side_by_side([SMOL, GEMMA], question="Name three colours.", num_predict=12)
+        with shown(front, cell) as page:
+            page.locator(".slmlab input[type=checkbox]").nth(1).check()
+            button(page, "Run").click()
+            pressable(page, "All equally good")
+            seen = page.locator(".slmlab").inner_text()
+            assert SMOL not in seen
+            assert GEMMA not in seen
+            assert "tokens/s" not in seen, "speed would tell the small one"
+            button(page, "All equally good").click()
+            page.wait_for_selector(".slmlab-strip")
+            assert GEMMA in page.locator(".slmlab").inner_text()
+
+
+class TestPlayground:
+    def test_it_measures_remembers_and_shows_the_code(self, front, embedded):
+        options = f"model={SMOL!r}, template='explain', temperature=0, num_predict=80"
+        cell = f"import slmlab\nslmlab.playground({options})"
+        with shown(front, cell, height=1000) as page:
+            fields = page.locator(".slmlab textarea")
+            fields.nth(0).fill("the set {1, 2, 3}")
+            fields.nth(1).fill("child")
+            page.keyboard.press("Tab")
+            button(page, "Run").click()
+            page.wait_for_selector(".slmlab :text('tokens/s')")
+            first = page.locator(".slmlab-answer").inner_text()
+            page.locator("text=Show the code").click()
+            page.wait_for_selector(".slmlab-code pre")
+            code = page.locator(".slmlab-code pre").inner_text()
+            shoot(front, page, "playground")
+            fields.nth(1).fill("king")
+            page.keyboard.press("Tab")
+            button(page, "Run").click()
+            page.wait_for_selector(".slmlab :text('2 of 2')")
+            pressable(page, "Earlier")
+            button(page, "Earlier").click()
+            page.wait_for_selector(".slmlab :text('1 of 2')")
+            assert fields.nth(1).input_value() == "child"
+            assert page.locator(".slmlab-answer").inner_text() == first
+            button(page, "Save").click()
+            page.wait_for_selector(".slmlab-said:has-text('.md')")
+        *setup, call = code.splitlines()
+        names: dict = {}
+        exec("\n".join(setup), names)  # the lines that a reader would copy
+        said = eval(call, names)
+        shown_text = " ".join(first.split())
+        assert " ".join(said.split())[:40] == shown_text[:40]
+        saved = next(front.folder.glob("playground-*.md"))
+        assert "the set {1, 2, 3}" in saved.read_text()
+        saved.unlink()
+
+    def test_it_waits_for_its_variables_and_says_so(self, front):
+        with shown(front, "import slmlab\nslmlab.playground()") as page:
+            button(page, "Run").click()
+            page.wait_for_selector(".slmlab-wrong:has-text('The prompt is empty')")
+
+
+class TestArena:
+    def test_keys_vote_and_names_come_after(self, front, embedded, tmp_path):
+        frame = slmlab.compare(
+            [SMOL, GEMMA],
+            ["Name a colour.", "Name a fruit."],
+            num_predict=10,
+            quiet=True,
+            hosts=embedded.url,
+            timing=False,
+        )
+        results.to_json(frame, front.folder / "answers.json")
+        cell = (
+            "import pandas, slmlab\n"
+            "slmlab.arena(pandas.read_json('answers.json', orient='records'), voter='Bo')"
+        )
+        with shown(front, cell) as page:
+            assert SMOL not in page.locator(".slmlab").inner_text()
+            page.wait_for_selector(".slmlab-arena[data-keys]")
+            page.locator(".slmlab-answer").first.click()
+            page.keyboard.press("ArrowLeft")
+            page.wait_for_selector(f".slmlab-title:has-text('{GEMMA}')")
+            pressable(page, "Next pair")
+            page.keyboard.press("ArrowRight")  # a second vote on the same pair counts for nothing
+            page.keyboard.press("Enter")
+            page.wait_for_selector(".slmlab :text('2 of 2')")
+            pressable(page, "Equally good")
+            assert SMOL not in page.locator(".slmlab-columns").inner_text()
+            page.keyboard.press("t")
+            page.wait_for_selector(".slmlab td:has-text('too few votes')")
+            shoot(front, page, "arena")
+            pressable(page, "Next pair")
+            button(page, "Next pair").click()
+            page.wait_for_selector("text=That was the last pair")
+            cast = votes.read_votes(front.folder / "votes.jsonl")
+        assert list(cast["winner"]) == ["a", "tie"]
+        assert set(cast["voter"]) == {"Bo"}
+
+
+class TestCatalogue:
+    def test_sort_filter_and_sources(self, front):
+        with shown(front, "import slmlab\nslmlab.catalog_explorer()", height=1000) as page:
+            rows = page.locator(".slmlab-tall tbody tr")
+            total = rows.count()
+            assert total >= 20
+            shoot(front, page, "catalogue")
+            page.locator(".slmlab input[type=text]").first.fill("gemma")
+            page.keyboard.press("Tab")
+            page.wait_for_function(
+                f"document.querySelectorAll('.slmlab-tall tbody tr').length < {total}"
+            )
+            names = [one.inner_text() for one in page.locator(".slmlab-tall td:first-child").all()]
+            assert all("Gemma" in name for name in names)
+            page.locator(".slmlab input[type=text]").first.fill("")
+            page.keyboard.press("Tab")
+            page.locator(".slmlab input[type=checkbox]").nth(1).check()
+            page.wait_for_function("document.querySelectorAll('.slmlab-tall tbody tr').length == 2")
+            page.locator(".slmlab select").last.select_option("Llama 3.2 1B")
+            page.wait_for_selector("a[href*='llama-models']")
+            button(page, "Pull").click()
+            page.wait_for_selector(".slmlab-wrong:has-text('llama3.2')")

@@ -1,0 +1,69 @@
+"""The command line as a person or a program uses it, with models."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+from slmlab.engines.embedded.pypi_models import SHELF
+from tests.support.engines import SMOL
+
+
+def run(*arguments: str, **env: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "slmlab", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=800,
+        env={**os.environ, **env},
+    )
+
+
+class TestWithModels:
+    def test_the_main_job(self, lab_with_models):
+        """``setup`` asks every model the tutorial's question and ends with one table."""
+        done = run("setup", "--engine", "embedded")
+        assert done.returncode == 0, done.stderr
+        table = done.stdout[done.stdout.index("first token (s)") - 60 :]
+        for model in SHELF:
+            assert model.name in table
+        for column in ("model", "engine", "tokens/s", "tokens", "seconds", "flags"):
+            assert column in table
+        assert "hypotenuse" in done.stdout
+        assert run("stop").stdout.startswith("Stopped http://127.0.0.1:")
+
+    def test_ask_and_models_and_compare(self, lab_with_models):
+        asked = run("ask", SMOL, "Say hi.", "--num-predict", "5", "--engine", "embedded")
+        assert asked.returncode == 0, asked.stderr
+        assert "tokens/s" in asked.stdout
+        record = json.loads(run("ask", SMOL, "Say hi.", "--num-predict", "5", "--json").stdout)
+        assert (record["model"], record["tokens"]) == (SMOL, 5)
+        names = [row["name"] for row in json.loads(run("models", "--json").stdout)]
+        assert set(names) == {model.name for model in SHELF}
+        assert SMOL in run("models").stdout
+        rows = json.loads(
+            run(
+                "compare", "Hi", "--models", SMOL, "--repeats", "2", "--num-predict", "3", "--json"
+            ).stdout
+        )
+        assert [row["seed"] for row in rows] == [0, 1]
+        unknown = run("ask", "smollm", "Hi")
+        assert unknown.returncode == 1
+        assert unknown.stderr.startswith("slmlab: There is no model 'smollm'")
+        assert "Traceback" not in unknown.stderr
+        assert run("stop").returncode == 0
+
+    def test_a_terminal_without_unicode(self, lab_with_models):
+        done = run(
+            "ask",
+            SMOL,
+            "é ☃",
+            "--num-predict",
+            "5",
+            "--engine",
+            "embedded",
+            PYTHONIOENCODING="ascii",
+        )
+        assert done.returncode == 0, done.stderr

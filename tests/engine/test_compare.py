@@ -1,0 +1,242 @@
+"""Grids of generations on real models: fair, resumed, interrupted."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+
+import pytest
+
+import slmlab
+from slmlab import paths
+from slmlab.errors import Interrupted, ModelError, PromptError, ResultsError
+from slmlab.run import prompts, results
+from slmlab.run.generate import generate
+from tests.support.engines import GEMMA, SMOL, engine_process
+from tests.support.records import same
+
+SHORT = {"num_predict": 8, "temperature": 0}
+
+
+class TestTruncation:
+    def test_a_cut_prompt_is_flagged(self, at):
+        long = "The sun shines and the birds sing. " * 120
+        frame = slmlab.compare(at.model, [long, "Hi"], num_ctx=256, num_predict=2, quiet=True)
+        assert frame["truncated"].tolist() == [True, False]
+        assert "prompt truncated" in frame["flags"][0]
+        roomy = slmlab.compare(at.model, long, num_ctx=4096, num_predict=2, quiet=True)
+        assert not roomy["truncated"].any()
+
+    def test_a_conversation_that_lost_its_beginning_is_flagged(self, at):
+        chat = [
+            {"role": "user", "content": "The code word is marmalade. " * 80},
+            {"role": "assistant", "content": "I see."},
+            {"role": "user", "content": "What is the code word?"},
+        ]
+        assert generate(at.model, chat, num_ctx=256, num_predict=2).truncated
+        assert not generate(at.model, chat, num_ctx=4096, num_predict=2).truncated
+
+
+class TestCompare:
+    def test_every_prompt_to_every_model(self, here):
+        seen: list[str] = []
+        frame = slmlab.compare(
+            [SMOL, GEMMA],
+            ["The sky is", "Two plus two is"],
+            repeats=2,
+            num_predict=8,
+            on_record=lambda record: seen.append(record.model),
+        )
+        assert seen == [SMOL] * 4 + [GEMMA] * 4, "one model after the other"
+        assert len(frame) == 8
+        assert frame["error"].isna().all()
+        assert not frame["cold"].any(), "models are loaded before they are timed"
+        assert (frame["model_load_s"] > 0.05).all()
+        assert set(frame["seed"]) == {0, 1}
+        by_model = frame.groupby("model")["seed"].apply(list)
+        assert by_model[SMOL] == by_model[GEMMA], "repeats pair up across models"
+
+    def test_the_tutorials_chain_gives_the_same_text(self, here):
+        prompt = prompts.fill("step_by_step", question=prompts.HYPOTENUSE)
+        record = generate(SMOL, prompt, temperature=0, num_predict=60)
+        runnable = prompts.chain("step_by_step", SMOL, **record.options)
+        text = runnable.invoke({"question": prompts.HYPOTENUSE})
+        # LangChain's ChatPromptTemplate writes the speaker before the text.
+        direct = generate(SMOL, f"Human: {prompt}", temperature=0, num_predict=60)
+        assert text == direct.text
+        assert "hypotenuse" in text
+
+    def test_a_failing_cell_is_a_row_and_not_the_end(self, here, smol_gguf, tmp_path):
+        """A model whose file is gone from the disk when its turn comes."""
+        slmlab.add("doomed", str(smol_gguf))
+        broken = threading.Event()
+
+        def sabotage(cell) -> None:
+            if cell.model == "doomed" and not broken.is_set():
+                broken.set()
+                slmlab.remove("doomed")
+
+        frame = slmlab.compare(["doomed", SMOL], "The sky is", on_cell=sabotage, num_predict=4)
+        doomed, fine = (row for _, row in frame.iterrows())
+        assert "no model 'doomed'" in doomed["error"]
+        assert fine["error"] is None or fine["error"] != fine["error"]
+        assert fine["tokens"] == 4
+        assert list(results.table(frame)["flags"]) == ["failed", "answer cut"]
+
+    def test_wrong_arguments_run_nothing(self, here):
+        with pytest.raises(ModelError, match=f"Did you mean '{SMOL}'"):
+            slmlab.compare([SMOL, SMOL[:-2]], "x")
+        with pytest.raises(PromptError, match="at least one"):
+            slmlab.compare([], "x")
+        with pytest.raises(PromptError, match="empty"):
+            slmlab.compare(SMOL, ["x", ""])
+
+    def test_summary_and_plot(self, here, tmp_path):
+        frame = slmlab.compare([SMOL], ["The sky is"], repeats=3, num_predict=6)
+        row = results.summary(frame).iloc[0]
+        assert row["runs"] == 3
+        assert row["cut"] == 3
+        assert row["tokens_per_s_min"] <= row["tokens_per_s"] <= row["tokens_per_s_max"]
+        from slmlab.show import plots
+
+        figure = plots.speed(frame)
+        assert "n = 3" in figure._supxlabel.get_text()
+        figure.savefig(tmp_path / "speed.png")
+
+    def test_a_second_run_computes_nothing(self, here, capsys):
+        ran: list = []
+        arguments = {"repeats": 2, "on_cell": ran.append, **SHORT}
+        first = slmlab.compare(SMOL, ["The sky is", "Two and two"], **arguments)
+        again = slmlab.compare(SMOL, ["Two and two", "The sky is"], **arguments)
+        assert len(ran) == 4
+        assert sorted(first["wall_s"]) == sorted(again["wall_s"])
+        assert "4 of 4 cells were measured before" in capsys.readouterr().out
+        slmlab.compare(SMOL, "The sky is", fresh=True, on_cell=ran.append, **SHORT)
+        assert len(ran) == 5
+        slmlab.compare(SMOL, "The sky is", on_cell=ran.append, num_predict=9, temperature=0)
+        assert len(ran) == 6
+
+    def test_answers_without_timing_run_at_once_and_are_flagged(self, here):
+        asked = [f"The number after {n} is" for n in range(8)]
+        alone = slmlab.compare(SMOL, asked, **SHORT)
+        beside = slmlab.compare(SMOL, asked, timing=False, fresh=True, **SHORT)
+        assert set(alone["in_flight"]) == {1}
+        assert set(beside["in_flight"]) == {4}
+        assert beside["flags"].str.contains("not alone").all()
+        assert list(beside["prompt"]) == asked, "in the grid's order"
+        same(alone, beside)
+        from_store = slmlab.compare(SMOL, asked, timing=False, **SHORT)
+        assert set(from_store["in_flight"]) <= {1, 4}
+
+    def test_what_was_not_measured_alone_is_no_timing(self, here):
+        slmlab.compare(SMOL, "The sky is", timing=False, quiet=True, **SHORT)
+        timed = slmlab.compare(SMOL, "The sky is", quiet=True, **SHORT)
+        assert set(timed["in_flight"]) == {1}
+
+    def test_reading_speed_is_of_fresh_prompts(self, here):
+        frame = slmlab.compare(SMOL, ["Once upon a time " * 20], repeats=2, quiet=True, **SHORT)
+        assert frame["prompt_fresh"].tolist() == [True, False]
+        assert frame["prompt_tokens_per_s"].notna().tolist() == [True, False]
+
+    def test_settings_are_axes(self, here):
+        frame = slmlab.compare(
+            SMOL,
+            "Name an animal.",
+            temperature=[0, 1.5],
+            system=[None, "Speak French."],
+            num_predict=12,
+            quiet=True,
+        )
+        assert len(frame.groupby(["temperature", "system"], dropna=False)) == 4
+        assert frame["error"].isna().all()
+
+    def test_an_interrupt_keeps_what_is_done(self, here):
+        count = 0
+
+        def interrupt(_) -> None:
+            nonlocal count
+            count += 1
+            if count == 3:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        asked = ["One", "Two", "Three", "Four"]
+        with pytest.raises(Interrupted, match="2 of 4 cells are finished and kept") as caught:
+            slmlab.compare(SMOL, asked, on_cell=interrupt, quiet=True, **SHORT)
+        assert list(caught.value.frame["prompt"]) == ["One", "Two"]
+        ran: list = []
+        slmlab.compare(SMOL, asked, on_cell=ran.append, quiet=True, **SHORT)
+        assert [cell.prompt for cell in ran] == ["Three", "Four"]
+
+    def test_an_interrupt_ends_requests_that_run_at_once(self, here):
+        timer = threading.Timer(4, lambda: os.kill(os.getpid(), signal.SIGINT))
+        asked = [f"Tell a very long story about {n}." for n in range(6)]
+        timer.start()
+        started = time.monotonic()
+        with pytest.raises(Interrupted, match="of 6 cells"):
+            slmlab.compare(SMOL, asked, timing=False, num_predict=3000, quiet=True, temperature=1)
+        assert time.monotonic() - started < 20
+        timer.join()
+        # The server is free again: nobody reads those stories to their end.
+        started = time.monotonic()
+        slmlab.compare(SMOL, "Hi", quiet=True, **SHORT)
+        assert time.monotonic() - started < 15
+
+    def test_an_interrupt_ends_timing_on_several_hosts(self, here, lab_with_models, monkeypatch):
+        other = slmlab.start("embedded", quiet=True).host
+        timer = threading.Timer(6, lambda: os.kill(os.getpid(), signal.SIGINT))
+        timer.start()
+        started = time.monotonic()
+        with pytest.raises(Interrupted, match="of 4 cells"):
+            slmlab.compare(
+                SMOL,
+                [f"Tell a long story about {n}." for n in range(4)],
+                temperature=1,
+                num_predict=3000,
+                quiet=True,
+                hosts=[here.url, other],
+                num_thread=1,
+            )
+        assert time.monotonic() - started < 60
+        timer.join()
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
+    def test_a_full_disk_loses_nothing(self, here):
+        import resource
+
+        # Many bytes in few tokens, which are what takes time to read.
+        long = "internationalization " * 150
+        asked = [f"Read this {word}: {long}" for word in ("one", "two")]
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        try:
+            # The second record fits only in part.
+            resource.setrlimit(resource.RLIMIT_FSIZE, (6000, limits[1]))
+            with pytest.raises(ResultsError, match="cannot be written to") as caught:
+                slmlab.compare(SMOL, asked, quiet=True, **SHORT)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert list(caught.value.frame["prompt"]) == asked, "in memory both are there"
+        (file,) = paths.results().glob("*.jsonl")
+        assert file.read_bytes().count(b"\n") == 1
+        assert file.read_bytes().endswith(b"}}\n"), "the part was taken back"
+        ran: list = []
+        slmlab.compare(SMOL, asked, on_cell=ran.append, quiet=True, **SHORT)
+        assert [cell.prompt for cell in ran] == asked[1:]
+
+    def test_a_server_that_was_killed_is_waited_for(self, lab_with_models):
+        server = slmlab.start("embedded", quiet=True)
+        killed = []
+
+        def kill(cell) -> None:
+            if cell.prompt == "Two" and not killed:
+                killed.append(engine_process(server.host).pid)
+                threading.Timer(0.3, os.kill, (killed[0], signal.SIGKILL)).start()
+
+        asked = ["One", "Two", "Three"]
+        options = {"num_predict": 80, "temperature": 0, "quiet": True}
+        frame = slmlab.compare(SMOL, asked, on_cell=kill, **options)
+        assert killed
+        assert frame["error"].isna().all()
+        same(frame, slmlab.compare(SMOL, asked, fresh=True, **options))

@@ -1,0 +1,195 @@
+"""The same assertions against a real Ollama and the embedded engine: one protocol, two engines.
+
+Where the two differ on purpose, ``DIFFERENCES`` in ``test_differences.py`` says which and why.
+"""
+
+from __future__ import annotations
+
+import json
+
+import ollama
+import pytest
+
+from tests.support.contract import SHORT, lines
+
+pytestmark = pytest.mark.ollama
+
+
+class TestReading:
+    def test_root_says_ollama_is_running(self, http):
+        assert http.get("/").text == "Ollama is running"
+        assert http.head("/").status_code == 200
+
+    def test_version_is_a_text(self, http, engine):
+        facts = http.get("/api/version").json()
+        assert facts["version"]
+        assert facts.get("engine", "ollama") == engine.kind
+
+    def test_tags_list_the_model(self, client, engine):
+        found = {one.model: one for one in client.list().models}[engine.model]
+        assert found.size > 90e6
+        assert len(found.digest) == 64
+        assert found.details.family == "llama"
+        assert found.details.parameter_size == "134.52M"
+        assert found.details.quantization_level == "Q4_1"
+        assert found.modified_at is not None
+
+    def test_show_tells_architecture_and_template(self, client, engine):
+        shown = client.show(engine.model)
+        assert shown.modelinfo["general.architecture"] == "llama"
+        assert shown.modelinfo["general.parameter_count"] == 134515008
+        assert shown.modelinfo["llama.context_length"] == 8192
+        assert "im_start" in shown.template
+        assert shown.details.format == "gguf"
+
+    def test_show_of_an_unknown_model(self, client):
+        with pytest.raises(ollama.ResponseError, match="model 'nope' not found") as caught:
+            client.show("nope")
+        assert caught.value.status_code == 404
+
+    def test_unknown_path_and_method(self, http):
+        assert http.get("/api/nothing").status_code == 404
+        assert http.get("/api/generate").status_code == 404
+
+
+class TestGenerate:
+    def test_stream_ends_with_metrics(self, http, engine):
+        body = {"model": engine.model, "prompt": "The sky is", "options": SHORT}
+        response = http.post("/api/generate", json=body)
+        assert response.headers["content-type"].startswith("application/x-ndjson")
+        *pieces, last = lines(response)
+        assert pieces
+        assert all(piece["done"] is False for piece in pieces)
+        assert all(piece["model"] == engine.model for piece in [*pieces, last])
+        assert last["done"] is True
+        assert last["done_reason"] in ("stop", "length")
+        assert 0 < last["eval_count"] <= 12
+        assert last["prompt_eval_count"] > 2
+        for name in ("total_duration", "load_duration", "prompt_eval_duration", "eval_duration"):
+            assert isinstance(last[name], int)
+            assert last[name] > 0
+        assert last["total_duration"] > last["eval_duration"]
+
+    def test_not_streamed_is_one_object(self, http, engine):
+        body = {"model": engine.model, "prompt": "The sky is", "options": SHORT, "stream": False}
+        response = http.post("/api/generate", json=body)
+        assert response.headers["content-type"].startswith("application/json")
+        answer = response.json()
+        assert answer["done"] is True
+        assert answer["response"]
+        assert answer["eval_count"] <= 12
+
+    def test_num_predict_ends_with_length(self, client, engine):
+        answer = client.generate(engine.model, "Count to 100.", options=SHORT | {"num_predict": 3})
+        assert answer.eval_count == 3
+        assert answer.done_reason == "length"
+
+    def test_raw_skips_the_chat_template(self, client, engine):
+        one = {"num_predict": 1}
+        raw = client.generate(engine.model, "The sky is", raw=True, options=one)
+        wrapped = client.generate(engine.model, "The sky is", options=one)
+        assert raw.prompt_eval_count < wrapped.prompt_eval_count
+
+    def test_raw_refuses_a_system_prompt(self, client, engine):
+        with pytest.raises(ollama.ResponseError, match="raw mode does not support") as caught:
+            client.generate(engine.model, "x", raw=True, system="y")
+        assert caught.value.status_code == 400
+
+    def test_system_prompt_reaches_the_model(self, client, engine):
+        one = {"num_predict": 1}
+        short = client.generate(engine.model, "Hi", system="Be.", options=one)
+        long = client.generate(engine.model, "Hi", system="Be kind. " * 40, options=one)
+        assert long.prompt_eval_count > short.prompt_eval_count + 60
+
+    def test_same_seed_same_text_other_seed_other_text(self, client, engine):
+        hot = {"temperature": 1.5, "num_predict": 16, "top_k": 0, "top_p": 1.0}
+
+        def text(seed: int) -> str:
+            return client.generate(engine.model, "Once", options=hot | {"seed": seed}).response
+
+        text(7)  # Ollama's first run evaluates the whole prompt, later ones use its cache
+        assert text(7) == text(7)
+        assert len({text(seed) for seed in range(4)}) > 1
+
+    def test_stop_word_is_cut_off(self, client, engine):
+        # Whatever a model writes, its second piece can serve as a stop word.
+        options = SHORT | {"num_predict": 8}
+        pieces = [
+            p.response for p in client.generate(engine.model, "A", options=options, stream=True)
+        ]
+        word = next(piece for piece in pieces[1:] if piece.strip())
+        stopped = client.generate(engine.model, "A", options=options | {"stop": [word]})
+        assert word not in stopped.response
+        assert stopped.done_reason == "stop"
+
+    def test_format_json_gives_json(self, client, engine):
+        if engine.kind == "ollama":
+            pytest.skip("0.5.4's kernels write no text that could become JSON on a CPU")
+        schema = {
+            "type": "object",
+            "properties": {"colour": {"type": "string", "maxLength": 12}},
+            "required": ["colour"],
+        }
+        answer = client.generate(
+            engine.model,
+            "The colour of the sky, as JSON.",
+            format=schema,
+            options={"temperature": 0, "num_predict": 64},
+        )
+        assert set(json.loads(answer.response)) == {"colour"}
+
+    def test_empty_prompt_only_loads(self, client, http, engine):
+        answer = http.post("/api/generate", json={"model": engine.model}).json()
+        assert answer["done_reason"] == "load"
+        assert engine.model in [one.model for one in client.ps().models]
+
+
+class TestChat:
+    MESSAGES = ({"role": "system", "content": "Be short."}, {"role": "user", "content": "Hi!"})
+
+    def test_stream(self, client, engine):
+        parts = list(client.chat(engine.model, self.MESSAGES, options=SHORT, stream=True))
+        assert parts[-1].done
+        assert parts[-1].eval_count <= 12
+        assert all(part.message.role == "assistant" for part in parts)
+        assert "".join(part.message.content for part in parts)
+
+    def test_history_makes_the_prompt_longer(self, client, engine):
+        one = {"num_predict": 1}
+        turn = [
+            {"role": "assistant", "content": "Hello there, how are you?"},
+            {"role": "user", "content": "Fine."},
+        ]
+        first = client.chat(engine.model, self.MESSAGES, options=one)
+        second = client.chat(engine.model, [*self.MESSAGES, *turn], options=one)
+        assert second.prompt_eval_count > first.prompt_eval_count + 10
+
+    def test_no_messages_only_loads(self, http, engine):
+        answer = http.post("/api/chat", json={"model": engine.model}).json()
+        assert answer["done_reason"] == "load"
+
+    def test_tools_are_refused_where_the_model_has_none(self, client, engine):
+        tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
+        with pytest.raises(ollama.ResponseError, match="does not support tools") as caught:
+            client.chat(engine.model, self.MESSAGES, tools=[tool])
+        assert caught.value.status_code == 400
+
+
+class TestEmbed:
+    def test_vectors(self, client, engine):
+        answer = client.embed(engine.model, ["a cat", "a kitten", "tax law"])
+        assert [len(vector) for vector in answer.embeddings] == [576] * 3
+        if engine.kind == "embedded":
+            for vector in answer.embeddings:
+                assert sum(x * x for x in vector) == pytest.approx(1, abs=1e-3)
+            assert answer.prompt_eval_count > 5
+
+    def test_nothing_to_embed(self, http, engine):
+        assert (
+            http.post("/api/embed", json={"model": engine.model, "input": []}).json()["embeddings"]
+            == []
+        )
+
+    def test_wrong_input(self, http, engine):
+        response = http.post("/api/embed", json={"model": engine.model, "input": 5})
+        assert (response.status_code, response.json()["error"]) == (400, "invalid input type")

@@ -1,0 +1,196 @@
+"""What only the embedded engine does, or does otherwise than Ollama."""
+
+from __future__ import annotations
+
+import json
+
+import ollama
+import pytest
+
+from tests.support.contract import lines
+from tests.support.engines import GEMMA, SMOL, Engine
+
+DIFFERENCES = {
+    "version has an engine": "a record must say which engine made it; clients ignore the field",
+    "error texts of JSON that does not parse": "Go's and pydantic's words; both 400 and a sentence",
+    "an unknown model in embed": "0.5.4 adds 'try pulling it first', today's Ollama does not",
+    "context in the answer": "deprecated by Ollama since 2024; nothing here reads it",
+    "create from a Modelfile": "only in servers before 0.5.5; today's form takes `files` or `from`",
+    "Go templates": "chat templates come from the GGUF file, in Jinja; a template is refused (400)",
+    "tools and images": "refused with 400, as Ollama does for models that cannot",
+    "prompt cache": "never used, so that prompt time is honest and a repeat gives the same answer",
+    "end of context": "the answer stops with 'length'; Ollama may drop its beginning and go on",
+    "formats other than json or a schema": "400 before the stream, where Ollama's 200 breaks off",
+    "logprobs": "0.5.4 has none; today's Ollama has the shape that the embedded engine gives",
+    "shift false": "0.5.4 ignores it; today's Ollama refuses a prompt that is too long, as we do",
+}
+
+
+class TestDifferences:
+    """What only the embedded engine does, or does otherwise; see ``DIFFERENCES``."""
+
+    @pytest.fixture
+    def engine(self, embedded: Engine) -> Engine:
+        return embedded
+
+    def test_its_text_is_english_about_a_hypotenuse(self, client):
+        question = "What is the hypotenuse of a right-angled triangle with sides 3 and 4?"
+        answer = client.generate(SMOL, question, options={"temperature": 0, "num_predict": 160})
+        text = answer.response.lower()
+        assert "hypotenuse" in text
+        assert "triangle" in text
+        assert sum(text.count(f" {word} ") for word in ("the", "of", "is", "a")) > 5
+
+    def test_its_text_equals_llama_cpp_called_directly(self, client, http, smol_gguf):
+        import xllamacpp
+
+        body = {"model": SMOL, "prompt": "What is a hypotenuse?", "_debug_render_only": True}
+        (rendered,) = lines(http.post("/api/generate", json=body))
+        params = xllamacpp.CommonParams()
+        params.model.path = str(smol_gguf)
+        params.n_ctx, params.verbosity, params.cache_ram_mib = 4096, -1, 0
+        direct: dict = {}
+        options = {
+            "temperature": 0,
+            "seed": 3,
+            "top_k": 40,
+            "top_p": 0.9,
+            "min_p": 0.0,
+            "repeat_penalty": 1.0,
+            "cache_prompt": False,
+            "n_predict": 60,
+            "prompt": rendered["_debug_info"]["rendered_template"],
+        }
+        server = xllamacpp.Server(params)
+        server.handle_completions(options, direct.update)
+        answer = client.generate(
+            SMOL, "What is a hypotenuse?", options={"temperature": 0, "seed": 3, "num_predict": 60}
+        )
+        assert answer.response == direct["choices"][0]["text"]
+
+    def test_first_and_repeated_answers_are_equal(self, client):
+        options = {"temperature": 0.8, "seed": 5, "num_predict": 30}
+        client.generate(SMOL, "", keep_alive=0)
+        texts = {client.generate(SMOL, "Tell me a story.", options=options).response for _ in "123"}
+        assert len(texts) == 1
+
+    def test_prompt_time_does_not_shrink_on_a_repeat(self, client):
+        prompt = "one two three " * 60
+        runs = [client.generate(SMOL, prompt, options={"num_predict": 1}) for _ in "12"]
+        assert runs[1].prompt_eval_duration > runs[0].prompt_eval_duration / 3
+
+    def test_a_base_model_gets_no_template(self, client):
+        one = {"num_predict": 1}
+        wrapped = client.generate(GEMMA, "Once upon a time", options=one)
+        raw = client.generate(GEMMA, "Once upon a time", raw=True, options=one)
+        assert wrapped.prompt_eval_count == raw.prompt_eval_count
+
+    def test_a_long_prompt_is_cut_as_ollama_cuts_it(self, client, http):
+        prompt, options = "word " * 2000, {"num_ctx": 512, "num_predict": 1}
+        answer = client.generate(SMOL, prompt, options=options)
+        # num_keep 4: 512 - (512 - 4) // 2, see contextShiftPromptLimit in Ollama
+        assert answer.prompt_eval_count == 258
+        body = {"model": SMOL, "prompt": prompt, "options": options, "shift": False}
+        response = http.post("/api/generate", json=body)
+        assert response.status_code == 400
+        assert response.json()["error"].startswith("the prompt is longer than the context length")
+
+    def test_a_long_chat_loses_its_oldest_messages_first(self, client, http):
+        history = [{"role": "user", "content": f"old {i} " * 60} for i in range(10)]
+        messages = [
+            {"role": "system", "content": "SYS"},
+            *history,
+            {"role": "user", "content": "NEW"},
+        ]
+        body = {
+            "model": SMOL,
+            "messages": messages,
+            "options": {"num_ctx": 512},
+            "_debug_render_only": True,
+        }
+        (rendered,) = lines(http.post("/api/chat", json=body))
+        text = rendered["_debug_info"]["rendered_template"]
+        assert "SYS" in text
+        assert "NEW" in text
+        assert "old 0" not in text
+
+    def test_the_end_of_the_context_ends_the_answer(self, client):
+        options = {"num_ctx": 256, "num_predict": -1, "temperature": 1, "seed": 1}
+        answer = client.generate(GEMMA, "Once upon a time", raw=True, options=options)
+        assert answer.prompt_eval_count + answer.eval_count <= 257
+
+    def test_logprobs(self, client):
+        answer = client.generate(
+            SMOL,
+            "The sky is",
+            raw=True,
+            logprobs=True,
+            top_logprobs=3,
+            options={"num_predict": 4, "temperature": 0},
+        )
+        assert len(answer.logprobs) == 4
+        for row in answer.logprobs:
+            assert row.logprob <= 0
+            assert len(row.top_logprobs) == 3
+            assert row.top_logprobs[0].token == row.token
+
+    def test_create_from_a_file_and_from_a_model(self, client, http, smol_gguf):
+        digest = client.create_blob(str(smol_gguf))
+        client.create("made:file", files={"a.gguf": digest})
+        client.create(
+            "made:pirate", from_="made:file", system="You are a pirate.", parameters={"seed": 4}
+        )
+        shown = http.post("/api/show", json={"model": "made:pirate"}).json()
+        assert shown["system"] == "You are a pirate."
+        digests = {one.model: one.digest for one in client.list().models}
+        assert digests["made:file"] == digests[SMOL]
+        assert digests["made:pirate"] != digests[SMOL]
+        client.delete("made:file")
+        assert client.generate("made:pirate", "Hi", options={"num_predict": 2}).eval_count == 2
+        client.delete("made:pirate")
+
+    def test_a_file_that_is_no_model_is_refused(self, client, tmp_path):
+        junk = tmp_path / "junk.gguf"
+        junk.write_bytes(b"GGUF" + b"\xff" * 100)
+        digest = client.create_blob(str(junk))
+        with pytest.raises(ollama.ResponseError, match="GGUF"):
+            client.create("junk", files={"junk.gguf": digest})
+
+    def test_what_it_cannot_do_it_refuses_with_a_reason(self, http):
+        for path, more in (
+            ("generate", {"prompt": "x", "template": "{{ .Prompt }}"}),
+            ("generate", {"prompt": "x", "images": ["aaaa"]}),
+            ("generate", {"prompt": "x", "suffix": "y"}),
+            ("generate", {"prompt": "x", "format": "xml"}),
+            ("generate", {"prompt": "x", "think": True}),
+            ("create", {"from": SMOL, "template": "x"}),
+        ):
+            response = http.post(f"/api/{path}", json={"model": SMOL, **more})
+            assert response.status_code == 400, (path, more)
+            assert len(response.json()["error"]) > 20
+
+    def test_a_killed_runner_is_an_error_and_the_next_request_works(self, client, http):
+        import psutil
+
+        client.generate(SMOL, "x", options={"num_predict": 1})
+        body = {"model": SMOL, "prompt": "A long story.", "options": {"num_predict": 2000}}
+        with http.stream("POST", "/api/generate", json=body) as response:
+            rows = response.iter_lines()
+            next(rows)
+            for process in psutil.process_iter(["cmdline"]):
+                if "slmlab.engines.embedded.worker" in (process.info["cmdline"] or []):
+                    process.kill()
+            *_, last = rows
+        assert "unexpectedly stopped" in json.loads(last)["error"]
+        assert client.generate(SMOL, "x", options={"num_predict": 1}).eval_count == 1
+
+    def test_the_least_recently_used_model_goes(self, client):
+        names = [f"copy:{i}" for i in range(4)]
+        for number, name in enumerate(names):
+            client.create(name, from_=SMOL, parameters={"seed": number + 100})
+            client.generate(name, "x", options={"num_predict": 1, "num_ctx": 256})
+        loaded = {one.model for one in client.ps().models}
+        assert loaded == set(names[1:])
+        for name in names:
+            client.delete(name)
+        assert not {one.model for one in client.ps().models} & set(names)

@@ -1,0 +1,58 @@
+"""Scores that need a model."""
+
+from __future__ import annotations
+
+import pytest
+
+import slmlab
+from slmlab.errors import ModelError, SlmlabError
+from slmlab.evaluation import scorers, statistics, tasks, votes
+from tests.support.engines import GEMMA, SMOL
+
+
+class TestScorers:
+    def test_similar_by_embeddings(self, here):
+        near = scorers.similar(SMOL)
+        row = {"expected": "The cat sleeps on the sofa."}
+        same, other = near(row["expected"], row), near("Interest rates rose in March.", row)
+        assert same == pytest.approx(1, abs=0.01)
+        assert 0 <= other < same
+        assert near(" ", row) == 0
+        with pytest.raises(ModelError, match="no model 'nope'"):
+            scorers.similar("nope")
+
+
+class TestTasks:
+    def test_models_run_them(self, here):
+        frame = slmlab.score(
+            slmlab.compare(
+                [SMOL, GEMMA],
+                tasks.load("sentiment", 6),
+                num_predict=12,
+                temperature=0,
+                timing=False,
+                quiet=True,
+            )
+        )
+        assert frame["score"].between(0, 1).all()
+        table = statistics.means(frame, by=["model", "task"])
+        assert table["n"].tolist() == [6, 6]
+        assert (table["low"] <= table["mean"]).all()
+        assert "sign test" in statistics.paired(frame)["sentence"][0]
+
+
+class TestVotes:
+    def test_a_judge_is_asked_in_both_orders(self, here):
+        frame = slmlab.compare(
+            [SMOL, GEMMA], ["Name a colour.", "Name a fruit."], num_predict=12, quiet=True
+        )
+        said = votes.judge(frame, SMOL, quiet=True)
+        assert len(said) == 2
+        assert set(said["winner"]) <= {"a", "b", "tie"}
+        for row in said.to_dict("records"):
+            assert row["consistent"] == (row["first"] is not None and row["first"] == row["second"])
+            assert row["consistent"] or row["winner"] == "tie"
+        assert 0 <= votes.judge_consistency(said).value <= 1
+        assert votes.agreement(said["winner"], said["winner"]).value == 1
+        with pytest.raises(SlmlabError, match="answers of two models"):
+            votes.judge(frame[frame["model"] == SMOL], SMOL)

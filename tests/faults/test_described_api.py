@@ -1,0 +1,51 @@
+"""Requests that schemathesis makes from the engine's own description."""
+
+from __future__ import annotations
+
+import os
+import re
+
+import schemathesis
+from hypothesis import HealthCheck, settings
+
+from slmlab.engines.embedded import openapi
+from tests.support.engines import SMOL
+
+EXAMPLES = int(os.environ.get("TEST_EXAMPLES", "25"))
+
+
+api = schemathesis.openapi.from_dict(openapi.description())
+
+
+class TestDescribedApi:
+    def test_the_description_is_served(self, client):
+        assert client.get("/openapi.json").json() == openapi.description()
+
+    @api.parametrize()
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        derandomize=True,
+        database=None,
+    )
+    def test_whatever_fits_the_description_gets_an_answer_that_fits(self, case, client):
+        body = case.body
+        if isinstance(body, dict) and case.path in ("/api/generate", "/api/chat", "/api/embed"):
+            # Else hardly a request would reach a model.
+            body["model"] = SMOL
+            options = body.get("options")
+            body["options"] = (options if isinstance(options, dict) else {}) | {"num_predict": 2}
+            body["options"]["num_ctx"] = 256
+        answer = case.call(base_url=str(client.base_url).rstrip("/"), timeout=60)
+        assert answer.status_code in (200, 400, 404, 413, 500, 503), answer.text[:300]
+        if answer.status_code >= 400 and answer.headers["content-type"] == "application/json":
+            assert not re.match(r"\w+(Error|Exception): ", answer.json()["error"])
+        case.validate_response(
+            answer,
+            checks=[
+                schemathesis.checks.status_code_conformance,
+                schemathesis.checks.content_type_conformance,
+                schemathesis.checks.response_schema_conformance,
+            ],
+        )

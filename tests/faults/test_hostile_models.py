@@ -1,0 +1,49 @@
+"""Model files that are damaged."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections import Counter
+
+import slmlab
+from slmlab import models
+from slmlab.errors import ModelError, SlmlabError
+from slmlab.run.generate import generate
+from tests.support.engines import SMOL, engine_process
+from tests.support.faults import note, times
+
+
+class TestHostileModels:
+    def test_files_that_are_cut_short_or_damaged(self, lab_with_models, smol_gguf, tmp_path):
+        """Each is refused, or loaded in a process of its own; the server lives on."""
+        host = slmlab.start("embedded", quiet=True).host
+        pid, whole, dice = engine_process(host).pid, smol_gguf.read_bytes(), random.Random(11)
+        header_ends = whole.index(b"token_embd.weight")
+        ended = Counter()
+        for number in range(times(9, 300)):
+            data = bytearray(whole)
+            if number % 3 == 0:
+                data = data[: dice.randrange(len(data))]
+            for _ in range(dice.choice((1, 4, 64)) if number % 3 else 0):
+                at = (
+                    dice.randrange(8, header_ends + 20_000)
+                    if number % 3 == 1
+                    else dice.randrange(4, 2000)
+                )
+                data[at] = dice.randrange(256)
+            file = tmp_path / "x.gguf"
+            file.write_bytes(data)
+            try:
+                slmlab.add("damaged", str(file))
+                generate("damaged", "Say A.", num_predict=2, num_ctx=256, timeout=60)
+                ended["answered"] += 1
+            except SlmlabError as error:
+                assert len(str(error)) > 15
+                ended["refused" if isinstance(error, ModelError) else "ended its process"] += 1
+            with contextlib.suppress(SlmlabError):
+                models.remove("damaged")
+            file.unlink()
+        note(damaged_files=sum(ended.values()), **ended)
+        assert engine_process(host).pid == pid
+        assert generate(SMOL, "Say A.", num_predict=2).tokens == 2

@@ -1,0 +1,94 @@
+"""Kernels that are interrupted or killed while a widget answers."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from slmlab.evaluation import votes
+from tests.support.engines import GEMMA, SMOL, engines_of
+from tests.support.faults import note, times
+from tests.support.processes import wait_for
+
+
+class TestKilledWidget:
+    """A real kernel that is interrupted or killed while a widget answers, votes and saves."""
+
+    SHOW = """
+import slmlab
+slmlab.start("embedded", quiet=True)
+lab = slmlab.side_by_side("Write a long story.", {names!r}, num_predict={tokens})
+lab.run()
+"""
+    VOTE = """
+from pathlib import Path
+from slmlab import votes
+vote = dict(voter="Bo", prompt="p", model_a="a", model_b="b", winner="a")
+while True:
+    votes.add_vote(Path("votes.jsonl"), **vote)
+"""
+
+    @pytest.mark.parametrize("how", ["interrupt", "kill"])
+    @pytest.mark.parametrize("world", ["Jupyter", "Colab"])
+    def test_the_next_run_picks_up(self, how, world, lab_with_models, tmp_path, monkeypatch):
+        if world == "Colab":  # there the callback stays until the answers are there
+            monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab-test")
+        show = self.SHOW.format(names=[SMOL, GEMMA], tokens=2000)
+        short = self.SHOW.format(names=[SMOL, GEMMA], tokens=4)
+        dice, n = random.Random(13), times(1, 15)
+        with kernel(tmp_path) as (manager, client):
+            for _ in range(n):
+                asked = client.execute(show)
+                time.sleep(dice.uniform(0.1, 4))
+                if how == "kill":
+                    manager.restart_kernel(now=True)
+                    client.wait_for_ready(timeout=60)
+                else:
+                    manager.interrupt_kernel()
+                    while client.get_shell_msg(timeout=30)["parent_header"]["msg_id"] != asked:
+                        pass
+                assert len(engines_of(lab_with_models)) <= 1
+                ask_kernel(client, short, 60)
+                ask_kernel(client, "import time\nwhile lab._running: time.sleep(.05)", 60)
+                said = ask_kernel(client, "print([one.state for one in lab.answers.answers])")
+                assert said == "['done', 'done']\n"
+                assert len(engines_of(lab_with_models)) == 1
+            client.execute(self.VOTE)
+            file = tmp_path / "votes.jsonl"
+            wait_for(lambda: file.exists() and file.stat().st_size > 10_000, 30, "votes")
+            (manager.restart_kernel if how == "kill" else manager.interrupt_kernel)()
+            client.wait_for_ready(timeout=60)
+            assert len(votes.read_votes(file)) == file.read_bytes().count(b"\n")
+        note(world=world, how=how, times=n + 1)
+
+
+@contextlib.contextmanager
+def kernel(folder: Path):
+    """A Jupyter kernel of this environment, and the client that a front end is."""
+    from jupyter_client.manager import start_new_kernel
+
+    manager, client = start_new_kernel(cwd=str(folder))
+    try:
+        yield manager, client
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+def ask_kernel(client, code: str, timeout: float = 30) -> str:
+    """What a cell prints; an error in it is this test's."""
+    printed = []
+
+    def take(message: dict) -> None:
+        if message["msg_type"] == "stream":
+            printed.append(message["content"]["text"])
+
+    reply = client.execute_interactive(code, timeout=timeout, output_hook=take)
+    if reply["content"]["status"] == "aborted":  # it came while an interrupted cell was ending
+        reply = client.execute_interactive(code, timeout=timeout, output_hook=take)
+    assert reply["content"]["status"] == "ok", reply["content"]
+    return "".join(printed)

@@ -1,0 +1,29 @@
+"""The code in README and docs runs."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+import pytest
+
+import slmlab
+from slmlab.widgets.side_by_side import SideBySide
+from tests.support.engines import GEMMA, SMOL
+from tests.support.paths import ROOT
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/comparing.md", "docs/widgets.md"])
+def test_its_code_runs(document, lab_with_models, monkeypatch):
+    monkeypatch.chdir(lab_with_models)
+    monkeypatch.setenv("SLMLAB_TOKENS", "8")
+    monkeypatch.setenv("SLMLAB_ITEMS", "3")
+    slmlab.start("embedded", quiet=True)
+    known = {"slmlab": slmlab, "names": [SMOL, GEMMA]}
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
+    # Clusters are for those who have one; Dask's is tested in tests/engine/test_hosts.py.
+    for block in [one for one in blocks if "executor=" not in one]:
+        for line in ast.parse(block).body:
+            exec(compile(ast.Module([line], []), document, "exec"), known)
+            if isinstance(known.get("lab"), SideBySide) and not known["lab"].runs:
+                known["lab"].run()

@@ -1,0 +1,1 @@
+"""What tests share: servers, drives, browsers, models and records. No test imports another test."""

@@ -1,0 +1,69 @@
+"""The engines under test, their models and their processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from slmlab.engines.embedded.pypi_models import SHELF
+
+SMOL, GEMMA = (model.name for model in SHELF)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A running server for contract tests, and the name of its instruct model."""
+
+    kind: str
+    url: str
+    model: str
+
+
+def engine_process(host: str) -> psutil.Process | None:
+    """The embedded engine that listens at this address, where it runs just now."""
+    port = host.rsplit(":", 1)[1]
+    for one in psutil.process_iter(["cmdline"]):
+        if (one.info["cmdline"] or [])[1:] == ["-m", "slmlab", "serve", "--port", port]:
+            return one
+    return None
+
+
+def give_models(source: Path, home: Path) -> None:
+    """Put the shelf's models into another SLMLAB_HOME, without copying the bytes."""
+    (home / "models/manifests").mkdir(parents=True)
+    (home / "models/blobs").mkdir()
+    for file in (source / "models/manifests").iterdir():
+        shutil.copy(file, home / "models/manifests" / file.name)
+    for blob in (source / "models/blobs").glob("sha256-*"):
+        os.link(blob, home / "models/blobs" / blob.name) if _same_disk(blob, home) else shutil.copy(
+            blob, home / "models/blobs" / blob.name
+        )
+
+
+def _same_disk(one: Path, other: Path) -> bool:
+    return one.stat().st_dev == other.stat().st_dev
+
+
+def runners(host: str) -> list[psutil.Process]:
+    """The processes with the models of the engine at this address."""
+    with contextlib.suppress(psutil.Error):
+        engine = engine_process(host)
+        family = engine.children() if engine else []
+        return [one for one in family if "slmlab.engines.embedded.worker" in one.cmdline()]
+    return []
+
+
+def engines_of(home: Path) -> list[psutil.Process]:
+    found = []
+    for one in psutil.process_iter(["cmdline"]):
+        with contextlib.suppress(psutil.Error):
+            if (one.info["cmdline"] or [])[1:4] == ["-m", "slmlab", "serve"] and one.environ().get(
+                "SLMLAB_HOME"
+            ) == str(home):
+                found.append(one)
+    return found

@@ -1,0 +1,67 @@
+"""Headers of GGUF files, whole and damaged."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from slmlab.engines.embedded import gguf_header
+
+
+def small_gguf(
+    pairs: dict[str, str | int] | None = None, tensors: int = 1, magic: bytes = b"GGUF"
+) -> bytes:
+    """A tiny GGUF file, byte by byte, after the format's description."""
+
+    def text(value: str) -> bytes:
+        return struct.pack("<Q", len(value)) + value.encode()
+
+    pairs = (
+        {"general.architecture": "llama", "llama.context_length": 128} if pairs is None else pairs
+    )
+    out = magic + struct.pack("<IQQ", 3, tensors, len(pairs))
+    for key, value in pairs.items():
+        out += text(key)
+        out += (
+            struct.pack("<II", 4, value)
+            if isinstance(value, int)
+            else struct.pack("<I", 8) + text(value)
+        )
+    for number in range(tensors):
+        out += text(f"t{number}") + struct.pack("<IQQIQ", 2, 4, 8, 0, 0)
+    return out + b"\0" * 256
+
+
+class TestGGUF:
+    def read(self, tmp_path, content: bytes) -> gguf_header.Header:
+        path = tmp_path / "x.gguf"
+        path.write_bytes(content)
+        return gguf_header.read_header(path)
+
+    def test_a_header(self, tmp_path):
+        header = self.read(tmp_path, small_gguf())
+        assert (header.architecture, header.context_length, header.parameters) == ("llama", 128, 32)
+        assert header.chat_template is None
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            (b"", "too short"),
+            (b"PK\x03\x04" + b"\0" * 60, "not a GGUF model"),
+            (small_gguf()[:40], "damaged|cut short"),
+            (small_gguf(tensors=50)[:-1500], "damaged|cut short"),
+            (b"GGUF" + struct.pack("<IQQ", 99, 0, 0) + b"\0" * 9, "version 99"),
+            (b"GGUF" + struct.pack("<IQQ", 3, 2**62, 1) + b"\0" * 9, "over a million"),
+            (b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, 2**60) + b"\0" * 9, "longer than the file"),
+        ],
+    )
+    def test_damage_is_named(self, tmp_path, content, message):
+        with pytest.raises(gguf_header.GGUFError, match=message):
+            self.read(tmp_path, content)
+
+    def test_no_cut_of_a_file_escapes_as_another_error(self, tmp_path):
+        whole = small_gguf()[:-256]
+        for length in range(len(whole)):
+            with pytest.raises(gguf_header.GGUFError):
+                self.read(tmp_path, whole[:length])

@@ -1,0 +1,43 @@
+"""The embedded engine's store of models."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+from slmlab.engines.embedded import model_store
+from slmlab.engines.embedded.model_store import Store
+
+
+class TestStore:
+    @pytest.mark.parametrize(
+        "name", ["../x", "a b", "", "/etc", "a/../b", "a\0b", "x" * 300, "a:b:c"]
+    )
+    def test_names_that_are_no_names(self, name):
+        with pytest.raises(model_store.NameNotValid):
+            model_store.full_name(name)
+
+    def test_latest_is_the_default_tag(self):
+        assert model_store.full_name("llama3.2") == "llama3.2:latest"
+        assert model_store.full_name("host.example/me/x:1b") == "host.example/me/x:1b"
+
+    def test_a_torn_manifest_is_no_model(self, tmp_path):
+        models = model_store.Store(tmp_path)
+        (tmp_path / "manifests/x%3Alatest.json").write_text('{"name": "x:lat')
+        assert models.all() == []
+
+
+def test_what_was_left_by_a_killed_download_goes_after_an_hour(tmp_path):
+    store = Store(tmp_path)
+    old, new = store.blobs / "pull-old", store.blobs / "partial-new"
+    old.mkdir()
+    (old / "half").write_bytes(b"x")
+    new.write_bytes(b"x")
+    kept = store.blobs / f"sha256-{'0' * 64}"
+    kept.write_bytes(b"x")
+    for path in (old / "half", old, kept):
+        os.utime(path, (time.time() - 7200,) * 2)
+    store.sweep()
+    assert sorted(path.name for path in store.blobs.iterdir()) == sorted([new.name, kept.name])

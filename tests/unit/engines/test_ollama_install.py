@@ -1,0 +1,65 @@
+"""Installing Ollama: hosts and systems that do not play along."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from slmlab.engines import ollama_install
+from slmlab.errors import InstallError
+
+VERSION = "0.5.4"
+
+
+def install(files, folder: Path, **more) -> Path:
+    return ollama_install.install(VERSION, base_url=files.url, folder=folder, **more)
+
+
+def test_a_binary_on_path_that_does_not_run_is_passed_over(tmp_path, monkeypatch):
+    broken = tmp_path / "bin/ollama"
+    broken.parent.mkdir()
+    broken.write_text("#!/bin/sh\nexit 127\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("SLMLAB_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PATH", str(broken.parent))
+    assert ollama_install.find() is None
+
+
+@pytest.mark.parametrize("status", [403, 500, 503])
+def test_a_host_that_refuses_is_named(files, tmp_path, status):
+    files.status[f"/v{VERSION}/sha256sum.txt"] = status
+    with pytest.raises(InstallError, match=f"127.0.0.1 answered {status}"):
+        install(files, tmp_path)
+
+
+def test_a_version_that_does_not_exist(files, tmp_path):
+    with pytest.raises(InstallError, match=r"no Ollama release 0\.5\.4"):
+        install(files, tmp_path)
+
+
+def test_a_release_without_our_archive(files, tmp_path):
+    files.files[f"/v{VERSION}/sha256sum.txt"] = b"not a list\n"
+    with pytest.raises(InstallError, match="has no archive for Linux"):
+        install(files, tmp_path)
+
+
+@pytest.mark.parametrize(("system", "word"), [("darwin", "brew"), ("win32", "winget")])
+def test_other_systems_get_the_sentence_that_helps(files, tmp_path, monkeypatch, system, word):
+    monkeypatch.setattr("sys.platform", system)
+    with pytest.raises(InstallError, match=word):
+        install(files, tmp_path)
+
+
+def test_a_folder_that_cannot_be_written(files, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InstallError, match="cannot be installed into"):
+        install(files, tmp_path / "file" / "below")
+
+
+def test_without_a_network_that_is_known_within_ten_seconds(lab):
+    started = time.monotonic()
+    with pytest.raises(InstallError, match="cannot be reached"):
+        ollama_install.install(base_url="http://slmlab.invalid")
+    assert time.monotonic() - started < 10

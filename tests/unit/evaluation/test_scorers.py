@@ -1,0 +1,83 @@
+"""Scorers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+import slmlab
+from slmlab.errors import PromptError
+from slmlab.evaluation import scorers
+from slmlab.run import results
+from tests.support.records import record
+
+
+class TestScorers:
+    @pytest.mark.parametrize(
+        ("scorer", "text", "row", "score"),
+        [
+            ("exact", ' "Paris." ', {"expected": "paris"}, 1),
+            ("exact", "Paris, France", {"expected": "Paris"}, 0),
+            ("contains", "It is **Paris**!", {"expected": "paris"}, 1),
+            ("contains", "Parisian", {"expected": "Paris"}, 0),
+            ("contains", "or Rome", {"expected": ["Paris", "Rome"]}, 1),
+            ("regex", "one\ntwo", {"expected": "^ONE.two$"}, 1),
+            ("label", "I think: Yes.", {"expected": "yes", "labels": ["yes", "no"]}, 1),
+            ("label", "yes or no?", {"expected": "yes", "labels": ["yes", "no"]}, 0),
+            ("facts", "It rains in Oslo.", {"expected": ["rain|snow", "Oslo", "May", "bus"]}, 0.5),
+            ("facts", "It rains in Oslo.", {"expected": ["rain"], "max_words": 3}, 0),
+            ("number", "3 and 4 make 7.", {"expected": 7}, 1),
+            ("number", "The result is 1,024", {"expected": 1024}, 1),
+            ("number", "about 3.1", {"expected": 3.14, "tolerance": 0.02}, 1),
+            ("number", "about 3.1", {"expected": 3.14}, 0),
+            ("number", "-2.5e3", {"expected": -2500}, 1),
+            ("number", "none", {"expected": 1}, 0),
+            ("json_valid", 'Sure:\n```json\n{"a": 1}\n```', {}, 1),
+            ("json_valid", '{"a": "x"}', {"schema": {"properties": {"a": {"type": "integer"}}}}, 0),
+            ("json_valid", "{a: 1", {}, 0),
+            ("json_valid", "[" * 100_000, {}, 0),
+            ("json_fields", '{"a": "X.", "b": 2}', {"expected": {"a": "x", "b": 3}}, 0.5),
+            ("json_fields", "[1]", {"expected": {"a": 1}}, 0),
+            ("code", "```python\ndef f(): return 2\n```\nSo.", {"tests": "assert f() == 2"}, 1),
+            ("code", "def f(x): return x", {"tests": "assert f(1) == 2"}, 0),
+        ],
+    )
+    def test_each(self, scorer, text, row, score):
+        assert scorers.SCORERS[scorer](text, row) == score
+
+    def test_they_compose(self):
+        row = {"expected": "Paris"}
+        both = scorers.all_of("contains", scorers.words(at_most=3))
+        assert both("It is Paris", row) == 1
+        assert both("It is surely Paris", row) == 0
+        assert scorers.any_of("exact", "contains")("It is Paris", row) == 1
+
+    def test_score_takes_names_functions_or_the_rows_own(self):
+        frame = results.to_frame(
+            [record(text="4"), record(text="x"), record(error="no")],
+            [
+                {"expected": 4, "scorer": "number"},
+                {"expected": "x", "scorer": "exact"},
+                {"scorer": "exact"},
+            ],
+        )
+        scored = slmlab.score(frame)["score"]
+        assert scored.tolist()[:2] == [1, 1]
+        assert math.isnan(scored[2]), "what failed has no score"
+        assert slmlab.score(frame, lambda text, row: len(text), "length")["length"][0] == 1
+        with pytest.raises(PromptError, match="Did you mean 'exact'"):
+            slmlab.score(frame, "exakt")
+        with pytest.raises(PromptError, match="needs a column 'tests'"):
+            slmlab.score(frame, "code")
+        with pytest.raises(PromptError, match="no column `scorer`"):
+            slmlab.score(frame.drop(columns="scorer"))
+
+    @given(some.text(max_size=200), some.sampled_from(sorted(set(scorers.SCORERS) - {"code"})))
+    def test_no_text_breaks_a_scorer(self, text, name):
+        row = {"expected": "x", "labels": ["x", "y"], "schema": {"type": "object"}}
+        row |= {"number": {"expected": 1}, "json_fields": {"expected": {"a": 1}}}.get(name, {})
+        row |= {"facts": {"expected": ["x"]}}.get(name, {})
+        assert 0 <= scorers.SCORERS[name](text, row) <= 1

@@ -1,0 +1,83 @@
+"""Task sets."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from slmlab.errors import PromptError
+from slmlab.evaluation import scorers, tasks
+from slmlab.run import grid
+
+
+class TestTasks:
+    def test_ten_sets_of_twenty_to_forty_items(self):
+        assert len(tasks.names()) == 10
+        for name in tasks.names():
+            table = tasks.load(name)
+            assert 20 <= len(table) <= 40
+            assert table["id"].is_unique
+            assert table["prompt"].is_unique
+            assert set(table["scorer"]) <= set(scorers.SCORERS)
+
+    def test_a_right_answer_scores_and_a_wrong_one_does_not(self):
+        """Every item's own expectation, written out as an answer, has to get the full score."""
+        for row in tasks.load(tasks.names()).to_dict("records"):
+            right = {
+                "label": lambda row: row["expected"],
+                "number": lambda row: f"So it is {row['expected']}.",
+                "facts": lambda row: " ".join(fact.split("|")[0] for fact in row["expected"]),
+                "json_fields": lambda row: json.dumps(row["expected"]),
+            }.get(row["scorer"])
+            score = scorers.SCORERS[row["scorer"]]
+            if right:
+                assert score(right(row), row) == 1, row["id"]
+            assert score("Hm.", row) < 1 or row["scorer"] == "regex", row["id"]
+
+    def test_code_tasks_can_be_solved(self):
+        solutions = {
+            "code-01": "def add(a, b): return a + b",
+            "code-08": "def is_palindrome(text): return text.lower() == text.lower()[::-1]",
+            "code-12": "def word_count(t): return {w: t.split().count(w) for w in t.split()}",
+        }
+        rows = {row["id"]: row for row in tasks.load("code").to_dict("records")}
+        for name, solution in solutions.items():
+            assert scorers.code(solution, rows[name]), name
+
+    @pytest.mark.parametrize(
+        ("number", "right", "wrong"),
+        [
+            (1, "River, river, river.", "river river river"),
+            (3, "HELLO", "hello"),
+            (4, "- red\n- green\n- blue", "red, green, blue"),
+            (6, "Yesterday it rained.", "It rained yesterday."),
+            (11, "Forty is less than 42.", "A zoo has 42 animals."),
+            (14, "Rome", "The capital of Italy is the city of Rome."),
+            (16, "It rains.\n\nIt pours.", "It rains. It pours."),
+            (17, "Blue sea, blue sky.", "The sea is blue."),
+            (20, "I won!!!", "I won!"),
+        ],
+    )
+    def test_instructions_are_told_apart(self, number, right, wrong):
+        row = tasks.load("instructions").iloc[number - 1]
+        assert scorers.regex(right, row)
+        assert not scorers.regex(wrong, row)
+
+    def test_names_paths_and_mistakes(self, tmp_path):
+        assert len(tasks.load(["sentiment", "code"], items=3)) == 6
+        own = tmp_path / "mine.csv"
+        own.write_text("prompt,expected,scorer\n1+1?,2,number\n")
+        assert tasks.load(own)["task"].tolist() == ["mine"]
+        with pytest.raises(PromptError, match="Did you mean 'sentiment'"):
+            tasks.load("sentimnt")
+        own.write_text("question\nx\n")
+        with pytest.raises(PromptError, match="no column `prompt`; it has question"):
+            tasks.load(own)
+
+    def test_public_sets_load_too(self):
+        datasets = pytest.importorskip("datasets")
+        public = datasets.Dataset.from_dict({"question": ["1+1?", "2+2?"], "answer": ["2", "4"]})
+        cells = grid.plan("m", public, template="Q: {question}")
+        assert [cell.prompt for cell in cells] == ["Q: 1+1?", "Q: 2+2?"]
+        assert cells[1].columns["answer"] == "4"

@@ -1,0 +1,73 @@
+"""Tables of records, their flags, summaries and files."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+
+from slmlab.errors import ResultsError
+from slmlab.run import results
+from tests.support.records import record
+
+
+class TestTables:
+    def test_flags_say_what_keeps_rows_from_being_compared(self):
+        found = {
+            "failed": record(error="x"),
+            "prompt truncated": record(truncated=True),
+            "answer cut": record(stop_reason="length"),
+            "cold": record(cold=True),
+            "on the CPU": record(gpu_share=0.0),
+            "partly on the CPU": record(gpu_share=0.4),
+            "not alone": record(in_flight=4),
+        }
+        frame = results.to_frame(found.values())
+        assert list(frame["flags"]) == list(found)
+        assert results.flags(record(gpu_share=1.0)) == []
+        assert results.warnings(frame).startswith("1 of 7 failed, 1 of 7 prompt truncated")
+        assert len(results.comparable(frame)) == 4
+        row = results.summary(frame).iloc[0]
+        assert [row[name] for name in ("failed", "truncated", "cut", "cold", "not_alone")] == [
+            1
+        ] * 5
+        assert row["on_cpu"] == 2
+
+    def test_reading_speed_only_where_the_prompt_was_fresh(self):
+        read = {"prompt_tokens": 100, "prompt_s": 0.5}
+        frame = results.to_frame(
+            [
+                record(**read, prompt_fresh=True),
+                record(**read, prompt_fresh=False),
+                record(**read),
+                record(**read, prompt_fresh=True, truncated=True),
+            ]
+        )
+        assert frame["prompt_tokens_per_s"].tolist()[0] == 200
+        assert frame["prompt_tokens_per_s"].isna().tolist() == [False, True, True, True]
+
+    def test_summary_leaves_cold_and_failed_runs_out_of_the_speed(self):
+        frame = results.to_frame(
+            [
+                record(tokens=10, generation_s=0.5),
+                record(tokens=20, generation_s=0.5),
+                record(cold=True, tokens=1000, generation_s=0.5),
+                record(error="no", tokens=0, generation_s=0.0, ttft_s=None, stop_reason=None),
+            ]
+        )
+        row = results.summary(frame).iloc[0]
+        assert (row["runs"], row["failed"]) == (4, 1)
+        columns = ["tokens_per_s_min", "tokens_per_s", "tokens_per_s_max"]
+        assert row[columns].tolist() == [20, 30, 40]
+
+    def test_csv_and_json_come_back(self, tmp_path):
+        chat = [{"role": "user", "content": "Hé"}]
+        frame = results.to_frame([record(prompt=chat, text="a,\n“b”"), record()])
+        results.to_csv(frame, tmp_path / "x.csv")
+        results.to_json(frame, tmp_path / "x.json")
+        csv, back = pd.read_csv(tmp_path / "x.csv"), json.loads((tmp_path / "x.json").read_text())
+        assert csv["text"][0] == back[0]["text"] == "a,\n“b”"
+        assert json.loads(csv["prompt"][0]) == back[0]["prompt"] == chat
+        with pytest.raises(ResultsError, match="no folder"):
+            results.to_csv(frame, tmp_path / "no" / "x.csv")

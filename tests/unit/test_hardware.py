@@ -1,0 +1,51 @@
+"""This machine and others, as files and programs describe them."""
+
+from __future__ import annotations
+
+from slmlab import hardware
+from slmlab.processors import gpus_from_smi, gpus_without_driver
+
+
+class TestHardware:
+    def test_this_machine(self):
+        machine = hardware.machine()
+        assert 1 <= machine.cores <= 1024
+        assert 0 < machine.free_memory <= machine.memory
+        assert machine.free_disk > 0
+        assert machine.cpu in str(machine)
+        assert machine.to_dict()["cores"] == machine.cores
+
+    def test_container_limits_count(self, tmp_path):
+        (tmp_path / "cpu.max").write_text("150000 100000\n")
+        assert hardware.usable_cores(tmp_path) == min(2, hardware.usable_cores(tmp_path / "none"))
+        (tmp_path / "cpu.max").write_text("50000 100000\n")
+        assert hardware.usable_cores(tmp_path) == 1
+        (tmp_path / "cpu.max").write_text("max 100000\n")
+        assert hardware.usable_cores(tmp_path) == hardware.usable_cores(tmp_path / "none")
+        (tmp_path / "memory.max").write_text("1000\n")
+        (tmp_path / "memory.current").write_text("400\n")
+        assert hardware._container_memory(5000, 3000, tmp_path) == (1000, 600)
+
+    def test_nvidia_smi(self):
+        (gpu,) = gpus_from_smi("Tesla T4, 15360, 15095, 550.54.15\n")
+        assert (gpu.name, gpu.vendor, gpu.driver) == ("Tesla T4", "NVIDIA", "550.54.15")
+        assert gpu.total_memory == 15360 * 2**20
+        assert gpus_from_smi("NVIDIA-SMI has failed because...\n") == []
+
+    def test_a_gpu_without_its_driver(self):
+        text = (
+            "00:02.0 VGA compatible controller: Cirrus Logic GD 5446\n"
+            "00:04.0 3D controller: NVIDIA Corporation TU104GL [Tesla T4] (rev a1)\n"
+        )
+        (gpu,) = gpus_without_driver(text)
+        assert not gpu.usable
+        assert "its driver is not" in gpu.note
+
+    def test_colab_without_a_gpu_gets_the_menu_path(self, monkeypatch):
+        monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab-x")
+        monkeypatch.setattr(hardware, "find_gpus", list)
+        assert "Runtime → Change runtime type" in str(hardware.machine())
+
+
+def test_bandwidth_is_a_plausible_number():
+    assert 1e9 < hardware.memory_bandwidth(megabytes=128, repeats=2) < 2e12

@@ -1,0 +1,29 @@
+"""Answers as HTML."""
+
+from __future__ import annotations
+
+import pytest
+
+from slmlab.run import streaming
+from slmlab.widgets import markup
+from tests.support.hostile import HOSTILE
+
+
+class TestHostileAnswers:
+    @pytest.mark.parametrize("text", HOSTILE)
+    def test_an_answer_on_its_way_is_harmless_too(self, text):
+        answer = streaming.Answer("m", "p", "http://127.0.0.1:1", state="writing", pieces=[text])
+        found = markup.answer_html(answer)
+        assert "<script" not in found
+        assert "<img" not in found
+        assert "onerror=" not in found or "&" in found
+        assert "\x1b" not in found
+        assert markup.answer_html(answer, reference="other")
+
+    def test_long_answers_are_drawn_in_part(self):
+        answer = streaming.Answer("m", "p", "h", state="writing", pieces=["word " * 200_000])
+        assert len(markup.answer_html(answer)) < 3 * markup.LONGEST_LIVE
+        answer.state = "done"
+        found = markup.answer_html(answer)
+        assert len(found) < 1.5 * markup.LONGEST_SHOWN
+        assert "Save keeps them all" in found
