@@ -1,7 +1,8 @@
 """The embedded engine's HTTP face: the part of Ollama's REST API that this suite uses.
 
 Routes, fields, status codes and error texts follow Ollama's ``server/routes.go`` (0.33); what
-differs, and why, is listed in ``tests/engine/test_differences.py`` and checked there against a real Ollama.
+differs, and why, is listed in ``tests/engine/test_differences.py`` and checked against a real
+Ollama.
 """
 
 from __future__ import annotations
