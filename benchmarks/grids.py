@@ -49,7 +49,7 @@ NAMES = [model.name for model in SHELF]
 PARALLEL = 8
 OPTIONS = {"temperature": 0.0, "num_predict": 64}
 QUESTIONS = [f"What is {n} plus {n + 4}? Then tell a fact about that number." for n in range(3, 19)]
-GRID = [f"Human: {prompts.fill('step_by_step', question=one)}" for one in QUESTIONS]
+GRID = [prompts.fill("step_by_step", question=one) for one in QUESTIONS]
 
 
 def main() -> None:
@@ -113,15 +113,13 @@ def server_cpu() -> float:
 
 def tutorial(repeats: int) -> None:
     """The tutorial's loop against compare(), and the same grid once more."""
-    chains = {
-        name: prompts.chain("{question}", name, **OPTIONS, seed=0, num_ctx=4096) for name in NAMES
-    }
+    chains = {name: prompts.chain(name, **OPTIONS, seed=0, num_ctx=4096) for name in NAMES}
 
     def loop() -> dict[tuple[str, str], str]:
         said = {}
         for text in GRID:
             for name in NAMES:
-                said[name, text] = chains[name].invoke({"question": text.removeprefix("Human: ")})
+                said[name, text] = chains[name].invoke({"question": text})
         return said
 
     ours, theirs, again, equal, cpu = [], [], [], [], []

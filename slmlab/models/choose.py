@@ -3,62 +3,69 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Collection, Iterable
 
 from slmlab import hardware, paths
 from slmlab.engines import server
+from slmlab.engines.client import ask_version
 from slmlab.engines.embedded.pypi_models import SHELF
 from slmlab.errors import ModelError, ServerError
 from slmlab.memory import MEMORY_OVER_FILE
 from slmlab.models.download import download_size, pull
-from slmlab.models.inventory import TUTORIAL_MODELS, installed, is_among, resolve
+from slmlab.models.inventory import TUTORIAL_MODELS, as_names, installed, is_among, resolve
 
 # Names of models that a notebook makes: variants to be looked at, not to be compared with others.
 LESSONS = "slmlab/"
 
 
-def ready(wanted: Iterable[str] | None = None, *, quiet: bool = False) -> list[str]:
+def ready(
+    models: str | Iterable[str] | None = None, *, host: str | None = None, quiet: bool = False
+) -> list[str]:
     """Names of models that can be used right now, after fetching what is missing.
 
     The names are as the server lists them, with their tags: ``llama3.2:latest``.
 
     Args:
-        wanted: names to have; they are pulled where missing. None means: on Ollama the tutorial's
-            five models, those that fit this machine; on the embedded engine all that its shelf has;
-            and what else is installed, but for models that a lesson made (``slmlab/…``).
+        models: a name or names to have; they are pulled where missing. None means: on Ollama the
+            tutorial's five models, those that fit this machine; on the embedded engine all that
+            its shelf has; and what else is installed, but for models that a lesson made
+            (``slmlab/…``).
+        host: the server (default: ``slmlab.server.host()``).
         quiet: print nothing.
 
     Raises:
         ModelError: a wanted model cannot be had, or there is none at all.
+        ServerError: no server answers.
     """
-    say = (lambda _: None) if quiet else print
-    current = server.status()
-    if current is None:
-        raise ServerError(f"No server answers at {server.host()}. Start one with slmlab.start().")
-    have = {one.name: one for one in installed(current.host)}
-    if wanted is None:
-        names = (
-            [one.name for one in SHELF]
-            if current.engine == "embedded"
-            else _fitting(TUTORIAL_MODELS, have, say)
-        )
+    say: Callable[[str], object] = (lambda _: None) if quiet else print
+    host = host or server.host()
+    facts = ask_version(host)
+    if facts is None:
+        raise ServerError(f"No server answers at {host}. Start one with slmlab.start().")
+    have = [one.name for one in installed(host)]
+    if models is not None:
+        names = as_names([models])
+    elif facts.get("engine") == "embedded":
+        names = [one.name for one in SHELF]
     else:
-        names = list(wanted)
+        names = _fitting(TUTORIAL_MODELS, have, say)
     missing = [name for name in names if not is_among(name, have)]
     if missing:
-        pull(*missing, host=current.host, quiet=quiet)
-    # What the user added is at hand too; what a lesson made is for that lesson.
-    names += [] if wanted is not None else [one for one in have if not one.startswith(LESSONS)]
+        pull(missing, host=host, quiet=quiet)
+    if models is None:
+        # What the user added is at hand too; what a lesson made is for that lesson.
+        names += [name for name in have if not name.startswith(LESSONS)]
     if not names:
         raise ModelError(
             "There is no model here, and Ollama's library cannot be reached. Connect to the "
             "internet, or use slmlab.start('embedded')."
         )
-    return list(dict.fromkeys(resolve(name, current.host).name for name in names))
+    return list(dict.fromkeys(resolve(name, host).name for name in names))
 
 
-def _fitting(names: Iterable[str], have: dict, say: Any) -> list[str]:
+def _fitting(
+    names: Iterable[str], have: Collection[str], say: Callable[[str], object]
+) -> list[str]:
     """Those of the names that are here already or fit into memory and on the disk."""
     machine = hardware.machine()
     memory = max(machine.model_memory, machine.free_memory)

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tenacity
 
+from slmlab.engines import client as engine_client
 from slmlab.engines import server
+from slmlab.engines.client import client
 from slmlab.engines.embedded.pypi_models import SHELF
 from slmlab.errors import ModelError, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
-from slmlab.engines import client as engine_client
-from slmlab.engines.client import client
 
 # The five models of the tutorial, by their Ollama names.
 TUTORIAL_MODELS = ("llama3.2", "phi3.5", "qwen2:1.5b", "gemma2:2b", "mistral")
+# The first bytes of every GGUF file.
+GGUF_MAGIC = b"GGUF"
 
 
 def sentences(host: str, model: str = "") -> contextlib.AbstractContextManager[None]:
@@ -61,7 +65,7 @@ def installed(host: str | None = None) -> list[InstalledModel]:
         found = client(host).list().models
     return [
         InstalledModel(
-            name=one.model,
+            name=one.model or "",
             size=int(one.size or 0),
             parameters=one.details.parameter_size or "" if one.details else "",
             quantization=one.details.quantization_level or "" if one.details else "",
@@ -90,12 +94,29 @@ def table(host: str | None = None) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
+def as_names(models: Iterable[str | Iterable[str]]) -> list[str]:
+    """Names of models, given singly or in lists; each once, in order.
+
+    Raises:
+        ModelError: something among them is no name.
+    """
+    names: dict[str, None] = {}
+    for given in models:
+        for name in [given] if isinstance(given, str) or not isinstance(given, Iterable) else given:
+            if not isinstance(name, str) or not name.strip():
+                raise ModelError(
+                    f"Models are given by their names, such as 'llama3.2:1b'; got {name!r}."
+                )
+            names[name] = None
+    return [*names]
+
+
 def is_among(name: str, full_names: Collection[str]) -> bool:
     """Whether a name, for which ``:latest`` may be left out, is one of the server's full names."""
     return name in full_names or f"{name}:latest" in full_names
 
 
-def resolve(name: str, host: str | None = None) -> InstalledModel:
+def resolve(model: str, host: str | None = None) -> InstalledModel:
     """The installed model of this name; ``llama3.2`` means ``llama3.2:latest``, as in Ollama.
 
     Raises:
@@ -104,28 +125,36 @@ def resolve(name: str, host: str | None = None) -> InstalledModel:
     host = host or server.host()
     have = installed(host)
     for one in have:
-        if is_among(name, [one.name]):
+        if is_among(model, [one.name]):
             return one
     names = [one.name for one in have]
     raise ModelError(
-        f"There is no model {name!r} on {host}.{did_you_mean(name, names)} "
+        f"There is no model {model!r} on {host}.{did_you_mean(model, names)} "
         + (f"Here now: {', '.join(names)}. " if names else "No model is here yet. ")
-        + f"Get it with slmlab.pull({name!r})."
+        + f"Get it with slmlab.pull({model!r})."
     )
 
 
-def show(name: str, host: str | None = None) -> dict[str, Any]:
+def show(model: str, host: str | None = None) -> dict[str, Any]:
     """All that the server knows of one model: template, parameters, licence, architecture."""
     host = host or server.host()
-    with sentences(host, name):
-        return client(host).show(name).model_dump()
+    with sentences(host, model):
+        return client(host).show(model).model_dump()
 
 
-def remove(name: str, host: str | None = None) -> None:
-    """Delete one model from the server's disk."""
+def remove(model: str, host: str | None = None) -> None:
+    """Delete one model from the server's disk.
+
+    Args:
+        model: a model's name.
+        host: the server (default: ``slmlab.server.host()``).
+
+    Raises:
+        ModelError: there is no such model.
+    """
     host = host or server.host()
-    with sentences(host, name):
-        client(host).delete(name)
+    with sentences(host, model):
+        client(host).delete(model)
 
 
 @dataclass(frozen=True)
@@ -156,28 +185,28 @@ def loaded(host: str | None = None) -> list[LoadedModel]:
     ]
 
 
-def load(name: str, num_ctx: int, host: str | None = None, **options: Any) -> float:
+def load(model: str, num_ctx: int, host: str | None = None, **options: Any) -> float:
     """Load a model into memory; returns the seconds that it took, by the client's clock.
 
     The server answers a request that only loads without any duration of its own.
     """
     host = host or server.host()
     started = time.perf_counter()
-    with sentences(host, name):
-        client(host).generate(name, "", options={"num_ctx": num_ctx, **options}, stream=False)
+    with sentences(host, model):
+        client(host).generate(model, "", options={"num_ctx": num_ctx, **options}, stream=False)
     return time.perf_counter() - started
 
 
-def unload(name: str, host: str | None = None) -> None:
+def unload(model: str, host: str | None = None) -> None:
     """Take a model out of memory, and wait until it is out (ten seconds at most).
 
     Ollama answers at once and unloads afterwards.
     """
     host = host or server.host()
-    with sentences(host, name):
-        client(host).generate(name, "", keep_alive=0, stream=False)
+    with sentences(host, model):
+        client(host).generate(model, "", keep_alive=0, stream=False)
     waiting = tenacity.Retrying(
-        retry=tenacity.retry_if_result(lambda names: is_among(name, names)),
+        retry=tenacity.retry_if_result(lambda names: is_among(model, names)),
         wait=tenacity.wait_fixed(0.05),
         stop=tenacity.stop_after_delay(10),
         retry_error_callback=lambda _: None,
@@ -185,9 +214,41 @@ def unload(name: str, host: str | None = None) -> None:
     waiting(lambda: [one.name for one in loaded(host)])
 
 
-def add(name: str, gguf: str, host: str | None = None) -> None:
-    """Give the server a GGUF file of your own as a model called ``name``."""
+def add(model: str, path: str | os.PathLike[str], host: str | None = None) -> None:
+    """Give the server a GGUF file of your own as a model.
+
+    Args:
+        model: the name that the model gets.
+        path: the GGUF file; ``~`` is your home folder.
+        host: the server (default: ``slmlab.server.host()``).
+
+    Raises:
+        ModelError: there is no such file, it is no GGUF file, or the server refuses it. The first
+            two are found before anything is sent.
+    """
     host = host or server.host()
-    with sentences(host, name):
-        digest = client(host).create_blob(gguf)
-        client(host).create(name, files={gguf.rsplit("/", 1)[-1]: digest}, stream=False)
+    file = _gguf_file(path)
+    with sentences(host, model):
+        digest = client(host).create_blob(file)
+        client(host).create(model, files={file.name: digest}, stream=False)
+
+
+def _gguf_file(path: str | os.PathLike[str]) -> Path:
+    try:
+        file = Path(path).expanduser()
+        if file.is_dir():
+            inside = sorted(one.name for one in file.glob("*.gguf"))
+            there = f" There is {', '.join(inside)}." if inside else " It has none."
+            raise ModelError(f"{file} is a folder; give the path of a GGUF file in it.{there}")
+        with file.open("rb") as opened:
+            if opened.read(len(GGUF_MAGIC)) == GGUF_MAGIC:
+                return file
+    except TypeError as error:
+        raise ModelError(f"A model file is given by its path; got {path!r}.") from error
+    except FileNotFoundError as error:
+        folder = "" if file.parent.is_dir() else f": there is no folder {file.parent}"
+        raise ModelError(f"There is no file {file}{folder}.") from error
+    except (OSError, ValueError, RuntimeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ModelError(f"{path} cannot be read: {why}.") from error
+    raise ModelError(f"{file} is no GGUF file; only models in that format can be added.")

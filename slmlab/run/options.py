@@ -144,7 +144,10 @@ def _hint(name: str, taken: Sequence[str]) -> str:
 def _as_option(name: str, value: Any) -> Any:
     """The value in its option's own type, so that 0 and 0.0 are one setting."""
     if name == "stop":
-        return [value] if isinstance(value, str) else list(value)
+        texts = [value] if isinstance(value, str) else value
+        if not isinstance(texts, Iterable) or not all(isinstance(one, str) for one in texts):
+            raise PromptError(f"stop is a text or a list of texts; got {value!r}.")
+        return list(texts)
     kind = type(DEFAULT_OPTIONS.get(name, 0))
     # numpy's numbers, as they come out of tables, are numbers too.
     if isinstance(value, bool) or not hasattr(value, "__float__") or not math.isfinite(value):
@@ -159,13 +162,12 @@ def validate_prompt(prompt: Prompt) -> Prompt:
     if isinstance(prompt, str):
         if not prompt.strip():
             raise PromptError("The prompt is empty; write a question or a text to go on from.")
-        return _whole(prompt)
+        return _encodable(prompt)
     if not isinstance(prompt, Sequence):
         raise PromptError(f"A prompt is a text or a list of messages; got {prompt!r}.")
     if not prompt:
         raise PromptError("The list of messages is empty.")
-    messages = [dict(one) if isinstance(one, Mapping) else one for one in prompt]
-    for message in messages:
+    for message in prompt:
         if (
             not isinstance(message, Mapping)
             or set(message) != {"role", "content"}
@@ -176,11 +178,11 @@ def validate_prompt(prompt: Prompt) -> Prompt:
                 "Each message is {'role': 'system' | 'user' | 'assistant', 'content': text}; "
                 f"got {message!r}."
             )
-        _whole(message["content"])
-    return messages
+        _encodable(message["content"])
+    return [dict(message) for message in prompt]
 
 
-def _whole(text: str) -> str:
+def _encodable(text: str) -> str:
     """The text, if all of it can be sent."""
     try:
         text.encode()
@@ -188,5 +190,5 @@ def _whole(text: str) -> str:
         raise PromptError(
             f"The prompt has half a character (a lone surrogate) at position {error.start}; it can "
             "be repaired with text.encode(errors='replace').decode()."
-        ) from None
+        ) from error
     return text

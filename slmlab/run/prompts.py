@@ -5,11 +5,14 @@ from __future__ import annotations
 import string
 from typing import TYPE_CHECKING, Any
 
-from slmlab.errors import PromptError
+from slmlab.engines import server
+from slmlab.engines.client import client_kwargs
+from slmlab.errors import PromptError, did_you_mean
+from slmlab.run.options import Options, full_options, parameters_of
 
 if TYPE_CHECKING:
     from langchain_core.runnables import Runnable
-from slmlab.errors import did_you_mean
+    from typing_extensions import Unpack
 
 STEP_BY_STEP = "Question: {question}\n\nAnswer: Let's think step by step."
 
@@ -60,7 +63,7 @@ def variables(template: str) -> list[str]:
     except ValueError as error:
         raise PromptError(
             f"The template is not well formed: {error}. Write {{{{ for a brace."
-        ) from None
+        ) from error
     for name in names:
         if not name.isidentifier():
             raise PromptError(
@@ -86,19 +89,40 @@ def fill(template: str, **values: Any) -> str:
     return template_text(template).format(**values)
 
 
-def chain(template: str, model: str, **options: Any) -> Runnable:
-    """A plain LangChain runnable: ``ChatPromptTemplate | OllamaLLM``, ready to ``invoke``.
+def chain(
+    model: str,
+    template: str = "plain",
+    *,
+    host: str | None = None,
+    **options: Unpack[Options],
+) -> Runnable[dict[str, Any], str]:
+    """A plain LangChain runnable that sends what ``slmlab.ask`` sends and returns the text.
+
+    It stands for three lines, of which ``template``, ``model`` and ``options`` are yours::
+
+        prompt = PromptTemplate.from_template(slmlab.prompts.template_text(template))
+        llm = OllamaLLM(model=model, base_url=slmlab.server.host())
+        chain = prompt | llm.bind(options=DEFAULT_OPTIONS | options, reasoning=False)
+
+    and sees to it that no proxy stands between this process and a server on this machine.
 
     Args:
-        template: a template's name or text; its variables are the keys that ``invoke`` takes.
         model: a model's name, such as ``llama3.2``.
-        options: fields of ``langchain_ollama.OllamaLLM`` (temperature, seed, num_ctx, …).
+        template: a template's name or text; its variables are the keys that ``invoke`` takes.
+        host: the server (default: ``slmlab.server.host()``).
+        options: sampling options (see ``slmlab.run.options.DEFAULT_OPTIONS``).
+
+    Raises:
+        PromptError: the template or an option is not usable.
     """
-    from langchain_core.prompts import ChatPromptTemplate
+    variables(template)
+    sent = full_options(options, parameters=parameters_of(chain))
+    from langchain_core.prompts import PromptTemplate
     from langchain_ollama import OllamaLLM
 
-    from slmlab.engines import server
-
-    variables(template)
-    prompt = ChatPromptTemplate.from_template(template_text(template))
-    return prompt | OllamaLLM(model=model, base_url=server.host(), **options)
+    address = host or server.host()
+    # Before an OllamaLLM, a ChatPromptTemplate would put "Human: " in front of the text.
+    prompt = PromptTemplate.from_template(template_text(template))
+    llm = OllamaLLM(model=model, base_url=address, client_kwargs=client_kwargs(address))
+    # Not all options are fields of OllamaLLM; and a model that can think does so unless told.
+    return prompt | llm.bind(options=sent, reasoning=False)

@@ -37,7 +37,7 @@ BAD_CALLS: dict[str, tuple] = {
     "generate: an empty chat": (lambda: slmlab.generate("m", [])),
     "generate: None": (lambda: slmlab.generate("m", None)),
     "ask: no such template": (lambda: slmlab.ask("m", "x", template="step_by_stepp")),
-    "chain: no such template": (lambda: slmlab.chain("stepp", "m")),
+    "chain: no such template": (lambda: slmlab.chain("m", "stepp")),
     "fill: a missing variable": (lambda: prompts.fill("explain", topic="x")),
     "tasks: no such set": (lambda: tasks.load("sentimant")),
     "tasks: none": (lambda: tasks.load([])),

@@ -102,7 +102,7 @@ class TestShelf:
 
 def test_the_size_of_a_model_comes_from_the_registry(files, smol_gguf, monkeypatch):
     files.add_model("smol", smol_gguf)
-    monkeypatch.setattr(models, "REGISTRY", files.url)
+    monkeypatch.setattr("slmlab.models.download.REGISTRY", files.url)
     size = smol_gguf.stat().st_size
     assert download_size("smol") == size
     assert download_size("library/smol:latest") == size
@@ -116,7 +116,7 @@ def test_models_that_do_not_fit_are_left_out(files, smol_gguf, monkeypatch, caps
     manifest = json.loads(files.files["/v2/library/huge/manifests/latest"])
     manifest["layers"][0]["size"] = 10**15
     files.files["/v2/library/huge/manifests/latest"] = json.dumps(manifest).encode()
-    monkeypatch.setattr(models, "REGISTRY", files.url)
+    monkeypatch.setattr("slmlab.models.download.REGISTRY", files.url)
     assert _fitting(["huge", "small", "here"], {"here:latest": 1}, print) == [
         "small",
         "here",

@@ -1,0 +1,37 @@
+"""Names of models, and files that are to become one: what is said before anything is sent."""
+
+import pytest
+
+from slmlab.errors import ModelError
+from slmlab.models.inventory import add, as_names
+
+NOWHERE = "http://127.0.0.1:1"  # a test that gets as far as a request ends in a ServerError
+
+
+def test_names_come_singly_and_in_lists():
+    assert as_names([]) == []
+    assert as_names(["a"]) == ["a"]
+    assert as_names(["a", ["b", "c"], ("a", "d"), {"e": 1}]) == ["a", "b", "c", "d", "e"]
+    for wrong in (5, None, [5], [None], [["a"]], "", " ", b"a"):
+        with pytest.raises(ModelError, match="given by their names"):
+            as_names([wrong])
+
+
+def test_a_path_that_leads_to_no_model_is_a_sentence(tmp_path, monkeypatch):
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    (tmp_path / "own.gguf").write_bytes(b"GGUF....")
+    (tmp_path / "weights.bin").write_bytes(b"PK\x03\x04....")
+    (tmp_path / "empty").mkdir()
+    for path, sentence in {
+        "~/missing.gguf": "There is no file .*missing.gguf.$",
+        "~/nowhere/x.gguf": "no file .*: there is no folder .*nowhere.",
+        "~": r"is a folder; give the path of a GGUF file in it\. There is own\.gguf\.",
+        tmp_path / "empty": r"is a folder; .* It has none\.",
+        tmp_path / "weights.bin": "is no GGUF file",
+        "~nobody-of-that-name/x.gguf": "cannot be read",
+        "a\0b": "cannot be read",
+        5: "given by its path; got 5",
+    }.items():
+        with pytest.raises(ModelError, match=sentence):
+            add("own", path, NOWHERE)
