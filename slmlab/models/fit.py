@@ -60,7 +60,7 @@ class Fit:
         )
 
 
-def will_it_fit(model: str, num_ctx: int = 4096, host: str | None = None) -> Fit:
+def will_it_fit(model: str, num_ctx: int = 4096, *, host: str | None = None) -> Fit:
     """Whether a model fits into this machine's memory, and why.
 
     For an installed model the architecture is asked of the server; for another one, the size of
