@@ -1,9 +1,9 @@
 """Sphinx settings for the rendered course; `python scripts/build_docs.py` lays out its sources."""
 
 project = "slmlab"
-author = "the slmlab contributors"
+author = "The slmlab authors"
 html_title = "slmlab: meet small language models"
-extensions = ["myst_nb"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 html_theme = "sphinx_book_theme"
 html_theme_options = {
     "show_navbar_depth": 1,
@@ -21,6 +21,12 @@ nb_merge_streams = True
 nb_mime_priority_overrides = [("html", "application/vnd.jupyter.widget-view+json", None)]
 myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 3
+napoleon_numpy_docstring = False
+napoleon_use_rtype = False
+autodoc_typehints_format = "short"
+autodoc_member_order = "bysource"
+python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 80
 # A cell with IPython's `%pip` is no pure Python, which is all that the highlighter knows.
 suppress_warnings = ["mystnb.unknown_mime_type", "myst.header", "misc.highlighting_failure"]
 linkcheck_ignore = [r"https://colab\.research\.google\.com/.*", r"https://github\.com/set_in_.*"]

@@ -15,6 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import api_reference
 import nbformat
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,8 +47,10 @@ docs/compared
 :caption: Reference
 :hidden:
 docs/comparing
-docs/reliability
 docs/widgets
+reference/index
+docs/performance
+docs/reliability
 docs/architecture
 ```
 """
@@ -58,11 +61,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--executed", type=Path, help="folder with the teacher's copies, run")
     parser.add_argument("--links", action="store_true", help="check the links to other sites")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     source = BUILD / "source"
     shutil.rmtree(source, ignore_errors=True)
     (source / "notebooks").mkdir(parents=True)
-    executed = asked.executed or run_all(BUILD / "executed")
+    executed = arguments.executed or run_all(BUILD / "executed")
     names = []
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         book = with_outputs(path, executed / path.name)
@@ -74,7 +77,12 @@ def main() -> int:
     (source / "index.md").write_text(
         INDEX.format(table=table.strip(), notebooks="\n".join(names)), encoding="utf-8"
     )
-    builder = "linkcheck" if asked.links else "html"
+    (source / "reference").mkdir()
+    (source / "reference/index.rst").write_text(api_reference.index(), encoding="utf-8")
+    for area in api_reference.AREAS:
+        text = api_reference.page(area)
+        (source / "reference" / f"{area.page}.rst").write_text(text, encoding="utf-8")
+    builder = "linkcheck" if arguments.links else "html"
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", builder]
     done = subprocess.run([*command, "-c", ROOT / "docs", source, BUILD / builder])
     if not done.returncode:
