@@ -66,6 +66,18 @@ def links() -> None:
         raise Failed("\n".join(wrong))
 
 
+def architecture() -> None:
+    """The page on the architecture names every module, and none that is gone."""
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    named = {name.rpartition("/")[2] for name in re.findall(r"`([\w/]+)`", text)}
+    modules = {path.stem for path in tracked("slmlab/*.py") if not path.stem.startswith("__")}
+    if missing := modules - named:
+        raise Failed(f"docs/architecture.md does not say what is in: {', '.join(sorted(missing))}.")
+    for room, name in re.findall(r"`(\w+)/(?:[\w/]+/)?(\w+)`", text):
+        if (ROOT / "slmlab" / room).is_dir() and name not in modules:
+            raise Failed(f"docs/architecture.md names {room}/…/{name}, which is gone.")
+
+
 def package() -> None:
     """The wheel and the source archive are built and accepted, and the wheel has all files."""
     with tempfile.TemporaryDirectory() as folder:
@@ -92,6 +104,7 @@ CHECKS: dict[str, Callable[[], object]] = {
     "types": lambda: run(PYTHON, "-m", "mypy"),
     "spelling": lambda: run(program("typos")),
     "links": links,
+    "architecture": architecture,
     "notebooks": lambda: run(PYTHON, "scripts/make_notebooks.py", "--check"),
     "requirements": lambda: run(PYTHON, "scripts/make_requirements.py", "--check"),
     "shell": lambda: [run("bash", "-n", path) for path in tracked("*.sh", ".ci/run")],
