@@ -9,8 +9,10 @@ import shutil
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from slmlab import paths
+from slmlab.facts import facts_html
 from slmlab.processors import GPU, cpu_name, find_gpus
 
 GIB = 2**30
@@ -21,7 +23,7 @@ COLAB_GPU_HINT = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Machine:
     """What this machine offers to a language model. Sizes in bytes."""
 
@@ -52,17 +54,17 @@ class Machine:
             return self.free_memory
         return gpu.free_memory if gpu.free_memory is not None else gpu.total_memory
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """The same facts as plain data (for ``--json``)."""
         return asdict(self)
 
-    def __str__(self) -> str:
-        """A few lines for a person."""
-        lines = [
-            f"{self.platform}, {self.system}",
-            f"CPU     {self.cpu}, {self.cores} usable {'core' if self.cores == 1 else 'cores'}",
-            f"Memory  {gib(self.free_memory)} free of {gib(self.memory)}",
-            f"Disk    {gib(self.free_disk)} free at {self.models_folder}",
+    @property
+    def _rows(self) -> list[tuple[str, str]]:
+        """What there is, as pairs of name and value."""
+        rows = [
+            ("CPU", f"{self.cpu}, {self.cores} usable {'core' if self.cores == 1 else 'cores'}"),
+            ("Memory", f"{gib(self.free_memory)} free of {gib(self.memory)}"),
+            ("Disk", f"{gib(self.free_disk)} free at {self.models_folder}"),
         ]
         for gpu in self.gpus:
             memory = (
@@ -71,14 +73,29 @@ class Machine:
                 else ""
             )
             driver = f", driver {gpu.driver}" if gpu.driver else ""
-            lines.append(
-                f"GPU     {gpu.name}{memory}{driver}{' — ' + gpu.note if gpu.note else ''}"
-            )
+            note = f" — {gpu.note}" if gpu.note else ""
+            rows.append(("GPU", f"{gpu.name}{memory}{driver}{note}"))
         if not self.gpus:
-            lines.append("GPU     none: models run on the CPU")
-        if self.platform == "Google Colab" and self.gpu is None:
-            lines.append(COLAB_GPU_HINT)
-        return "\n".join(lines)
+            rows.append(("GPU", "none: models run on the CPU"))
+        return rows
+
+    @property
+    def _hint(self) -> str:
+        return COLAB_GPU_HINT if self.platform == "Google Colab" and self.gpu is None else ""
+
+    def __str__(self) -> str:
+        """A few lines for a person."""
+        lines = [f"{self.platform}, {self.system}"]
+        lines += [f"{name:8}{value}" for name, value in self._rows]
+        return "\n".join(lines + ([self._hint] if self._hint else []))
+
+    def __repr__(self) -> str:
+        gpu = f", {self.gpu.name}" if self.gpu else ""
+        return f"<Machine: {self.cpu}{gpu}, {gib(self.model_memory)} free for models>"
+
+    def _repr_html_(self) -> str:
+        rows = self._rows + ([("Hint", self._hint)] if self._hint else [])
+        return facts_html(f"{self.platform}, {self.system}", rows)
 
 
 def env_number(name: str) -> int | None:

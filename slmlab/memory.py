@@ -1,48 +1,269 @@
-"""How much memory a model takes: weights, KV cache and overhead."""
+"""How much memory a model takes: its weights, its KV cache, and what the engine needs besides.
+
+Everything that asks whether a model fits (``slmlab.will_it_fit``, the embedded engine before it
+loads a model, the catalogue) asks here, so that all of them give the same number of bytes.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from slmlab import hardware
+
+log = logging.getLogger(__name__)
+
 # Beyond weights and KV cache: 54 MiB (SmolLM2 135M) and 126 MiB (Gemma 3 270M, whose vocabulary is
-# five times as large) were measured on a CPU, as what a runner's RSS grew by over both. On a GPU
+# five times as large) were measured on a CPU, as what a process's RSS grew by over both. On a GPU
 # the driver's own context comes on top, which was not measured.
 OVERHEAD = 150 * 2**20
-# Bytes per value of the KV cache, by OLLAMA_KV_CACHE_TYPE: 32 values of q8_0 take 34 bytes, of
-# q4_0 18 (ggml's block formats).
-KV_BYTES = {"f16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
-# In these families only every n-th layer looks at the whole context, the others at a window
-# (set_swa_pattern in llama.cpp's src/models). Elsewhere every layer is taken to look at all.
-FULL_LAYER_EVERY = {"gemma2": 2, "gemma3": 6}
-# What a windowed layer caches beyond its window: one batch (llama.cpp's n_ubatch).
-BATCH = 512
-
-
-def kv_cache_bytes(info: Mapping[str, Any], tokens: int) -> int | None:
-    """Bytes of the keys and values that a model keeps for so many tokens.
-
-    2 (keys and values) × layers × KV heads × head size × tokens × bytes per value. ``info`` is the
-    ``model_info`` of ``/api/show``, which are the GGUF file's own metadata. None where they do not
-    say enough.
-    """
-    arch = info.get("general.architecture")
-    layers = info.get(f"{arch}.block_count")
-    heads = info.get(f"{arch}.attention.head_count")
-    kv_heads = info.get(f"{arch}.attention.head_count_kv") or heads
-    if not all(isinstance(value, int) and value > 0 for value in (layers, heads, kv_heads)):
-        return None
-    head_size = info.get(f"{arch}.attention.key_length")
-    head_size = head_size or info.get(f"{arch}.embedding_length", 0) // heads
-    each = 2 * kv_heads * head_size
-    each *= KV_BYTES.get(os.environ.get("OLLAMA_KV_CACHE_TYPE", "f16"), 2.0)
-    window, every = info.get(f"{arch}.attention.sliding_window"), FULL_LAYER_EVERY.get(arch)
-    if not (window and every):
-        return int(each * layers * tokens)
-    full = layers // every
-    return int(each * (full * tokens + (layers - full) * min(tokens, window + BATCH)))
-
-
-# A rule of thumb for what a model needs in memory beyond its file: KV cache and buffers.
+# A rule of thumb for what a model needs in all, as a multiple of its weights, where its shape is
+# not known.
 MEMORY_OVER_FILE = 1.2
+
+# Bytes of 32 values in the KV cache, by OLLAMA_KV_CACHE_TYPE (ggml's block formats).
+_BYTES_OF_32 = {"f16": 64, "q8_0": 34, "q4_0": 18}
+# llama.cpp makes room for tokens in steps of so many.
+_CELLS = 256
+# Tokens that are read in one go (llama.cpp's n_ubatch): a layer with a window caches one batch more
+# than its window.
+BATCH = 512
+# More layers than llama.cpp can load (its LLAMA_MAX_LAYERS): a damaged file.
+_MAX_LAYERS = 512
+# In these families only every n-th layer looks at the whole context, the others at a window, and
+# llama.cpp knows n without the file (set_swa_pattern in its src/models).
+_FULL_LAYER_EVERY = {"gemma2": 2, "gemma3": 6, "gemma3n": 5, "gpt-oss": 2, "cohere2": 4, "olmo2": 4}
+# Every n-th layer has attention, the others are recurrent; where the file does not say n.
+_ATTENTION_EVERY = {"qwen3next": 4, "qwen35": 4, "qwen35moe": 4}
+# Without attention at all; with attention and a state in each layer; with layers of neither.
+_RECURRENT = {"mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7"}
+_BOTH = {"falcon-h1"}
+_WITH_LAYERS_OF_NEITHER = {"nemotron_h", "nemotron_h_moe"}
+# Read a text at once and keep nothing of it.
+_ENCODERS = {"bert", "modern-bert", "neo-bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2"}
+
+# How many requests each engine runs at once where OLLAMA_NUM_PARALLEL does not say.
+_PARALLEL = {"embedded": 4, "ollama": 1}
+
+
+def parallel_requests(engine: str) -> int:
+    """How many requests a server runs at once for one model; each has a KV cache of its own.
+
+    That is ``OLLAMA_NUM_PARALLEL`` where it is set here, which is also how to tell slmlab of a
+    server elsewhere; else the engine's default.
+    """
+    return hardware.env_number("OLLAMA_NUM_PARALLEL") or _PARALLEL.get(engine, 1)
+
+
+def cache_type() -> str:
+    """The type of the values in the KV cache: ``OLLAMA_KV_CACHE_TYPE``, where it is one of them."""
+    name = os.environ.get("OLLAMA_KV_CACHE_TYPE", "").lower()
+    return name if name in _BYTES_OF_32 else "f16"
+
+
+class _NotKnown(Exception):
+    """The metadata lack something, or have nonsense in its place."""
+
+
+@dataclass(frozen=True)
+class CacheShape:
+    """What a model keeps of the tokens that it has read, all its layers added up.
+
+    ``full`` and ``windowed`` are values (of keys and values together) for each token: in layers
+    that look at the whole context, and in those that look at no more than the last ``window``
+    tokens. ``state`` is bytes for each request in recurrent layers, however long the context.
+    """
+
+    full: int
+    windowed: int = 0
+    window: int = 0
+    state: int = 0
+
+    @classmethod
+    def from_layers(
+        cls, layers: int, kv_heads: int, head_size: int, window: int = 0, full_every: int = 1
+    ) -> CacheShape:
+        """The shape of a model whose layers are all alike.
+
+        Args:
+            layers: how many.
+            kv_heads: heads of keys and values in each.
+            head_size: values for each head.
+            window: tokens that a layer with a window looks at.
+            full_every: each so many-th layer looks at the whole context, the others at the window.
+        """
+        full = layers // full_every if window else layers
+        each = 2 * kv_heads * head_size
+        return cls(full * each, (layers - full) * each, window)
+
+    @classmethod
+    def from_metadata(cls, info: Mapping[str, Any]) -> CacheShape | None:
+        """The shape from a GGUF file's metadata, which are ``model_info`` of ``/api/show``.
+
+        None where they do not say enough.
+        """
+        try:
+            return _read(info)
+        except _NotKnown as error:
+            log.debug("KV cache of %s not known: %s", info.get("general.architecture"), error)
+            return None
+
+
+def kv_cache_bytes(shape: CacheShape, num_ctx: int, parallel: int = 1, batch: int = BATCH) -> int:
+    """Bytes of the KV cache, with the states of recurrent layers.
+
+    For each request, tokens × values for each token × bytes for each value
+    (``OLLAMA_KV_CACHE_TYPE``: f16, q8_0 or q4_0). llama.cpp rounds tokens up to a multiple of 256,
+    and a layer with a window keeps the window and one batch.
+
+    Args:
+        shape: the model's.
+        num_ctx: the context length in tokens, of one request.
+        parallel: how many requests run at once.
+        batch: how many tokens are read in one go.
+    """
+    cells = _padded(num_ctx)
+    windowed = min(cells, _padded(shape.window + batch))
+    values = shape.full * cells + shape.windowed * windowed
+    return max(0, parallel) * (values * _BYTES_OF_32[cache_type()] // 32 + shape.state)
+
+
+def memory_needed(
+    weights: int, shape: CacheShape | None, num_ctx: int, parallel: int = 1, batch: int = BATCH
+) -> int:
+    """Bytes that a model needs: weights, KV cache and overhead.
+
+    Where its shape is not known (None), a rule of thumb: the weights and a fifth more.
+    """
+    if shape is None:
+        return int(weights * MEMORY_OVER_FILE)
+    return weights + kv_cache_bytes(shape, num_ctx, parallel, batch) + OVERHEAD
+
+
+def _padded(tokens: int) -> int:
+    return -(-max(0, tokens) // _CELLS) * _CELLS
+
+
+# Reading a GGUF file's metadata, as llama.cpp does (its src/llama-model.cpp and src/models).
+
+
+def _read(info: Mapping[str, Any]) -> CacheShape:
+    file = _Metadata(info)
+    if file.arch in _ENCODERS or file.get("attention.causal") is False:
+        return CacheShape(0)
+    all_layers = file.number("block_count", least=1)
+    layers = all_layers - file.number("nextn_predict_layers", 0)  # those only guess ahead
+    if not 0 < layers <= _MAX_LAYERS:
+        raise _NotKnown("block_count")
+    if file.arch in _RECURRENT:
+        return CacheShape(0, state=layers * _state(file))
+    heads = file.each("attention.head_count", layers)
+    kv_heads = file.each("attention.head_count_kv", layers, heads)
+    if max(heads) < 1 or max(kv_heads) < 1:
+        raise _NotKnown("no layer has attention")
+    size = file.number("embedding_length", 0) // max(heads)
+    key = file.number("attention.key_length", size)
+    value = file.number("attention.value_length", size)
+    narrow_key = file.number("attention.key_length_swa", key)
+    narrow_value = file.number("attention.value_length_swa", value)
+    if file.number("attention.key_length_mla", 0):
+        value = 0  # multi-head latent attention: the values are a part of the keys
+    if key < 1:
+        raise _NotKnown("attention.key_length")
+    recurrent = _recurrent(file, layers, kv_heads)
+    windowed = _windowed(file, layers)
+    # The last layers may read what layers before them have cached.
+    with_cache = min(layers, all_layers - file.number("attention.shared_kv_layers", 0))
+    full = narrow = 0
+    for layer in range(with_cache):
+        if recurrent[layer] and file.arch not in _BOTH:
+            continue
+        if windowed[layer]:
+            narrow += kv_heads[layer] * (narrow_key + narrow_value)
+        else:
+            full += kv_heads[layer] * (key + value)
+    state = sum(recurrent) * _state(file) if any(recurrent) else 0
+    return CacheShape(full, narrow, file.number("attention.sliding_window", 0), state)
+
+
+def _recurrent(file: _Metadata, layers: int, kv_heads: list[int]) -> list[bool]:
+    """Which layers are recurrent: they keep a state in place of keys and values."""
+    if file.arch in _BOTH:
+        return [True] * layers
+    if file.get("attention.recurrent_layers") is not None:
+        return file.flags("attention.recurrent_layers", layers)
+    every = file.number("full_attention_interval", _ATTENTION_EVERY.get(file.arch, 1), least=1)
+    if every > 1:
+        return [layer % every < every - 1 for layer in range(layers)]
+    none = [heads == 0 for heads in kv_heads]
+    if file.arch in _WITH_LAYERS_OF_NEITHER:
+        widths = file.each("feed_forward_length", layers)
+        return [flag and width == 0 for flag, width in zip(none, widths, strict=True)]
+    return none
+
+
+def _windowed(file: _Metadata, layers: int) -> list[bool]:
+    """Which layers look at a window only."""
+    every = _FULL_LAYER_EVERY.get(file.arch)
+    pattern = file.get("attention.sliding_window_pattern", every)
+    if not file.number("attention.sliding_window", 0) or pattern is None:
+        return [False] * layers
+    if isinstance(pattern, int) and not isinstance(pattern, bool):
+        every = file.number("attention.sliding_window_pattern", every)
+        return [every == 0 or layer % every < every - 1 for layer in range(layers)]
+    return file.flags("attention.sliding_window_pattern", layers)
+
+
+def _state(file: _Metadata) -> int:
+    """Bytes that a recurrent layer keeps for one request, its convolution's too; 32-bit numbers."""
+    width = file.number("embedding_length", 0)
+    if (cached := file.number("shortconv.l_cache", 0)) > 0:
+        return 4 * width * (cached - 1)
+    if (head := file.number("wkv.head_size", 0)) > 0:
+        return 4 * width * (file.number("token_shift_count", 2) + head)
+    inner, state = file.number("ssm.inner_size", 0), file.number("ssm.state_size", 0)
+    groups = file.number("ssm.group_count", 0)
+    before = max(0, file.number("ssm.conv_kernel", 0) - 1)
+    return 4 * (before * (inner + 2 * groups * state) + state * inner)
+
+
+class _Metadata:
+    """The metadata of a file's architecture; what is not as it should be raises ``_NotKnown``."""
+
+    def __init__(self, info: Mapping[str, Any]) -> None:
+        arch = info.get("general.architecture")
+        if not isinstance(arch, str):
+            raise _NotKnown("general.architecture")
+        self.info, self.arch = info, arch
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self.info.get(f"{self.arch}.{name}", default)
+
+    def number(self, name: str, default: int | None = None, least: int = 0) -> int:
+        return self._whole(name, self.get(name, default), least)
+
+    def each(self, name: str, layers: int, default: int | list[int] | None = None) -> list[int]:
+        """A number for each layer; the file has one for all, or a list."""
+        value = self.get(name, default)
+        if not isinstance(value, list):
+            return [self._whole(name, value)] * layers
+        if len(value) < layers:
+            raise _NotKnown(name)
+        return [self._whole(name, one) for one in value[:layers]]
+
+    def flags(self, name: str, layers: int) -> list[bool]:
+        """A yes or no for each layer, from a list."""
+        value = self.get(name)
+        if not isinstance(value, list) or len(value) < layers:
+            raise _NotKnown(name)
+        if any(one not in (True, False) for one in value):
+            raise _NotKnown(name)
+        return [bool(one) for one in value[:layers]]
+
+    def _whole(self, name: str, value: object, least: int = 0) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**32:
+            raise _NotKnown(name)
+        return value

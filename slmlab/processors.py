@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @functools.cache
@@ -159,7 +160,7 @@ def _gpu_joules() -> list[float]:
 
 
 @functools.cache
-def _energy_handles() -> tuple:
+def _energy_handles() -> tuple[Any, ...]:
     """The NVIDIA GPUs, looked up once: this is asked around every generation."""
     try:
         import pynvml

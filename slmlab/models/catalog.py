@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from slmlab import hardware
 from slmlab.engines import server
+from slmlab.engines.client import ask_version
 from slmlab.errors import ServerError
-from slmlab.memory import MEMORY_OVER_FILE, OVERHEAD
+from slmlab.memory import CacheShape, memory_needed, parallel_requests
 from slmlab.models import inventory
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ FACTS = (
     "layers",
     "kv_heads",
     "head_size",
+    "sliding_window",
+    "full_attention_every",
     "context",
     "training_tokens",
     "made_by",
@@ -46,14 +49,17 @@ BITS_PER_WEIGHT = 4.89
 
 @functools.lru_cache(maxsize=1)
 def _read() -> dict[str, Any]:
-    return json.loads(FILE.read_text(encoding="utf-8"))
+    facts: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
+    return facts
 
 
 def table() -> pd.DataFrame:
     """All facts: one row for each model, ``name``, ``ollama_tag`` and a column for each fact.
 
     ``parameters`` and ``active_parameters`` are counts (of a mixture of experts, those that work on
-    one token), ``context`` and ``training_tokens`` tokens, ``head_size`` values per head,
+    one token), ``context`` and ``training_tokens`` tokens, ``head_size`` values per head;
+    ``sliding_window`` are the tokens that layers with a window look at, while each
+    ``full_attention_every``-th layer looks at the whole context;
     ``released`` year and month, ``download_gb`` the size of the tag in Ollama's library (GB). What
     is not known is None.
     """
@@ -83,50 +89,68 @@ def sources(name: str) -> dict[str, str]:
 
 def read_on() -> str:
     """The day on which the sources were last read, as ``YYYY-MM-DD``."""
-    return _read()["read"]
+    return str(_read()["read"])
 
 
-def memory(model: dict[str, Any], num_ctx: int = 4096) -> int | None:
+def memory(model: dict[str, Any], num_ctx: int = 4096, parallel: int = 1) -> int | None:
     """Bytes that a model takes at Ollama's usual 4-bit quantization; None where it is not known.
 
-    Weights, KV cache (all layers at full context, two bytes for each value) and overhead; see
-    ``slmlab.will_it_fit`` for a model that is here.
+    Weights, KV cache and overhead, by the same formula as ``slmlab.will_it_fit``, which is for a
+    model that is here.
+
+    Args:
+        model: a row of ``table()``.
+        num_ctx: the context length in tokens.
+        parallel: how many requests the server runs at once.
     """
     if model["parameters"] is None:
         return None
     weights = model["parameters"] * BITS_PER_WEIGHT / 8
     if model["download_gb"]:
         weights = model["download_gb"] * 1e9
-    shape = [model[name] for name in ("layers", "kv_heads", "head_size")]
-    if None in shape:
-        return int(weights * MEMORY_OVER_FILE)
-    layers, heads, size = shape
-    return int(weights + 2 * layers * heads * size * 2 * num_ctx + OVERHEAD)
+    return memory_needed(int(weights), cache_shape(model), num_ctx, parallel)
+
+
+def cache_shape(model: dict[str, Any]) -> CacheShape | None:
+    """What the model's KV cache depends on; None where it is not known."""
+    layers, heads, size = (model[name] for name in ("layers", "kv_heads", "head_size"))
+    if layers is None or heads is None or size is None:
+        return None
+    window, every = model["sliding_window"], model["full_attention_every"]
+    return CacheShape.from_layers(layers, heads, size, window or 0, every or 1)
 
 
 def on_this_machine(num_ctx: int = 4096, host: str | None = None) -> pd.DataFrame:
     """The table with three more columns: ``memory``, ``fits`` and ``here``.
 
-    ``memory`` is in bytes with that context length, ``fits`` compares it with what models may take
-    on this machine, ``here`` is the full name of an installed model of that tag, or None. Without
-    a server nothing counts as here.
+    ``memory`` is in bytes with that context length, for as many requests as the server runs at
+    once; ``fits`` compares it with what models may take on this machine; ``here`` is the full name
+    of an installed model of that tag, or None. Without a server nothing counts as here.
     """
     import pandas as pd
 
-    frame = table()
+    frame, host = table(), host or server.host()
     try:
-        installed = [one.name for one in inventory.installed(host or server.host())]
+        installed = [one.name for one in inventory.installed(host)]
     except ServerError:
         installed = []
+    parallel = parallel_requests((ask_version(host) or {}).get("engine", "ollama"))
     room = hardware.machine().model_memory
-    needed = [memory(row, num_ctx) for row in frame.to_dict("records")]
+    needed = [memory(row, num_ctx, parallel) for row in frame.to_dict("records")]
     frame["memory"] = pd.Series(needed, dtype=object)
     frame["fits"] = pd.Series(
         [None if bytes_ is None else bytes_ <= room for bytes_ in needed], dtype=object
     )
-    here = [
-        next((name for name in installed if tag and name.startswith(tag)), None)
-        for tag in frame["ollama_tag"]
-    ]
+    here = [_installed_as(tag, installed) for tag in frame["ollama_tag"]]
     frame["here"] = pd.Series(here, dtype=object)
     return frame
+
+
+def _installed_as(tag: str | None, installed: list[str]) -> str | None:
+    """The full name of an installed model of this tag: as it stands, or with a quantization."""
+    if tag is None:
+        return None
+    exact = [name for name in installed if inventory.is_among(tag, [name])]
+    # As in smollm2:135m and smollm2:135m-instruct-q4_1, but not llama3.2 and llama3.2-vision.
+    longer = [name for name in installed if ":" in tag and name.startswith(f"{tag}-")]
+    return next(iter(exact + longer), None)

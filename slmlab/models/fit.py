@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from slmlab import hardware, memory
+from slmlab import hardware
 from slmlab.engines import server
 from slmlab.engines.client import ask_version
 from slmlab.errors import ModelError
+from slmlab.facts import facts_html
 from slmlab.hardware import gib
-from slmlab.memory import OVERHEAD, kv_cache_bytes
+from slmlab.memory import (
+    CacheShape,
+    kv_cache_bytes,
+    memory_needed,
+    parallel_requests,
+)
 from slmlab.models import inventory
 from slmlab.models.download import download_size
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Fit:
     """What a model needs and what there is, in bytes. ``kv_cache`` is None where it is not known.
 
@@ -27,36 +33,57 @@ class Fit:
     parallel: int
     weights: int
     kv_cache: int | None
-    overhead: int
+    needed: int
     available: int
     place: str
 
     @property
-    def needed(self) -> int:
-        """Weights, KV cache and overhead; without a known KV cache a rule of thumb."""
-        if self.kv_cache is None:
-            return int(self.weights * memory.MEMORY_OVER_FILE)
-        return self.weights + self.kv_cache + self.overhead
+    def overhead(self) -> int:
+        """What is needed beyond weights and KV cache."""
+        return self.needed - self.weights - (self.kv_cache or 0)
 
     @property
     def fits(self) -> bool:
         """Whether what is needed is there now."""
         return self.needed <= self.available
 
+    @property
+    def _verdict(self) -> str:
+        return "fits" if self.fits else "does not fit"
+
+    @property
+    def _tokens(self) -> str:
+        times = f" × {self.parallel} at once" if self.parallel > 1 else ""
+        return f"{self.num_ctx:,} tokens{times}"
+
     def __str__(self) -> str:
         """A line for a person."""
-        verdict = "fits" if self.fits else "does not fit"
         if self.kv_cache is None:
             parts = f"{gib(self.weights)} of weights and a fifth more, as a rule of thumb"
         else:
-            times = f" × {self.parallel} at once" if self.parallel > 1 else ""
             parts = (
                 f"weights {gib(self.weights)} + KV cache {gib(self.kv_cache)} "
-                f"({self.num_ctx:,} tokens{times}) + overhead {gib(self.overhead)}"
+                f"({self._tokens}) + overhead {gib(self.overhead)}"
             )
         return (
-            f"{self.model} {verdict}: it needs {gib(self.needed)} ({parts}); "
+            f"{self.model} {self._verdict}: it needs {gib(self.needed)} ({parts}); "
             f"{gib(self.available)} of {self.place} are free."
+        )
+
+    def __repr__(self) -> str:
+        return f"<Fit: {self.model} {self._verdict}, {gib(self.needed)} of {gib(self.available)}>"
+
+    def _repr_html_(self) -> str:
+        cache = self.kv_cache
+        return facts_html(
+            f"{self.model} {self._verdict}",
+            [
+                ("Weights", gib(self.weights)),
+                ("KV cache", "not known" if cache is None else f"{gib(cache)}, {self._tokens}"),
+                ("Overhead", gib(self.overhead) + (", a rule of thumb" if cache is None else "")),
+                ("Needed", gib(self.needed)),
+                ("Free", f"{gib(self.available)} of {self.place}"),
+            ],
         )
 
 
@@ -77,32 +104,26 @@ def will_it_fit(model: str, num_ctx: int = 4096, *, host: str | None = None) -> 
     host = host or server.host()
     machine = hardware.machine()
     resident = [one for one in inventory.loaded(host) if inventory.is_among(model, [one.name])]
+    shape: CacheShape | None = None
+    parallel = 1
     try:
         weights = inventory.resolve(model, host).size
-        kv_cache: int | None = None
-        info = inventory.show(model, host)["modelinfo"] or {}
-        engine = (ask_version(host) or {}).get("engine", "ollama")
-        parallel = _parallel(engine)
-        kv_cache = kv_cache_bytes(info, num_ctx * parallel)
+        shape = CacheShape.from_metadata(inventory.show(model, host)["modelinfo"] or {})
+        parallel = parallel_requests((ask_version(host) or {}).get("engine", "ollama"))
     except ModelError:
         size = download_size(model)
         if size is None:
             raise
-        weights, kv_cache, parallel = size, None, 1
+        weights = size
     gpu = machine.gpu
     return Fit(
         model=model,
         num_ctx=num_ctx,
         parallel=parallel,
         weights=weights,
-        kv_cache=kv_cache,
-        overhead=OVERHEAD,
+        kv_cache=kv_cache_bytes(shape, num_ctx, parallel) if shape else None,
+        needed=memory_needed(weights, shape, num_ctx, parallel),
         # What the model itself holds now would be free for it.
         available=machine.model_memory + sum(one.memory for one in resident),
         place=f"{gpu.name}'s memory" if gpu and gpu.total_memory else "memory",
     )
-
-
-def _parallel(engine: str) -> int:
-    """For how many requests at once a server of this machine holds a KV cache."""
-    return hardware.env_number("OLLAMA_NUM_PARALLEL") or {"embedded": 4}.get(engine, 1)

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import ollama
 import tenacity
 
-from slmlab import hardware, models, paths
+from slmlab import models, paths
 from slmlab.engines import server
 from slmlab.engines.address import is_local
 from slmlab.engines.client import Abortable, ask_version, client, log_of
 from slmlab.errors import Interrupted, ModelError, ResultsError, ServerGone, ServerLost, SlmlabError
+from slmlab.memory import parallel_requests
 from slmlab.run import results
 from slmlab.run.generate import Target, generate_on, resolve_target
 from slmlab.run.grid import Cell, plan
@@ -76,7 +77,8 @@ def compare(
         repeats: how often each is run; repeat ``r`` has the seed ``seed + r`` on every model.
         timing: True: one request at a time, each model alone in memory, loaded and warmed up
             first, so that times mean something. False: as many requests at once as the server
-            takes (``OLLAMA_NUM_PARALLEL``, default 4), for when only the answers matter.
+            runs (``OLLAMA_NUM_PARALLEL``; by default Ollama runs 1, the embedded engine 4), for
+            when only the answers matter.
         think: let models that can think do so; off by default for all of them.
         store: the folder of the records (default: ``results`` in slmlab's own folder). On Colab it
             can lie on Drive.
@@ -123,7 +125,7 @@ def compare(
         if name not in found:
             todo.setdefault(name, number)
     loads: dict[str, float | None] = {}
-    width = 1 if timing else _width()
+    width = 1 if timing else _width(targets)
     progress = _Progress(len(cells), len(cells) - len(todo), shelf.folder, quiet or bool(on_text))
 
     def finished(number: int, record: Generation, load_s: float | None) -> None:
@@ -216,9 +218,13 @@ def _key(cell: Cell, targets: dict[tuple[str, str], Target], host: str, think: b
     return key(targets[host, cell.model], cell.prompt, cell.options, think)
 
 
-def _width() -> int:
-    """How many requests a server takes at once."""
-    return hardware.env_number("OLLAMA_NUM_PARALLEL") or 4
+def _width(targets: dict[tuple[str, str], Target]) -> int:
+    """How many requests are sent to a server at once; all servers of a comparison are alike.
+
+    As many as it runs at once, and no more: the rest would wait in its queue, where nobody hears of
+    them until their time limit is over, and the records would name neighbours that they never had.
+    """
+    return max((parallel_requests(one.engine) for one in targets.values()), default=1)
 
 
 # Running.

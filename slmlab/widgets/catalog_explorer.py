@@ -27,6 +27,8 @@ SORTS = {
 # Label, bytes of parameters above which a model is left out.
 SIZES = {"any size": None, "up to 1 B": 1.05e9, "up to 4 B": 4.4e9, "up to 10 B": 10e9}
 FITS = {True: "fits", False: "✘ too large", None: "unknown"}
+# Of a mixture of experts, where some parameters rest while others work, and of models with windows.
+ONLY_SOME = {"active_parameters", "sliding_window", "full_attention_every"}
 LABELS = {
     "developer": "Developer",
     "released": "Released",
@@ -35,6 +37,8 @@ LABELS = {
     "layers": "Layers",
     "kv_heads": "KV heads",
     "head_size": "Head size",
+    "sliding_window": "Sliding window (tokens)",
+    "full_attention_every": "Full attention every … layers",
     "context": "Context (tokens)",
     "training_tokens": "Training tokens",
     "made_by": "How it was made",
@@ -224,8 +228,7 @@ class CatalogExplorer(Panel):
         for fact, label in LABELS.items():
             value = chosen[fact]
             if value is None:
-                # Only of a mixture of experts some parameters rest while others work.
-                rows += [(label, "unknown", "")] if fact != "active_parameters" else []
+                rows += [(label, "unknown", "")] if fact not in ONLY_SOME else []
                 continue
             text = f"{value:,}" if isinstance(value, int) else str(value)
             address = html.escape(sources[fact], quote=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from slmlab import hardware
-from slmlab.processors import gpus_from_smi, gpus_without_driver
+from slmlab.processors import GPU, gpus_from_smi, gpus_without_driver
 
 
 class TestHardware:
@@ -14,6 +16,14 @@ class TestHardware:
         assert machine.free_disk > 0
         assert machine.cpu in str(machine)
         assert machine.to_dict()["cores"] == machine.cores
+
+    def test_a_machine_is_short_to_read_and_harmless_as_html(self):
+        gpu = GPU("<b>T4</b>", "NVIDIA", 15 * 2**30, 14 * 2**30, "550")
+        machine = replace(hardware.machine(), cpu="<i>", gpus=(gpu,))
+        assert repr(machine) == "<Machine: <i>, <b>T4</b>, 14.0 GiB free for models>"
+        page = machine._repr_html_()
+        assert "&lt;b&gt;T4&lt;/b&gt;, 14.0 GiB free of 15.0 GiB, driver 550" in page
+        assert "<b>" not in page and "<i>" not in page
 
     def test_container_limits_count(self, tmp_path):
         (tmp_path / "cpu.max").write_text("150000 100000\n")

@@ -1,28 +1,422 @@
-"""Memory of the KV cache, from a model's metadata."""
+"""The one formula for memory: many shapes, and all who ask get the same number of bytes."""
 
 from __future__ import annotations
 
+import json
+import logging
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from slmlab import memory
+from slmlab.memory import OVERHEAD, CacheShape, kv_cache_bytes, memory_needed
+from slmlab.models import catalog
+from slmlab.models.fit import Fit
 
 
-def test_the_kv_cache_of_known_architectures():
-    # Llama 3.2 3B: 28 layers, 8 KV heads of 128; 112 KiB for each token.
-    llama = {
-        "general.architecture": "llama",
-        "llama.block_count": 28,
-        "llama.attention.head_count": 24,
-        "llama.attention.head_count_kv": 8,
-        "llama.attention.key_length": 128,
+@pytest.fixture(autouse=True)
+def plain(monkeypatch):
+    for name in ("OLLAMA_KV_CACHE_TYPE", "OLLAMA_NUM_PARALLEL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def info(arch: str, **facts: Any) -> dict[str, Any]:
+    """Metadata as in a GGUF file; ``__`` stands for a dot."""
+    named = {f"{arch}.{name.replace('__', '.')}": value for name, value in facts.items()}
+    return {"general.architecture": arch, **named}
+
+
+# Llama 3.2 3B: 28 layers, 8 KV heads of 128.
+LLAMA = info(
+    "llama",
+    block_count=28,
+    embedding_length=3072,
+    attention__head_count=24,
+    attention__head_count_kv=8,
+    attention__key_length=128,
+    attention__value_length=128,
+)
+GEMMA = info(
+    "gemma3",
+    block_count=18,
+    embedding_length=640,
+    attention__head_count=4,
+    attention__head_count_kv=1,
+    attention__key_length=256,
+    attention__value_length=256,
+    attention__sliding_window=512,
+)
+
+
+def shape(known: dict[str, Any]) -> CacheShape:
+    found = CacheShape.from_metadata(known)
+    assert found is not None
+    return found
+
+
+class TestShapes:
+    def test_all_layers_alike(self):
+        assert shape(LLAMA) == CacheShape(28 * 8 * 2 * 128)
+        # 112 KiB for each token.
+        assert kv_cache_bytes(shape(LLAMA), 1024) == 1024 * 112 * 1024
+
+    def test_the_head_size_comes_from_the_width_where_it_is_not_given(self):
+        short = {name: v for name, v in LLAMA.items() if "_length" not in name or "embed" in name}
+        assert shape(short) == shape(LLAMA)
+
+    def test_without_kv_heads_all_heads_are_cached(self):
+        del (rest := dict(LLAMA))["llama.attention.head_count_kv"]
+        assert shape(rest).full == 28 * 24 * 2 * 128
+
+    def test_keys_and_values_of_different_size(self):
+        other = LLAMA | {"llama.attention.value_length": 64}
+        assert shape(other).full == 28 * 8 * (128 + 64)
+
+    def test_windows(self):
+        assert shape(GEMMA) == CacheShape(3 * 512, 15 * 512, 512)
+        plain = {name: value for name, value in GEMMA.items() if "window" not in name}
+        assert kv_cache_bytes(shape(GEMMA), 32768) < kv_cache_bytes(shape(plain), 32768) / 4
+        # A window of 512 and a batch of 512: up to 1024 tokens the window saves nothing.
+        assert kv_cache_bytes(shape(GEMMA), 1024) == kv_cache_bytes(shape(plain), 1024)
+
+    @pytest.mark.parametrize(
+        ("pattern", "windowed"),
+        [(3, 12), (0, 18), (1, 0), ([True, False] * 9, 9), ([1, 1, 0] * 6, 12)],
+    )
+    def test_a_pattern_of_windows_in_the_file_is_the_one_that_counts(self, pattern, windowed):
+        known = GEMMA | {"gemma3.attention.sliding_window_pattern": pattern}
+        assert shape(known).windowed == windowed * 512
+
+    def test_windows_with_heads_of_their_own_size_and_layers_that_share(self):
+        """Gemma 4: the last layers read what others have cached."""
+        known = info(
+            "gemma4",
+            block_count=6,
+            attention__head_count=4,
+            attention__head_count_kv=[2, 2, 2, 1, 2, 1],
+            attention__key_length=512,
+            attention__value_length=512,
+            attention__key_length_swa=256,
+            attention__value_length_swa=256,
+            attention__sliding_window=512,
+            attention__sliding_window_pattern=[True, True, True, False, True, False],
+            attention__shared_kv_layers=2,
+        )
+        assert shape(known) == CacheShape(1024, 3 * 2 * 512, 512)
+
+    def test_layers_without_attention_keep_a_state(self):
+        """Granite 4 H: four layers in forty have attention, the others are Mamba-2."""
+        known = info(
+            "granitehybrid",
+            block_count=40,
+            attention__head_count=32,
+            attention__head_count_kv=[8 if layer in (5, 15, 25, 35) else 0 for layer in range(40)],
+            attention__key_length=64,
+            attention__value_length=64,
+            ssm__conv_kernel=4,
+            ssm__inner_size=4096,
+            ssm__state_size=128,
+            ssm__group_count=1,
+        )
+        state = 4 * (3 * (4096 + 2 * 128) + 4096 * 128)
+        assert shape(known) == CacheShape(4 * 8 * 2 * 64, state=36 * state)
+        assert kv_cache_bytes(shape(known), 256, 3) == 3 * (256 * 2 * 4096 + 36 * state)
+
+    def test_short_convolutions(self):
+        """LFM2."""
+        known = info(
+            "lfm2",
+            block_count=3,
+            embedding_length=1024,
+            attention__head_count=16,
+            attention__head_count_kv=[0, 8, 0],
+            shortconv__l_cache=3,
+        )
+        assert shape(known) == CacheShape(8 * 2 * 64, state=2 * 4 * 1024 * 2)
+
+    @pytest.mark.parametrize("interval", [{}, {"full_attention_interval": 4}])
+    def test_attention_in_every_fourth_layer(self, interval):
+        """Qwen 3.5."""
+        known = info(
+            "qwen35",
+            block_count=24,
+            attention__head_count=8,
+            attention__head_count_kv=2,
+            attention__key_length=256,
+            attention__value_length=256,
+            ssm__conv_kernel=4,
+            ssm__inner_size=2048,
+            ssm__state_size=128,
+            ssm__group_count=16,
+            **interval,
+        )
+        assert shape(known).full == 6 * 2 * 512
+        assert shape(known).state == 18 * 4 * (3 * (2048 + 2 * 16 * 128) + 2048 * 128)
+
+    def test_layers_that_guess_ahead_cache_nothing(self):
+        known = LLAMA | {"llama.block_count": 29, "llama.nextn_predict_layers": 1}
+        assert shape(known) == shape(LLAMA)
+
+    def test_latent_attention_caches_no_values(self):
+        """DeepSeek V2 Lite: a latent of 512 and 64 for the position."""
+        known = info(
+            "deepseek2",
+            block_count=27,
+            attention__head_count=16,
+            attention__head_count_kv=1,
+            attention__kv_lora_rank=512,
+            attention__key_length=576,
+            attention__value_length=512,
+            attention__key_length_mla=192,
+            attention__value_length_mla=128,
+        )
+        assert shape(known) == CacheShape(27 * 576)
+
+    def test_recurrent_models_have_no_cache_and_a_state(self):
+        known = info(
+            "mamba", block_count=24, ssm__conv_kernel=4, ssm__inner_size=1536, ssm__state_size=16
+        )
+        assert shape(known) == CacheShape(0, state=24 * 4 * (3 * 1536 + 16 * 1536))
+        assert kv_cache_bytes(shape(known), 256) == kv_cache_bytes(shape(known), 10**6)
+
+    def test_encoders_keep_nothing(self):
+        known = info("bert", block_count=6, attention__head_count=12, attention__causal=False)
+        assert kv_cache_bytes(shape(known), 512, 4) == 0
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"general.architecture": 3},
+            {"llama.block_count": 0},
+            {"llama.block_count": 10**9},
+            {"llama.block_count": "28"},
+            {"llama.block_count": 28.0},
+            {"llama.attention.head_count": 0},
+            {"llama.attention.head_count_kv": 0},
+            {"llama.attention.head_count_kv": -8},
+            {"llama.attention.head_count_kv": [8] * 27},
+            {"llama.attention.head_count_kv": [8] * 27 + ["8"]},
+            # Ollama leaves long lists out unless one asks for them.
+            {"llama.attention.head_count_kv": None},
+            {"llama.attention.head_count_kv": []},
+            {"llama.attention.key_length": 0},
+            {"llama.attention.key_length": True},
+            {"llama.nextn_predict_layers": 28},
+        ],
+    )
+    def test_nonsense_is_not_known(self, wrong, caplog):
+        with caplog.at_level(logging.DEBUG, "slmlab"):
+            assert CacheShape.from_metadata(LLAMA | wrong) is None
+        assert "not known" in caplog.text
+
+    def test_nothing_is_not_known(self):
+        assert CacheShape.from_metadata({}) is None
+
+
+class TestBytes:
+    def test_tokens_are_rounded_up(self):
+        assert kv_cache_bytes(CacheShape(1), 1) == 2 * 256
+        assert kv_cache_bytes(CacheShape(1), 257, 3) == 3 * 2 * 512
+
+    @pytest.mark.parametrize(
+        ("kind", "bits"), [("f16", 16), ("q8_0", 8.5), ("Q4_0", 4.5), ("nonsense", 16), ("", 16)]
+    )
+    def test_the_cache_may_be_quantized(self, monkeypatch, kind, bits):
+        monkeypatch.setenv("OLLAMA_KV_CACHE_TYPE", kind)
+        assert kv_cache_bytes(CacheShape(64), 1024) == 1024 * 64 * bits / 8
+
+    def test_all_that_is_needed(self):
+        needed = memory_needed(10**9, shape(LLAMA), 4096, 4)
+        assert needed == 10**9 + 4 * 4096 * 112 * 1024 + OVERHEAD
+        assert memory_needed(10**9, None, 4096, 4) == 1_200_000_000
+
+    def test_a_text_to_embed_is_one_batch(self):
+        wide = kv_cache_bytes(shape(GEMMA), 8192, batch=8192)
+        assert wide == 8192 * 18 * 512 * 2
+
+
+class TestParallel:
+    def test_by_engine_and_by_the_environment(self, monkeypatch):
+        assert memory.parallel_requests("embedded") == 4
+        assert memory.parallel_requests("ollama") == 1
+        monkeypatch.setenv("OLLAMA_NUM_PARALLEL", "7")
+        assert memory.parallel_requests("embedded") == memory.parallel_requests("ollama") == 7
+
+
+# Anything that a damaged or hostile file, or a server, may put in the place of a number.
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-5, 300),
+    st.integers(),
+    st.floats(),
+    st.sampled_from(["", "28", "f16"]),
+    st.lists(st.one_of(st.integers(-1, 9), st.booleans(), st.none(), st.just("8"))),
+    st.lists(st.integers(0, 8), min_size=28, max_size=40),
+    st.just({}),
+)
+NAMES = [
+    "block_count",
+    "embedding_length",
+    "feed_forward_length",
+    "nextn_predict_layers",
+    "full_attention_interval",
+    "attention.head_count",
+    "attention.head_count_kv",
+    "attention.key_length",
+    "attention.value_length",
+    "attention.key_length_swa",
+    "attention.value_length_swa",
+    "attention.causal",
+    "attention.key_length_mla",
+    "attention.sliding_window",
+    "attention.sliding_window_pattern",
+    "attention.shared_kv_layers",
+    "attention.recurrent_layers",
+    "ssm.conv_kernel",
+    "ssm.inner_size",
+    "ssm.state_size",
+    "ssm.group_count",
+    "shortconv.l_cache",
+    "wkv.head_size",
+    "token_shift_count",
+]
+ARCHS = ["llama", "gemma3", "gemma4", "qwen35", "falcon-h1", "nemotron_h", "mamba", "rwkv7", "bert"]
+
+
+@st.composite
+def metadata(draw: st.DrawFn) -> dict[str, Any]:
+    """The metadata of a sound file, with anything in place of some of them."""
+    arch = draw(st.sampled_from(ARCHS))
+    sound = {name.replace("llama.", f"{arch}."): value for name, value in LLAMA.items()}
+    odd = draw(st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=5))
+    return sound | {"general.architecture": arch} | {f"{arch}.{k}": v for k, v in odd.items()}
+
+
+CONTEXTS = st.integers(0, 10**6)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(metadata(), CONTEXTS, CONTEXTS, st.integers(1, 8))
+def test_any_metadata_give_none_or_bytes_that_grow(known, one, other, parallel):
+    found = CacheShape.from_metadata(known)
+    if found is not None:
+        shorter, longer = sorted((one, other))
+        assert kv_cache_bytes(found, shorter, parallel) >= 0
+        assert kv_cache_bytes(found, shorter, parallel) <= kv_cache_bytes(found, longer, parallel)
+        assert kv_cache_bytes(found, one, parallel) == parallel * kv_cache_bytes(found, one)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.integers(1, 80),
+    st.integers(1, 32),
+    st.sampled_from([64, 80, 96, 128, 256]),
+    st.sampled_from([None, 512, 1024, 4096]),
+    st.sampled_from(["gemma2", "gemma3"]),
+    st.integers(1, 200_000),
+    st.integers(1, 8),
+    st.integers(10**8, 10**10),
+)
+def test_all_who_ask_agree_to_the_byte(
+    layers, heads, size, window, arch, num_ctx, parallel, weights
+):
+    """The catalogue from its facts; the engine and ``will_it_fit`` from the file."""
+    known = info(
+        arch,
+        block_count=layers,
+        attention__head_count=2 * heads,
+        attention__head_count_kv=heads,
+        attention__key_length=size,
+        attention__value_length=size,
+    )
+    if window:
+        known[f"{arch}.attention.sliding_window"] = window
+    every = {"gemma2": 2, "gemma3": 6}[arch]
+    row = {
+        "parameters": 1,
+        "download_gb": weights / 1e9,
+        "layers": layers,
+        "kv_heads": heads,
+        "head_size": size,
+        "sliding_window": window,
+        "full_attention_every": every if window else None,
     }
-    assert memory.kv_cache_bytes(llama, 1) == 112 * 1024
-    gemma = {
-        "general.architecture": "gemma3",
-        "gemma3.block_count": 18,
-        "gemma3.attention.head_count": 4,
-        "gemma3.attention.head_count_kv": 1,
-        "gemma3.attention.key_length": 256,
-        "gemma3.attention.sliding_window": 512,
-    }
-    full = memory.kv_cache_bytes({k: v for k, v in gemma.items() if "window" not in k}, 32768)
-    assert memory.kv_cache_bytes(gemma, 32768) < full / 4
-    assert memory.kv_cache_bytes({}, 1) is None
+    by_file = memory_needed(int(row["download_gb"] * 1e9), shape(known), num_ctx, parallel)
+    assert catalog.memory(row, num_ctx, parallel) == by_file
+
+
+class TestWhoAsks:
+    """``will_it_fit`` and the engine's guard, each by its own road, over the same files."""
+
+    FILES = (LLAMA, GEMMA, info("nothing"), LLAMA | {"llama.attention.head_count_kv": [0, 8] * 14})
+
+    @pytest.mark.parametrize("known", FILES)
+    @pytest.mark.parametrize("engine", ["embedded", "ollama"])
+    def test_will_it_fit(self, known, engine, monkeypatch):
+        from slmlab.models import fit
+
+        monkeypatch.setattr(fit.inventory, "loaded", lambda _: [])
+        monkeypatch.setattr(fit.inventory, "resolve", lambda *_: SimpleNamespace(size=10**9))
+        monkeypatch.setattr(fit.inventory, "show", lambda *_: {"modelinfo": known})
+        monkeypatch.setattr(fit, "ask_version", lambda _: {"engine": engine})
+        found = fit.will_it_fit("m", 8192, host="http://127.0.0.1:1")
+        parallel = {"embedded": 4, "ollama": 1}[engine]
+        assert found.needed == memory_needed(10**9, CacheShape.from_metadata(known), 8192, parallel)
+        assert found.weights + (found.kv_cache or 0) + found.overhead == found.needed
+        for text in (str(found), repr(found), found._repr_html_()):
+            assert "fits" in text or "does not fit" in text
+
+    @pytest.mark.parametrize("known", FILES)
+    def test_the_engines_guard(self, known, monkeypatch):
+        import asyncio
+
+        from slmlab.engines.embedded import pool
+
+        needed = memory_needed(10**9, CacheShape.from_metadata(known), 8192, 4)
+        model = SimpleNamespace(size=10**9, metadata=known, digest="d")
+        settings = pool.Settings(num_ctx=8192, threads=1)
+
+        def load(free: int) -> None:
+            monkeypatch.setattr(
+                pool.psutil, "virtual_memory", lambda: SimpleNamespace(available=free)
+            )
+            asyncio.run(pool.Pool(1, 4)._load(model, None, settings))
+
+        async def started(*_: object, **__: object) -> None:
+            raise RuntimeError("started")
+
+        monkeypatch.setattr(pool.asyncio, "create_subprocess_exec", started)
+        with pytest.raises(pool.LoadError, match="more system memory"):
+            load(needed - 1)
+        with pytest.raises(RuntimeError, match="started"):
+            load(needed)
+
+
+def test_a_fit_is_short_to_read_and_harmless_as_html():
+    found = Fit("<m>", 8192, 4, 2**30, 2**29, 2**31, 2**30, "<b>GPU</b>'s memory")
+    assert repr(found) == "<Fit: <m> does not fit, 2.0 GiB of 1.0 GiB>"
+    page = found._repr_html_()
+    assert "&lt;m&gt; does not fit" in page
+    assert "512 MiB, 8,192 tokens × 4 at once" in page
+    assert "<b>" not in page and "<m>" not in page
+
+
+def test_the_catalogues_facts_of_a_model_are_those_of_its_file():
+    row = catalog.table().set_index("name").loc["Gemma 3 270M"].to_dict()
+    assert catalog.cache_shape(row) == shape(GEMMA)
+    known = json.loads(catalog.FILE.read_text(encoding="utf-8"))["models"]
+    windowed = {one["name"] for one in known if "sliding_window" in one["facts"]}
+    assert windowed == {"Gemma 2 2B", "Gemma 3 270M", "Gemma 3 1B", "Gemma 3 4B"}
+
+
+def test_a_model_of_the_catalogue_is_here_under_its_own_name_only():
+    here = ["llama3.2-vision:latest", "llama3.2:latest", "smollm2:135m-instruct-q4_1"]
+    assert catalog._installed_as("llama3.2", here) == "llama3.2:latest"
+    assert catalog._installed_as("llama3.2", here[:1]) is None
+    assert catalog._installed_as("smollm2:135m", here) == "smollm2:135m-instruct-q4_1"
+    assert catalog._installed_as("smollm2:1", here) is None
+    assert catalog._installed_as(None, here) is None

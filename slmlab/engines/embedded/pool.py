@@ -21,6 +21,7 @@ import psutil
 
 from slmlab import hardware
 from slmlab.engines.embedded.model_store import Model
+from slmlab.memory import BATCH, CacheShape, memory_needed
 
 # llama.cpp's threads meet several hundred times for each token, and wait there by spinning. By
 # default they spin for so long that, where anything else runs on the same cores (another model, a
@@ -83,20 +84,6 @@ class Worker:
                 self.process.kill()
         await self.process.wait()
         await self.client.close()
-
-
-def memory_needed(model: Model, num_ctx: int, parallel: int) -> int:
-    """Bytes for weights and KV cache (16-bit keys and values, all layers at full context)."""
-    info, arch = model.metadata, model.architecture
-    layers = info.get(f"{arch}.block_count", 0)
-    heads = info.get(f"{arch}.attention.head_count") or 1
-    kv_heads = info.get(f"{arch}.attention.head_count_kv") or heads
-    head_size = info.get(f"{arch}.attention.key_length") or (
-        info.get(f"{arch}.embedding_length", 0) // max(1, heads if isinstance(heads, int) else 1)
-    )
-    if not all(isinstance(value, int) for value in (layers, kv_heads, head_size)):
-        return model.size
-    return model.size + 2 * 2 * layers * kv_heads * head_size * num_ctx * parallel
 
 
 class Pool:
@@ -193,7 +180,14 @@ class Pool:
             self.changed.notify_all()
 
     async def _load(self, model: Model, path: Path, settings: Settings) -> Worker:
-        needed = memory_needed(model, settings.num_ctx, self.parallel)
+        needed = memory_needed(
+            model.size,
+            CacheShape.from_metadata(model.metadata),
+            settings.num_ctx,
+            self.parallel,
+            # A text to embed is read in one go.
+            batch=settings.num_ctx if settings.embedding else BATCH,
+        )
         free = psutil.virtual_memory().available
         if needed > free:
             raise LoadError(

@@ -39,6 +39,7 @@ from slmlab.engines.embedded.schemas import (
     RequestError,
     parse,
 )
+from slmlab.memory import parallel_requests
 
 DEFAULT_CONTEXT = 4096
 
@@ -50,7 +51,7 @@ class Engine:
         self.store = store
         self.runners = Pool(
             max_loaded=hardware.env_number("OLLAMA_MAX_LOADED_MODELS") or 3,
-            parallel=hardware.env_number("OLLAMA_NUM_PARALLEL") or 4,
+            parallel=parallel_requests("embedded"),
         )
         self.max_queue = hardware.env_number("OLLAMA_MAX_QUEUE") or 512
         self.waiting = 0

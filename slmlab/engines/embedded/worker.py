@@ -11,8 +11,41 @@ from __future__ import annotations
 import json
 import os
 import sys
+from typing import TYPE_CHECKING, Any
 
+from slmlab import memory
 from slmlab.processes import end_with_parent
+
+if TYPE_CHECKING:
+    import xllamacpp
+
+
+def parameters(config: dict[str, Any]) -> xllamacpp.CommonParams:
+    """llama.cpp's parameters for a model that is to be loaded, from the line on stdin."""
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = config["path"]
+    params.hostnames = ["127.0.0.1"]
+    params.port = 0
+    params.api_keys = [config["key"]]
+    params.ui = False
+    params.n_ctx = config["num_ctx"] * config["parallel"]
+    params.n_parallel = config["parallel"]
+    cache_type = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{memory.cache_type().upper()}")
+    params.cache_type_k = params.cache_type_v = cache_type
+    params.cpuparams.n_threads = config["threads"]
+    params.cpuparams_batch.n_threads = config["threads"]
+    # Threads that spin between tokens take the cores that the HTTP server needs just then.
+    params.cpuparams.poll = params.cpuparams_batch.poll = 0
+    # The server's side cache of prompts may take 8 GiB and makes a second run differ from a first.
+    params.cache_ram_mib = 0
+    if config["embedding"]:
+        params.embedding = True
+        params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+        # An input is embedded in one go, so a batch has to hold the whole context.
+        params.n_batch = params.n_ubatch = config["num_ctx"]
+    return params
 
 
 def main() -> None:
@@ -26,25 +59,7 @@ def main() -> None:
 
     import xllamacpp
 
-    params = xllamacpp.CommonParams()
-    params.model.path = config["path"]
-    params.hostnames = ["127.0.0.1"]
-    params.port = 0
-    params.api_keys = [config["key"]]
-    params.ui = False
-    params.n_ctx = config["num_ctx"] * config["parallel"]
-    params.n_parallel = config["parallel"]
-    params.cpuparams.n_threads = config["threads"]
-    params.cpuparams_batch.n_threads = config["threads"]
-    # Threads that spin between tokens take the cores that the HTTP server needs just then.
-    params.cpuparams.poll = params.cpuparams_batch.poll = 0
-    # The server's side cache of prompts may take 8 GiB and makes a second run differ from a first.
-    params.cache_ram_mib = 0
-    if config["embedding"]:
-        params.embedding = True
-        params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
-        # An input is embedded in one go, so a batch has to hold the whole context.
-        params.n_batch = params.n_ubatch = config["num_ctx"]
+    params = parameters(config)
     try:
         server = xllamacpp.Server(params)
     except Exception as error:
