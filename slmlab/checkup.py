@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from slmlab import hardware, models
 from slmlab.engines import ollama_install, server
 from slmlab.errors import SlmlabError
+from slmlab.facts import facts_html
 
 PACKAGES = ("langchain-core", "langchain-ollama", "ollama", "pandas", "matplotlib", "ipywidgets")
 SMALLEST_DISK = 2 * hardware.GIB
@@ -28,20 +29,36 @@ class Check:
         return f"[{self.level:4}] {self.name}: {self.found}{remedy}"
 
 
-def doctor(*, quiet: bool = False) -> list[dict]:
-    """Look at hardware, packages, engines, server and models; print a report, return it as data.
+class Report(list[Check]):
+    """All checks, in order: printed a line each with the remedy, shown as a table in a notebook."""
 
-    Args:
-        quiet: print nothing.
+    def __str__(self) -> str:
+        """The lines for a person."""
+        return "\n".join(map(str, self))
+
+    def __repr__(self) -> str:
+        found = [f"{check.level} {check.name}" for check in self if check.level != "OK"]
+        return f"<Report: {len(self)} checks, {', '.join(found) or 'all OK'}>"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (f"{check.level}  {check.name}", "\n→ ".join(filter(None, (check.found, check.remedy))))
+            for check in self
+        ]
+        return facts_html("Is everything in place?", rows)
+
+
+def doctor() -> Report:
+    """Look at hardware, packages, engines, server and models, and say what is missing.
+
+    Takes a second or two and changes nothing.
 
     Returns:
-        One dict for each check, with ``level`` (OK, WARN, FAIL), ``name``, ``found``, ``remedy``.
+        A list of checks, each with ``level`` (OK, WARN, FAIL), ``name``, ``found`` and ``remedy``.
+        It shows as a table in a notebook; ``print`` it elsewhere.
     """
     machine = hardware.machine()
-    checks = [*_hardware(machine), *_packages(), *_engines(), *_server()]
-    if not quiet:
-        print("\n".join(map(str, checks)))
-    return [asdict(check) for check in checks]
+    return Report([*_hardware(machine), *_packages(), *_engines(), *_server()])
 
 
 def _hardware(machine: hardware.Machine) -> list[Check]:
@@ -80,7 +97,7 @@ def _packages() -> list[Check]:
         try:
             checks.append(Check("OK", name, version(name)))
         except PackageNotFoundError:
-            checks.append(Check("FAIL", name, "not installed", "pip install -r requirements.txt"))
+            checks.append(Check("FAIL", name, "not installed", f"pip install {name}"))
     return checks
 
 

@@ -6,7 +6,8 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import slmlab
 from slmlab.errors import SlmlabError
@@ -31,15 +32,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    asked = _parser().parse_args(arguments)
+    args = _parser().parse_args(arguments)
     try:
-        return asked.run(asked) or 0
+        return int(args.run(args) or 0)
+    except KeyboardInterrupt as error:  # a comparison's says what is kept of it
+        print(f"\nslmlab: {error or 'interrupted.'}", file=sys.stderr)
+        return 130
     except SlmlabError as error:
         print(f"slmlab: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("\nslmlab: interrupted.", file=sys.stderr)
-        return 130
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -126,78 +127,76 @@ def _port(text: str) -> int:
     raise argparse.ArgumentTypeError(f"a port is a number from 1 to 65535, not {text!r}")
 
 
-def _doctor(asked: argparse.Namespace) -> int:
-    checks = slmlab.doctor(quiet=asked.json)
-    if asked.json:
-        print(json.dumps(checks, indent=2))
-    return int(any(check["level"] == "FAIL" for check in checks))
+def _doctor(args: argparse.Namespace) -> int:
+    report = slmlab.doctor()
+    print(json.dumps([asdict(check) for check in report], indent=2) if args.json else report)
+    return int(any(check.level == "FAIL" for check in report))
 
 
-def _setup(asked: argparse.Namespace) -> None:
+def _setup(args: argparse.Namespace) -> None:
     print(slmlab.machine(), end="\n\n")
-    slmlab.start(asked.engine, version=asked.ollama_version)
-    names = slmlab.ready(asked.models)
+    slmlab.start(args.engine, version=args.ollama_version)
+    names = slmlab.ready(args.models)
     print(f"Models: {', '.join(names)}")
-    if not asked.no_demo:
+    if not args.no_demo:
         from slmlab.run import prompts
 
         print(f"\nThe first comparison. {prompts.HYPOTENUSE}\n")
         _run_comparison(names, prompts.fill("step_by_step", question=prompts.HYPOTENUSE), 1, {})
 
 
-def _models(asked: argparse.Namespace) -> None:
+def _models(args: argparse.Namespace) -> None:
     from slmlab import models
 
-    _need_server("auto", asked.json)
-    if asked.json:
-        from dataclasses import asdict
-
+    slmlab.start(quiet=args.json)
+    if args.json:
         print(json.dumps([asdict(one) for one in models.installed()], indent=2))
         return
     table = models.table()
     print(table.to_string(index=False) if len(table) else "No model is here yet: slmlab pull MODEL")
 
 
-def _pull(asked: argparse.Namespace) -> None:
-    _need_server(asked.engine)
-    slmlab.pull(*asked.models)
+def _pull(args: argparse.Namespace) -> None:
+    slmlab.start(args.engine, quiet=True)
+    slmlab.pull(args.models)
 
 
-def _ask(asked: argparse.Namespace) -> None:
+def _ask(args: argparse.Namespace) -> None:
     from slmlab.run import prompts
 
-    _need_server(asked.engine, asked.json)
-    if asked.json:
-        prompt = prompts.fill(asked.template, question=asked.question)
-        record = slmlab.generate(asked.model, prompt, **_options(asked))
+    slmlab.start(args.engine, quiet=args.json)
+    if args.json:
+        prompt = prompts.fill(args.template, question=args.question)
+        record = slmlab.generate(args.model, prompt, **_options(args))
         print(json.dumps(record.to_dict() | {"tokens_per_s": record.tokens_per_s}, indent=2))
     else:
-        slmlab.ask(asked.model, asked.question, template=asked.template, **_options(asked))
+        slmlab.ask(args.model, args.question, template=args.template, **_options(args))
 
 
-def _compare(asked: argparse.Namespace) -> None:
+def _compare(args: argparse.Namespace) -> None:
     from slmlab import models
     from slmlab.run import prompts
 
-    _need_server(asked.engine, asked.json)
-    names = asked.models or [one.name for one in models.installed()] or slmlab.ready()
-    prompt = prompts.fill(asked.template, question=asked.question)
-    if asked.json:
+    slmlab.start(args.engine, quiet=args.json)
+    names = args.models or [one.name for one in models.installed()] or slmlab.ready(quiet=args.json)
+    prompt = prompts.fill(args.template, question=args.question)
+    if args.json:
         frame = slmlab.compare(
-            names, prompt, repeats=asked.repeats, fresh=True, quiet=True, **_options(asked)
+            names, prompt, repeats=args.repeats, fresh=True, quiet=True, **_options(args)
         )
         print(frame.to_json(orient="records", indent=2))
     else:
-        frame = _run_comparison(names, prompt, asked.repeats, _options(asked))
-    if asked.report:
-        path = slmlab.report(frame, asked.report)
+        frame = _run_comparison(names, prompt, args.repeats, _options(args))
+    if args.report:
+        path = slmlab.report(frame, args.report)
         print(f"Report: {path}", file=sys.stderr)
 
 
-def _run_comparison(names: list[str], prompt: str, repeats: int, options: dict) -> pd.DataFrame:
+def _run_comparison(
+    names: list[str], prompt: str, repeats: int, options: dict[str, Any]
+) -> pd.DataFrame:
     """Stream every answer to the terminal, then print the table."""
     from slmlab.run import results
-    from slmlab.show import display
 
     frame = slmlab.compare(
         names,
@@ -206,21 +205,21 @@ def _run_comparison(names: list[str], prompt: str, repeats: int, options: dict) 
         fresh=True,
         on_cell=lambda cell: print(f"── {cell.model} " + "─" * max(2, 60 - len(cell.model))),
         on_text=lambda text: print(text, end="", flush=True),
-        on_record=lambda record: print(f"\n[{display.caption(record)}]\n"),
+        on_record=lambda record: print(f"\n[{record}]\n"),
         **options,
     )
     print(results.table(frame).to_string(index=False))
     return frame
 
 
-def _serve(asked: argparse.Namespace) -> None:
+def _serve(args: argparse.Namespace) -> None:
     try:
         from slmlab.engines.embedded.routes import serve
     except ImportError as error:
         raise SlmlabError(
             f"The embedded engine needs the package {error.name}: pip install {error.name}"
-        ) from None
-    serve(asked.port)
+        ) from error
+    serve(args.port)
 
 
 def _stop(_: argparse.Namespace) -> None:
@@ -228,11 +227,6 @@ def _stop(_: argparse.Namespace) -> None:
     print(f"Stopped {', '.join(stopped)}." if stopped else "slmlab started no server here.")
 
 
-def _need_server(engine: str, quiet: bool = True) -> None:
-    """A server for a command that needs one: the one that answers, else one started now."""
-    slmlab.start(engine, quiet=quiet)
-
-
-def _options(asked: argparse.Namespace) -> dict:
+def _options(args: argparse.Namespace) -> dict[str, Any]:
     names = ("temperature", "seed", "num_ctx", "num_predict")
-    return {name: getattr(asked, name) for name in names if getattr(asked, name) is not None}
+    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}

@@ -32,6 +32,7 @@ from slmlab.engines.address import DEFAULT_PORT, configured_host, is_local
 from slmlab.engines.client import ask_version
 from slmlab.engines.supervisor import folder_of, log_tail, states
 from slmlab.errors import InstallError, ServerError
+from slmlab.facts import facts_html
 from slmlab.processes import end_tree, is_same, start_time
 
 ENGINES = ("auto", "ollama", "embedded")
@@ -50,9 +51,21 @@ class Server:
 
     def __str__(self) -> str:
         """One line for a person."""
-        name = {"ollama": "Ollama", "embedded": "Embedded engine"}[self.engine]
         whose = "started by slmlab" if self.ours else "was already running"
-        return f"{name} {self.version} at {self.host} ({whose})"
+        return f"{self._engine} at {self.host} ({whose})"
+
+    def __repr__(self) -> str:
+        return f"<Server: {self}>"
+
+    def _repr_html_(self) -> str:
+        whose = "by slmlab" if self.ours else "by somebody else; slmlab never stops it"
+        rows = [("Engine", self._engine), ("Address", self.host), ("Started", whose)]
+        return facts_html("Server", rows)
+
+    @property
+    def _engine(self) -> str:
+        names = {"ollama": "Ollama", "embedded": "Embedded engine"}
+        return f"{names.get(self.engine, self.engine)} {self.version}"
 
 
 def host() -> str:

@@ -133,7 +133,7 @@ def parameters_of(function: Callable[..., Any]) -> list[str]:
 
 def _hint(name: str, taken: Sequence[str]) -> str:
     """`` Did you mean …?`` with one of the names that are taken, or nothing."""
-    meant = [one for one, others in OTHER_NAMES.items() if name.lower() in others]
+    meant = [one for one, others in OTHER_NAMES.items() if name.lower() in (one, *others)]
     if not meant:
         return did_you_mean(name, taken)
     # A word that we know, for something that this function does not take, gets no guess.

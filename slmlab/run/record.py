@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from slmlab.errors import SlmlabError
+from slmlab.facts import facts_html
 from slmlab.run.options import Prompt
 
 
@@ -68,11 +70,45 @@ class Generation:
     @property
     def seed(self) -> int:
         """The seed that was sent."""
-        return self.options["seed"]
+        return int(self.options["seed"])
 
     def to_dict(self) -> dict[str, Any]:
         """The record as plain data."""
         return asdict(self)
+
+    def __str__(self) -> str:
+        """A line of numbers for a person."""
+        if self.error:
+            return f"failed: {self.error}"
+        load = "cold" if self.cold else "warm"
+        parts = [f"{self.tokens} tokens in {self.wall_s:.1f} s ({load})"]
+        if self.ttft_s is not None:
+            parts.append(f"first token after {self.ttft_s:.2f} s")
+        if self.tokens_per_s:
+            parts.append(f"{self.tokens_per_s:.1f} tokens/s")
+        if self.cut:
+            parts.append("cut by the length limit")
+        return ", ".join(parts)
+
+    def __repr__(self) -> str:
+        text = textwrap.shorten(self.text, 40, placeholder="…")
+        return f"<Generation by {self.model}: {self}; text={text!r}>"
+
+    def _repr_html_(self) -> str:
+        """The numbers by the names of their attributes; ``ask`` has shown the text already."""
+        rows = [
+            ("text", f"{len(self.text):,} characters"),
+            ("tokens", f"{self.tokens:,}" + (", cut by the length limit" if self.cut else "")),
+            ("prompt_tokens", f"{self.prompt_tokens:,}" + (", truncated" * self.truncated)),
+            ("wall_s", f"{self.wall_s:.2f}" + (", with loading the model" * self.cold)),
+        ]
+        if self.ttft_s is not None:
+            rows.append(("ttft_s", f"{self.ttft_s:.2f}"))
+        if self.tokens_per_s:
+            rows.append(("tokens_per_s", f"{self.tokens_per_s:.1f}"))
+        if self.error:
+            rows.append(("error", self.error))
+        return facts_html(f"Generation by {self.model}", rows)
 
 
 class GenerationError(SlmlabError):
@@ -85,5 +121,5 @@ class GenerationError(SlmlabError):
         super().__init__(message)
         self.record, self.lost = record, lost
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (str(self), self.record, self.lost)

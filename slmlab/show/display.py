@@ -5,16 +5,19 @@ from __future__ import annotations
 import html
 import sys
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from slmlab.errors import SlmlabError
 from slmlab.run.generate import generate
-from slmlab.run.options import Prompt
+from slmlab.run.options import Options, Prompt, full_options, parameters_of
 from slmlab.run.prompts import fill
 from slmlab.run.record import Generation
+from slmlab.show.sanitize import safe_html
 
 if TYPE_CHECKING:
     import pandas as pd
-from slmlab.show.sanitize import safe_html
+    from typing_extensions import Unpack
 
 # Fast enough to read along; each update sends the whole text again.
 UPDATES_PER_SECOND = 8
@@ -67,17 +70,6 @@ class Stream:
         return f"<div style='max-width:48em'>{title}{safe_html(self.text)}{below}</div>"
 
 
-def caption(record: Generation) -> str:
-    """One line of numbers about a record."""
-    if record.error:
-        return f"failed: {record.error}"
-    speed = f", {record.tokens_per_s:.1f} tokens/s" if record.tokens_per_s else ""
-    first = f", first token after {record.ttft_s:.2f} s" if record.ttft_s is not None else ""
-    temperature = "cold" if record.cold else "warm"
-    cut = ", cut by the length limit" if record.stop_reason == "length" else ""
-    return f"{record.tokens} tokens in {record.wall_s:.1f} s ({temperature}){first}{speed}{cut}"
-
-
 def why_it_ended(record: Generation) -> str:
     """What ended an answer, in words."""
     reasons = {"stop": "the model", "length": "the length limit", "stopped": "you"}
@@ -86,35 +78,45 @@ def why_it_ended(record: Generation) -> str:
 
 def ask(
     model: str,
-    question: Prompt | None = None,
+    prompt: Prompt | None = None,
     *,
     template: str = "plain",
-    variables: dict[str, Any] | None = None,
+    variables: Mapping[str, Any] | None = None,
+    think: bool = False,
     host: str | None = None,
-    **options: Any,
+    **options: Unpack[Options],
 ) -> Generation:
     """Put a question to a model, show the answer as it comes, and return its record.
 
     Args:
         model: a model's name.
-        question: fills the template's ``{question}``; a list of messages is sent as a chat.
+        prompt: fills the template's ``{question}``; a list of messages is sent as a chat.
         template: a template's name or text (see ``slmlab.prompts.TEMPLATES``).
         variables: values for a template with other variables.
+        think: let a model that can think do so before it answers.
         host: the server (default: ``slmlab.server.host()``).
         options: sampling options (see ``slmlab.run.options.DEFAULT_OPTIONS``).
 
     Raises:
-        PromptError, ModelError, ServerError, GenerationError: one sentence each.
+        PromptError: the prompt, the template or an option is not usable.
+        ModelError: there is no such model.
+        ServerError: no server answers.
+        GenerationError: it failed in the middle; ``.record`` has what came until then.
     """
-    if isinstance(question, str) or question is None:
-        values = dict(variables or {}) | ({} if question is None else {"question": question})
-        question = fill(template, **values)
+    full_options(options, parameters=parameters_of(ask))
+    if isinstance(prompt, str) or prompt is None:
+        values = dict(variables or {}) | ({} if prompt is None else {"question": prompt})
+        prompt = fill(template, **values)
     stream = Stream(model)
-    record = None
+    footer = "stopped"
     try:
-        record = generate(model, question, on_text=stream, host=host, **options)
+        record = generate(model, prompt, on_text=stream, think=think, host=host, **options)
+        footer = str(record)
+    except SlmlabError:
+        footer = "failed"
+        raise
     finally:
-        stream.close(caption(record) if record else "stopped")
+        stream.close(footer)
     return record
 
 

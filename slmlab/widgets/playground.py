@@ -325,7 +325,7 @@ class Playground(Panel):
 
     def _as_markdown(self, run: dict[str, Any]) -> str:
         answer = run["answer"]
-        about = display.caption(answer.record) if answer.record else answer.error
+        about = str(answer.record) if answer.record else answer.error
         return (
             f"# {answer.model}\n\n{about}\n\n## Prompt\n\n{sanitize.prompt_text(answer.prompt)}\n\n"
             f"## Answer\n\n{answer.text}\n\n## Settings\n\n```json\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -53,6 +54,27 @@ class TestWithModels:
         assert unknown.returncode == 1
         assert unknown.stderr.startswith("slmlab: There is no model 'smollm'")
         assert "Traceback" not in unknown.stderr
+        assert run("stop").returncode == 0
+
+    def test_an_interrupted_comparison_is_exit_code_130(self, lab_with_models):
+        """And it says what is kept of it."""
+        command = [sys.executable, "-u", "-m", "slmlab", "compare", "Tell a long story."]
+        options = ["--engine", "embedded", "--models", SMOL, "--num-predict", "4000"]
+        process = subprocess.Popen(
+            [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        try:
+            for line in process.stdout:
+                if line.startswith("── "):
+                    break
+            process.stdout.read(5)  # the answer has begun
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=120)
+        finally:
+            process.kill()
+        assert process.returncode == 130
+        assert "0 of 1 cells are finished and kept in" in errors
+        assert "Traceback" not in errors
         assert run("stop").returncode == 0
 
     def test_a_terminal_without_unicode(self, lab_with_models):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,34 @@ class TestImport:
             assert getattr(slmlab, name).__doc__, name
         with pytest.raises(AttributeError, match="nope"):
             _ = slmlab.nope
+
+    @pytest.mark.parametrize(
+        "code",
+        [
+            "slmlab.plots.quality_speed",
+            "slmlab.scorers.SCORERS",
+            "slmlab.models.catalog.table",
+            "slmlab.server.host()",
+            "slmlab.prompts.fill('plain', question='x')",
+            "[getattr(slmlab, name) for name in slmlab.__all__]",
+        ],
+    )
+    @pytest.mark.parametrize("eager", ["", "1"])
+    def test_each_name_works_in_a_fresh_process(self, code, eager):
+        done = subprocess.run(
+            [sys.executable, "-c", f"import slmlab; {code}"],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "EAGER_IMPORT": eager},
+        )
+        assert done.returncode == 0, done.stderr
+
+    def test_the_stub_is_sorted_and_says_what_there_is(self):
+        stub = Path(slmlab.__file__).with_suffix(".pyi").read_text()
+        imported = [line for line in stub.splitlines() if line.startswith("from ")]
+        assert len(imported) == len(set(imported)) == len(slmlab.__all__)
+        assert {line.split(" as ")[1] for line in imported} == set(slmlab.__all__)
+        assert all(name in dir(slmlab) for name in slmlab.__all__)
 
     def test_no_module_takes_the_place_of_a_verb(self):
         modules = {path.stem for path in Path(slmlab.__file__).parent.glob("*.py")}
