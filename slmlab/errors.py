@@ -34,7 +34,7 @@ class PartialResultError(SlmlabError):
         super().__init__(message)
         self.frame = frame
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (str(self), self.frame)
 
 

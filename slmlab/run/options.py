@@ -167,6 +167,7 @@ def validate_prompt(prompt: Prompt) -> Prompt:
         raise PromptError(f"A prompt is a text or a list of messages; got {prompt!r}.")
     if not prompt:
         raise PromptError("The list of messages is empty.")
+    messages = []
     for message in prompt:
         if (
             not isinstance(message, Mapping)
@@ -179,7 +180,8 @@ def validate_prompt(prompt: Prompt) -> Prompt:
                 f"got {message!r}."
             )
         _encodable(message["content"])
-    return [dict(message) for message in prompt]
+        messages.append(dict(message))
+    return messages
 
 
 def _encodable(text: str) -> str:
