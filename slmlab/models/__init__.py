@@ -1,5 +1,6 @@
 """Models: which there are, which are here, which fit; get them, load them, remove them."""
 
+from slmlab.memory import MEMORY_OVER_FILE
 from slmlab.models import catalog
 from slmlab.models.choose import LESSONS, ready
 from slmlab.models.download import download_size, pull
@@ -22,6 +23,7 @@ from slmlab.models.inventory import (
 
 __all__ = [
     "LESSONS",
+    "MEMORY_OVER_FILE",
     "TUTORIAL_MODELS",
     "InstalledModel",
     "LoadedModel",

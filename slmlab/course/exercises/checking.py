@@ -1,0 +1,78 @@
+"""How a check is registered, run, and told from an exercise that nobody has touched."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from types import FunctionType
+from typing import Any
+
+from slmlab.errors import PromptError, did_you_mean
+
+# A check takes the answers and returns a hint, or None where all is right. Its docstring says what
+# it looks at; readers see that where an answer could not be read at all.
+Check = Callable[..., str | None]
+CHECKS: dict[str, Check] = {}
+
+
+def check(exercise: str, *answers: Any) -> None:
+    """Print whether an exercise's answer is right, with a hint where it is not.
+
+    Args:
+        exercise: its number, such as ``"01.2"``: notebook 01, exercise 2.
+        answers: what the exercise asks for, and what the check needs to compute it again.
+
+    Raises:
+        PromptError: there is no such exercise.
+    """
+    if exercise not in CHECKS:
+        raise PromptError(
+            f"There is no exercise {exercise!r}.{did_you_mean(str(exercise), CHECKS)}"
+        )
+    if any(is_open(answer) for answer in answers):
+        print(f"○ {exercise}: open. Put your code in place of the `...`.")
+        return
+    judge = CHECKS[exercise]
+    try:
+        hint = judge(*answers)
+    except Exception as error:  # whatever a reader's answer does to a check, it gets a sentence
+        logging.getLogger(__name__).debug("the check %s failed", exercise, exc_info=True)
+        expected = str(judge.__doc__).rstrip(".")
+        expected = expected[0].lower() + expected[1:]
+        hint = f"This looks at {expected}, and could not read yours ({type(error).__name__})."
+    print(f"✓ {exercise}: right." if hint is None else f"✗ {exercise}: not yet. {hint}")
+
+
+def exercise(number: str) -> Callable[[Check], Check]:
+    """Register a function as the check of an exercise."""
+
+    def register(judge: Check) -> Check:
+        CHECKS[number] = judge
+        return judge
+
+    return register
+
+
+def is_open(answer: object, depth: int = 3) -> bool:
+    """Whether an answer is still the ``...`` of the exercise, has it in it, or is a blank function.
+
+    Looks into lists, tuples, sets and dicts, ``depth`` deep.
+    """
+    if answer is ...:
+        return True
+    if isinstance(answer, FunctionType):
+        # `def f(x): ...` compiles to the same code whatever its parameters are.
+        return answer.__code__.co_code == _blank.__code__.co_code
+    if isinstance(answer, Mapping):
+        answer = list(answer.values())
+    if depth and isinstance(answer, (list, tuple, set, frozenset)):
+        return any(is_open(one, depth - 1) for one in answer)
+    return False
+
+
+def near(value: float, right: float, tolerance: float = 0.02) -> bool:
+    """Whether a number is the right one, within a share of it."""
+    return abs(float(value) - right) <= tolerance * abs(right)
+
+
+def _blank() -> None: ...
