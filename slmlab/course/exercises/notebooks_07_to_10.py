@@ -192,7 +192,8 @@ def _one_scale(x: Array) -> Array:
     import numpy as np
 
     scale = np.abs(x).max() / 7
-    return (np.round(x / scale).clip(-8, 7) * scale).astype(np.float32)
+    quantized: Array = (np.round(x / scale).clip(-8, 7) * scale).astype(np.float32)
+    return quantized
 
 
 def _zeroed(x: Array, share: float) -> Array:
