@@ -40,7 +40,7 @@ COLUMNS, RATE, TOKENS = 5, 100, 1500
 OURS = """
 import slmlab
 name = {model!r}
-lab = slmlab.side_by_side("Count.", [name] * {columns}, num_predict={tokens}, host={host!r})
+lab = slmlab.side_by_side([name] * {columns}, "Count.", num_predict={tokens}, host={host!r})
 lab.at_once.value = True
 lab
 """

@@ -7,41 +7,18 @@ comes out is cleaned by nh3; images are left out, for fetching one tells a stran
 from __future__ import annotations
 
 import difflib
-import html
 import re
+
+from markupsafe import Markup, escape
 
 from slmlab.run.options import Prompt
 
-TAGS = {
-    "p",
-    "br",
-    "hr",
-    "h1",
-    "h2",
-    "h3",
-    "h4",
-    "h5",
-    "h6",
-    "strong",
-    "em",
-    "s",
-    "code",
-    "pre",
-    "blockquote",
-    "ul",
-    "ol",
-    "li",
-    "table",
-    "thead",
-    "tbody",
-    "tr",
-    "th",
-    "td",
-    "a",
-}
+_BLOCKS = {"p", "br", "hr", "h1", "h2", "h3", "h4", "h5", "h6", "pre", "blockquote"}
+_LISTS_AND_TABLES = {"ul", "ol", "li", "table", "thead", "tbody", "tr", "th", "td"}
+TAGS = {"strong", "em", "s", "code", "a"} | _BLOCKS | _LISTS_AND_TABLES
 
 
-def safe_html(text: str) -> str:
+def safe_html(text: str) -> Markup:
     """A model's Markdown as harmless HTML: no scripts, no images, no live tags of its own."""
     import nh3
     from markdown_it import MarkdownIt
@@ -51,22 +28,24 @@ def safe_html(text: str) -> str:
         .enable("table")
         .render(harmless(text))
     )
-    return nh3.clean(
+    cleaned = nh3.clean(
         rendered, tags=TAGS, attributes={"a": {"href"}}, url_schemes={"http", "https", "mailto"}
     )
+    return Markup(cleaned)  # noqa: S704  cleaned just now
 
 
 # Marks that turn the direction of writing, with which a text can be made to read as another.
-_TURNS = {code: "�" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
-_CONTROLS = {code: None for code in range(32) if code not in (9, 10)} | {127: None}
+_DIRECTIONS = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_CONTROLS = (*(code for code in range(32) if code not in (9, 10)), 127)
+_REPLACED: dict[int, str | None] = {code: "�" for code in _DIRECTIONS} | dict.fromkeys(_CONTROLS)
 # Colours and cursor moves of terminals.
-_ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\\\)?")
+_ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?")
 
 
 def harmless(text: str) -> str:
     """A model's text without control characters, terminal codes and turned writing directions."""
     text = _ANSI.sub("", text.replace("\r\n", "\n"))
-    return text.translate(_TURNS | _CONTROLS).encode(errors="replace").decode()
+    return text.translate(_REPLACED).encode(errors="replace").decode()
 
 
 def prompt_text(prompt: Prompt) -> str:
@@ -76,18 +55,19 @@ def prompt_text(prompt: Prompt) -> str:
     return harmless("\n".join(f"{one['role']}: {one['content']}" for one in prompt))
 
 
-def marked(text: str, reference: str, longest: int = 3000) -> str:
+def marked(text: str, reference: str, longest: int = 3000) -> Markup:
     """A text as harmless HTML, with ``<mark>`` around the words that the reference does not have.
 
     Texts of more than ``longest`` words are not compared.
     """
     words, others = (re.findall(r"\S+|\s+", harmless(one)) for one in (text, reference))
     if max(len(words), len(others)) > 2 * longest:
-        return html.escape(harmless(text))
-    out = []
+        return escape(harmless(text))
+    html = Markup()
     for kind, start, end, _, _ in difflib.SequenceMatcher(
         None, words, others, autojunk=False
     ).get_opcodes():
-        piece = html.escape("".join(words[start:end]))
-        out.append(f"<mark>{piece}</mark>" if kind in ("replace", "delete") and piece else piece)
-    return "".join(out)
+        piece = "".join(words[start:end])
+        new = piece and kind in ("replace", "delete")
+        html += Markup("<mark>{}</mark>").format(piece) if new else escape(piece)
+    return html

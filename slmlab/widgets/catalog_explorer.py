@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import html
+import logging
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
+from markupsafe import Markup
 
 from slmlab import hardware
 from slmlab.errors import SlmlabError
@@ -15,6 +16,11 @@ from slmlab.models.download import pull
 from slmlab.widgets import controls, markup
 from slmlab.widgets.live import follow
 from slmlab.widgets.panel import Panel
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
 
 SORTS = {
     "size, smallest first": ("parameters", True),
@@ -49,12 +55,16 @@ LABELS = {
 }
 
 
-def catalog_explorer(num_ctx: int = 4096, host: str | None = None) -> CatalogExplorer:
+def catalog_explorer(*, num_ctx: int = 4096, host: str | None = None) -> CatalogExplorer:
     """Small language models to look through, with the source of each fact, and to pull.
 
     Args:
         num_ctx: the context length for which memory is estimated.
         host: the server (default: ``slmlab.server.host()``).
+
+    Returns:
+        An ipywidget: the last line of a cell shows it, and it can stand in an ``HBox`` or ``Tab``.
+        Its ``frame`` has the rows that are shown as a DataFrame.
     """
     return CatalogExplorer(num_ctx, controls.host_here(host))
 
@@ -64,17 +74,21 @@ class _Pull:
 
     def __init__(self, name: str, host: str) -> None:
         self.name, self.host = name, host
-        self.done, self.total, self.error = 0, 0, ""
+        self.done, self.total = 0, 0
+        self.error = ""
         self.thread = threading.Thread(target=self._work, daemon=True)
 
     def start(self) -> None:
+        """Begin; returns at once."""
         self.thread.start()
 
     @property
     def running(self) -> bool:
+        """Whether it is not all there yet."""
         return self.thread.is_alive()
 
     def wait(self, seconds: float) -> bool:
+        """Wait for the end of it; whether it came."""
         self.thread.join(seconds)
         return not self.running
 
@@ -88,6 +102,7 @@ class _Pull:
         try:
             pull(self.name, host=self.host, on_progress=self._note)
         except SlmlabError as error:
+            log.info("%s cannot be pulled", self.name, exc_info=error)
             self.error = str(error)
 
 
@@ -100,14 +115,13 @@ class CatalogExplorer(Panel):
         self.all = catalog.on_this_machine(num_ctx, host)
         self.pulling: _Pull | None = None
         narrow = widgets.Layout(width="19em")
-        check = {"indent": False, "layout": widgets.Layout(width="auto")}
         self.words = widgets.Text(
             description="Search", placeholder="name, developer, licence …", layout=narrow
         )
         self.sort = widgets.Dropdown(description="Sort by", options=list(SORTS), layout=narrow)
         self.size = widgets.Dropdown(description="Size", options=list(SIZES), layout=narrow)
-        self.fitting = widgets.Checkbox(description="fits this machine", value=False, **check)
-        self.present = widgets.Checkbox(description="already here", value=False, **check)
+        self.fitting = controls.checkbox("fits this machine")
+        self.present = controls.checkbox("already here")
         self.table = widgets.HTML()
         self.model = widgets.Dropdown(
             description="Details of", options=list(self.all["name"]), layout=narrow
@@ -120,7 +134,7 @@ class CatalogExplorer(Panel):
         for part in (self.words, self.sort, self.size, self.fitting, self.present):
             part.observe(lambda _: self._draw(), "value")
         self.model.observe(lambda _: self._draw_details(), "value")
-        self.show(
+        self.arrange(
             controls.row(self.words, self.size, self.sort, self.fitting, self.present),
             self.table,
             controls.row(self.model, self.pull_button, self.progress),
@@ -130,7 +144,7 @@ class CatalogExplorer(Panel):
         self._draw_details()
 
     @property
-    def frame(self) -> Any:
+    def frame(self) -> pd.DataFrame:
         """The rows that are shown, sorted."""
         rows = self.all
         if word := self.words.value.strip().lower():
@@ -157,34 +171,35 @@ class CatalogExplorer(Panel):
                     f"{self.model.value} is not in Ollama's library under a tag that we know."
                 )
             self.say("")
-            self.pulling = _Pull(tag, self.host)
-            follow(self.pulling, self._draw_progress, self._pulled)
+            self.pulling = pulling = _Pull(tag, self.host)
+            follow(pulling, lambda: self._draw_progress(pulling), lambda: self._pulled(pulling))
 
-    def _pulled(self) -> None:
-        if self.pulling.error:
-            self.say(self.pulling.error, wrong=True)
-            self.progress.value = ""
-            return
-        self.say(f"{self.pulling.name} is here.")
+    def _pulled(self, pulling: _Pull) -> None:
         self.progress.value = ""
+        if pulling.error:
+            self.say(pulling.error, wrong=True)
+            return
+        self.say(f"{pulling.name} is here.")
         self.all = catalog.on_this_machine(self.num_ctx, self.host)
         self._draw()
         self._draw_details()
 
     def _chosen(self) -> dict[str, Any]:
-        return self.all[self.all["name"] == self.model.value].iloc[0].to_dict()
+        row: dict[str, Any] = self.all[self.all["name"] == self.model.value].iloc[0].to_dict()
+        return row
 
     # Drawing.
 
-    def _draw_progress(self) -> None:
-        done, total = self.pulling.done, self.pulling.total
+    def _draw_progress(self, pulling: _Pull) -> None:
+        done, total = pulling.done, pulling.total
         share = done / total if total else 0.0
-        said = f"{share:.0%} of {total / 1e9:.2f} GB" if total else "asking …"
-        bar = markup.bar_html(self.pulling.name, said, share, best=False)
-        self.progress.value = (
-            f"<div class='slmlab-strip' style='min-width:22em' role='progressbar' "
-            f"aria-label='Download of {html.escape(self.pulling.name)}' aria-valuemin='0' "
-            f"aria-valuemax='100' aria-valuenow='{100 * share:.0f}'>{bar}</div>"
+        progress = f"{share:.0%} of {total / 1e9:.2f} GB" if total else "asking …"
+        self.progress.value = Markup(
+            "<div class='slmlab-strip' style='min-width:22em' role='progressbar' "
+            "aria-label='Download of {}' aria-valuemin='0' aria-valuemax='100' "
+            "aria-valuenow='{:.0f}'>{}</div>"
+        ).format(
+            pulling.name, 100 * share, markup.bar_html(pulling.name, progress, share, best=False)
         )
 
     def _draw(self) -> None:
@@ -218,8 +233,8 @@ class CatalogExplorer(Panel):
             f"{self.num_ctx:,} tokens, estimated; models may take {room} here. Facts read "
             f"{catalog.read_on()}."
         )
-        self.table.value = (
-            f"<div class='slmlab-tall'>{markup.table_html(rows, columns, caption)}</div>"
+        self.table.value = Markup("<div class='slmlab-tall'>{}</div>").format(
+            markup.table_html(rows, columns, caption)
         )
 
     def _draw_details(self) -> None:
@@ -231,9 +246,8 @@ class CatalogExplorer(Panel):
                 rows += [(label, "unknown", "")] if fact not in ONLY_SOME else []
                 continue
             text = f"{value:,}" if isinstance(value, int) else str(value)
-            address = html.escape(sources[fact], quote=True)
-            link = markup.Markup(f"<a href='{address}' target='_blank'>{address}</a>")
-            rows.append((label, text, link))
+            link = Markup("<a href='{0}' target='_blank' rel='noopener'>{0}</a>")
+            rows.append((label, text, link.format(sources[fact])))
         tag = chosen["ollama_tag"]
         self.pull_button.disabled = tag is None or chosen["here"] is not None
         self.details.value = markup.table_html(
@@ -246,12 +260,12 @@ class CatalogExplorer(Panel):
 
     def static_html(self) -> str:
         """The table as it stands."""
-        return self.table.value
+        return markup.shown(self.table)
 
     def __str__(self) -> str:
         frame = self.frame
         short = frame[["name", "parameters", "context", "licence", "fits", "here"]]
-        return short.to_string(index=False, na_rep="unknown")
+        return str(short.to_string(index=False, na_rep="unknown"))
 
 
 def _count(parameters: int | None, active: int | None) -> str:

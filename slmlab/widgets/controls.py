@@ -1,19 +1,22 @@
-"""Buttons, rows, and what a widget starts with."""
+"""Buttons, fields, rows, and what a widget starts with."""
 
 from __future__ import annotations
 
 import getpass
+import logging
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import ipywidgets as widgets
 
 from slmlab import models
 from slmlab.engines import server
-from slmlab.errors import PromptError
+from slmlab.errors import ModelError, PromptError
+from slmlab.run.options import Prompt
 
-# Small things.
+log = logging.getLogger(__name__)
 
 
 def button(text: str, call: Callable[[], None], hint: str = "", style: str = "") -> widgets.Button:
@@ -35,23 +38,60 @@ def row(*children: widgets.Widget, kind: str = "row") -> widgets.Box:
     return box
 
 
+def folded(title: str, *children: widgets.Widget) -> widgets.Accordion:
+    """Parts below each other under a title that opens and closes them; closed at first."""
+    box = widgets.Accordion(children=[widgets.VBox(list(children))])
+    # ipywidgets 7 knows no `titles`.
+    box.set_title(0, title)
+    box.selected_index = None
+    return box
+
+
+def text_area(label: str, value: str, hint: str, rows: int = 2) -> widgets.Textarea:
+    """A field for text, as wide as the widget."""
+    return widgets.Textarea(
+        description=label,
+        value=value,
+        rows=rows,
+        placeholder=hint,
+        layout=widgets.Layout(width="auto"),
+    )
+
+
+def system_area(value: str) -> widgets.Textarea:
+    """A field for the system prompt."""
+    return text_area("System", value, "How the model should behave; may stay empty")
+
+
+def checkbox(label: str) -> widgets.Checkbox:
+    """A box to tick, empty at first, as wide as its label."""
+    return widgets.Checkbox(
+        description=label, value=False, indent=False, layout=widgets.Layout(width="auto")
+    )
+
+
 def chosen(models_wanted: Iterable[str] | str | None, host: str) -> list[str]:
     """Full names of the models to offer: those asked for, else all that the server has.
 
     Raises:
         ModelError: a model is not there, or there is none at all.
+        PromptError: something that is no name was given.
         ServerError: no server answers.
     """
-    from slmlab.errors import ModelError
-
     if isinstance(models_wanted, str):
         models_wanted = [models_wanted]
     if models_wanted is not None:
+        models_wanted = [*models_wanted] if isinstance(models_wanted, Iterable) else [models_wanted]
+        if not all(isinstance(name, str) for name in models_wanted):
+            raise PromptError(
+                "Models are given by their names, such as 'llama3.2:1b'; got "
+                f"{', '.join(map(repr, models_wanted))}."
+            )
         return [models.resolve(name, host).name for name in models_wanted]
     names = [one.name for one in models.installed(host)]
     if not names:
         raise ModelError(
-            "There is no model here yet. Get some with slmlab.ready(), then press Look again."
+            "There is no model here yet. Get some with slmlab.ready(), then try again."
         )
     return names
 
@@ -61,11 +101,22 @@ def host_here(host: str | None) -> str:
     return host or server.host()
 
 
-def first_text(question: object) -> str:
-    """The text that a widget starts with; ``PromptError`` where it is none."""
-    if question is not None and not isinstance(question, str):
-        raise PromptError(f"The question is a text; got {question!r}.")
-    return question or ""
+def first_text(prompt: Any) -> str:
+    """The text that a widget starts with.
+
+    Raises:
+        PromptError: it is no text.
+    """
+    if prompt is not None and not isinstance(prompt, str):
+        raise PromptError(f"The prompt is a text; got {prompt!r}.")
+    return prompt or ""
+
+
+def with_system(text: str, system: str) -> Prompt:
+    """A prompt with its system prompt, where there is one."""
+    if not system.strip():
+        return text
+    return [{"role": "system", "content": system}, {"role": "user", "content": text}]
 
 
 def new_file(kind: str, ending: str) -> Path:
@@ -77,5 +128,6 @@ def user() -> str:
     """The name of who uses this machine."""
     try:
         return getpass.getuser()
-    except (OSError, KeyError, ImportError):
+    except (OSError, KeyError, ImportError) as error:
+        log.debug("this user has no name: %r", error)
         return "anonymous"

@@ -1,4 +1,4 @@
-"""Follow answers as they come.
+"""Draw answers as they come.
 
 Colab's front end draws what a widget's callback changes while the callback runs, and nothing that
 is changed later or from another thread. So there the callback stays until the answers are finished,
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import threading
@@ -17,16 +18,15 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-from slmlab.run.streaming import STOPS_WITHIN
+from slmlab.run.streaming import STOPS_WITHIN, Answers, finish
 from slmlab.show import display
-from slmlab.widgets.panel import unattended
+from slmlab.widgets.panel import Panel, unattended
 
 FRAMES_PER_SECOND = 8
 # Drawing may take this share of a core; a slow browser or a long text makes the frames fewer.
 DRAWING_SHARE = 0.25
 
-
-# Following answers.
+log = logging.getLogger(__name__)
 
 
 class Work(Protocol):
@@ -46,12 +46,45 @@ class Work(Protocol):
         """Wait for its threads; whether they are done."""
 
 
+class AnswersPanel(Panel):
+    """A widget in which models answer; ``answers`` are those of the last run."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.answers: Answers | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether an answer is under way."""
+        return self.answers is not None and self.answers.running
+
+    def begin(self, answers: Answers) -> None:
+        """Let models answer, and draw what comes; where nobody looks, only the end of it."""
+        self.answers = answers
+        self.say("")
+        if unattended():
+            finish(answers)
+            self._draw()
+        else:
+            follow(answers, self._draw, self._draw)
+
+    def stop(self) -> None:
+        """End all answers that are under way; what has come stays."""
+        if self.answers is not None:
+            self.answers.stop()
+
+    def _draw(self) -> None:
+        """Bring everything that is shown up to date."""
+        raise NotImplementedError
+
+
 def follow(answers: Work, draw: Callable[[], None], end: Callable[[], None]) -> None:
     """Start answers and draw them as they come; ``end`` is called when all are final."""
     loop = None
     if "COLAB_RELEASE_TAG" not in os.environ and display.in_notebook() and not unattended():
         with contextlib.suppress(RuntimeError):
             loop = asyncio.get_running_loop()
+    log.debug("drawing %s", "within the callback" if loop is None else "from the event loop")
     answers.start()
     if loop is not None:
         task = loop.create_task(_follow_from_the_loop(answers, draw, end))
@@ -63,13 +96,14 @@ def follow(answers: Work, draw: Callable[[], None], end: Callable[[], None]) -> 
         for pause in _frames(answers, draw):
             time.sleep(pause)
     except KeyboardInterrupt:
+        log.info("interrupted: what is under way is stopped")
         answers.stop()
     answers.wait(STOPS_WITHIN)
     draw()
     end()
 
 
-_tasks: set[asyncio.Task] = set()
+_tasks: set[asyncio.Task[None]] = set()
 
 
 async def _follow_from_the_loop(
@@ -111,7 +145,7 @@ def _interrupts_go_to(stop: Callable[[], None]) -> Iterator[None]:
 
     # Only the main thread may say so, and newer kernels run callbacks in another one.
     if threading.current_thread() is threading.main_thread():
-        in_main: Callable[[Callable], Any] = lambda call: call()  # noqa: E731
+        in_main: Callable[[Callable[[], None]], Any] = lambda call: call()  # noqa: E731
     else:
         in_main = get_ipython().kernel.io_loop.add_callback
     in_main(take)

@@ -1,23 +1,19 @@
-"""Pieces of HTML. All text that is not ours goes through ``slmlab.show.sanitize``."""
+"""Pieces of HTML. Everything is escaped but ``Markup``, which ``slmlab.show.sanitize`` makes."""
 
 from __future__ import annotations
 
-import html
-import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
-from slmlab.errors import SlmlabError
-from slmlab.evaluation import votes
+import ipywidgets as widgets
+from markupsafe import Markup
+
 from slmlab.run.streaming import Answer
 from slmlab.show import sanitize
 
 # Of a longer text only the end is drawn while it comes, and only the beginning when it is there.
 LONGEST_LIVE = 6_000
 LONGEST_SHOWN = 100_000
-# A bootstrap over a handful of votes gives intervals that are far too narrow.
-FEWEST_VOTES = 20
 STATES = {
     "waiting": "waiting for its turn",
     "loading": "loading the model …",
@@ -27,113 +23,103 @@ STATES = {
     "failed": "failed",
     "done": "",
 }
+QUIET = Markup("<p class='slmlab-quiet'>{}</p>")
+TITLE = Markup("<p class='slmlab-title'>{}</p>")
+WRONG = Markup("<p class='slmlab-said slmlab-wrong'>{}</p>")
 
 
-# Pieces of HTML. All text that is not ours goes through display.harmless or safe_html.
+def answer_html(answer: Answer, reference: str | None = None, name: str | None = None) -> Markup:
+    """An answer as it stands, with the words marked that a reference lacks.
 
-
-def answer_html(answer: Answer, reference: str | None = None, name: str | None = None) -> str:
-    """An answer as it stands, as harmless HTML; with the words marked that a reference lacks."""
+    Args:
+        answer: the answer, on its way or final.
+        reference: the text to compare it with, once it is final.
+        name: what screen readers call whose answer it is (default: its model).
+    """
     text = answer.text
-    label = html.escape(f"Answer of {name or answer.model}")
     if reference is not None and answer.state in ("done", "stopped", "failed"):
         marked = sanitize.marked(text[:LONGEST_SHOWN], reference[:LONGEST_SHOWN])
-        body = f"<div class='slmlab-plain'>{marked}</div>"
+        body = Markup("<div class='slmlab-plain'>{}</div>").format(marked)
     elif answer.state == "writing" and len(text) > LONGEST_LIVE:
-        body = f"<p class='slmlab-quiet'>…</p>{sanitize.safe_html(text[-LONGEST_LIVE:])}"
+        body = QUIET.format("…") + sanitize.safe_html(text[-LONGEST_LIVE:])
     else:
         body = sanitize.safe_html(text[:LONGEST_SHOWN])
     if len(text) > LONGEST_SHOWN and answer.state != "writing":
-        body += (
-            f"<p class='slmlab-quiet'>The first {LONGEST_SHOWN:,} of {len(text):,} characters; "
-            "Save keeps them all.</p>"
+        body += QUIET.format(
+            f"The first {LONGEST_SHOWN:,} of {len(text):,} characters; Save keeps them all."
         )
-    state = STATES[answer.state]
-    status = f"<p class='slmlab-quiet'><em>{state}</em></p>" if state else ""
-    wrong = ""
+    if state := STATES[answer.state]:
+        body += QUIET.format(Markup("<em>{}</em>").format(state))
     if answer.error:
-        wrong = f"<p class='slmlab-said slmlab-wrong'>{html.escape(answer.error)}</p>"
+        body += WRONG.format(answer.error)
     busy = "true" if answer.state in ("loading", "reading", "writing") else "false"
-    return (
-        f"<div class='slmlab-answer' role='region' tabindex='0' aria-label='{label}' "
-        f"aria-busy='{busy}'>{body}{status}{wrong}</div>"
-    )
+    return region_html(f"Answer of {name or answer.model}", body, busy)
 
 
-def flags_html(flags: Iterable[str]) -> str:
+def region_html(label: str, body: Markup, busy: str = "false") -> Markup:
+    """A frame around an answer, which screen readers can go to and the keyboard can scroll."""
+    return Markup(
+        "<div class='slmlab-answer' role='region' tabindex='0' aria-label='{}' aria-busy='{}'>"
+        "{}</div>"
+    ).format(label, busy, body)
+
+
+def flags_html(flags: Iterable[str]) -> Markup:
     """Warnings of a record as small labels."""
-    return "".join(f"<span class='slmlab-flag'>⚠ {html.escape(flag)}</span>" for flag in flags)
+    return Markup().join(
+        Markup("<span class='slmlab-flag'>⚠ {}</span>").format(flag) for flag in flags
+    )
 
 
-def bar_html(label: str, value: str, share: float, best: bool) -> str:
+def bar_html(label: str, value: str, share: float, best: bool) -> Markup:
     """One line of a metrics strip: a label, a bar for its share of the longest, the value."""
-    star = " ★" if best else ""
-    width = f"{100 * min(1.0, max(0.0, share)):.0f}%"
-    return (
-        f"<span>{html.escape(label)}</span>"
-        f"<span class='slmlab-track {'slmlab-best' if best else ''}' aria-hidden='true'>"
-        f"<div class='slmlab-bar' style='width:{width}'></div></span>"
-        f"<span>{html.escape(value)}{star}</span>"
+    return Markup(
+        "<span>{}</span><span class='slmlab-track {}' aria-hidden='true'>"
+        "<div class='slmlab-bar' style='width:{:.0f}%'></div></span><span>{}{}</span>"
+    ).format(
+        label,
+        "slmlab-best" if best else "",
+        100 * min(1.0, max(0.0, share)),
+        value,
+        " ★" if best else "",
     )
 
 
-def table_html(rows: Sequence[Sequence[Any]], columns: Sequence[str], caption: str = "") -> str:
-    """A small table; cells are escaped, except those that are already HTML (``Markup``)."""
-    head = "".join(f"<th scope='col'>{html.escape(one)}</th>" for one in columns)
-    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
-    said = f"<caption class='slmlab-quiet'>{html.escape(caption)}</caption>" if caption else ""
-    return (
-        f"<div class='slmlab-scroll' tabindex='0'><table>{said}<thead><tr>{head}</tr></thead>"
-        f"<tbody>{body}</tbody></table></div>"
+def table_html(rows: Iterable[Sequence[Any]], columns: Sequence[str], caption: str = "") -> Markup:
+    """A small table; None is an empty cell."""
+    about = Markup("<caption class='slmlab-quiet'>{}</caption>").format(caption) if caption else ""
+    head = Markup().join(Markup("<th scope='col'>{}</th>").format(one) for one in columns)
+    body = Markup().join(
+        Markup("<tr>{}</tr>").format(Markup().join(map(_cell, row))) for row in rows
+    )
+    return Markup(
+        "<div class='slmlab-scroll' tabindex='0'><table>{}<thead><tr>{}</tr></thead>"
+        "<tbody>{}</tbody></table></div>"
+    ).format(about, head, body)
+
+
+def _cell(value: Any) -> Markup:
+    kind = Markup(" class='slmlab-number'") if isinstance(value, int | float) else ""
+    return Markup("<td{}>{}</td>").format(kind, "" if value is None else value)
+
+
+def side_by_side_html(parts: Iterable[Markup]) -> Markup:
+    """Parts in columns, for pages without our style sheet's grid."""
+    columns = (Markup("<div style='flex:1 1 17em;min-width:0'>{}</div>").format(p) for p in parts)
+    return Markup("<div style='display:flex;flex-wrap:wrap;gap:12px'>{}</div>").format(
+        Markup().join(columns)
     )
 
 
-class Markup(str):
-    """HTML that was made harmless already."""
-
-    __slots__ = ()
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, Markup):
-        return f"<td>{value}</td>"
-    kind = " class='slmlab-number'" if isinstance(value, int | float) else ""
-    return f"<td{kind}>{html.escape('' if value is None else str(value))}</td>"
-
-
-def copy_button(text: str) -> str:
+def copy_button(text: str) -> Markup:
     """A button that copies a text, in pages that may; without scripts it does nothing."""
-    data = html.escape(re.sub(r"\x00", "", text), quote=True)
-    return (
-        f"<button type='button' class='jupyter-button lm-Widget' data-text='{data}' onclick="
+    return Markup(
+        "<button type='button' class='jupyter-button lm-Widget' data-text='{}' onclick="
         '"navigator.clipboard.writeText(this.dataset.text)'
-        ".then(() => { this.textContent = 'Copied'; });\">Copy</button>"
-    )
+        ".then(() => {{ this.textContent = 'Copied'; }});\">Copy</button>"
+    ).format(text.replace("\0", ""))
 
 
-def ratings_html(votes_file: Path) -> str:
-    """The ratings from a file of votes as a table, or the sentence why there are none."""
-    try:
-        cast = votes.read_votes(votes_file)
-        few = len(cast) < FEWEST_VOTES
-        ratings = votes.ratings(cast, resamples=2 if few else 200)
-    except SlmlabError as error:
-        return f"<p class='slmlab-quiet'>{html.escape(str(error))}</p>"
-    rows = [
-        (
-            one.model,
-            f"{one.rating:.0f}",
-            "too few votes" if few else f"{one.low:.0f} to {one.high:.0f}",
-            one.wins,
-            one.ties,
-            one.losses,
-        )
-        for one in ratings.itertuples()
-    ]
-    caption = f"Bradley–Terry ratings. Votes in {votes_file.name}: {len(cast)}. " + (
-        f"They say little before there are {FEWEST_VOTES}."
-        if few
-        else "95 % intervals by bootstrap; models whose intervals overlap may be equal."
-    )
-    columns = ("model", "rating", "interval", "won", "tied", "lost")
-    return table_html(rows, columns, caption)
+def shown(part: widgets.HTML) -> Markup:
+    """What a part shows, to be shown elsewhere."""
+    return Markup(part.value)  # noqa: S704  only pieces from here are put into one

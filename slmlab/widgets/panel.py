@@ -1,48 +1,52 @@
-"""How a widget shows itself: live where somebody can click, as text or a still elsewhere."""
+"""The base of all widgets: live where somebody can click, HTML or text elsewhere."""
 
 from __future__ import annotations
 
 import contextlib
-import html
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
+from markupsafe import Markup
 
 from slmlab.errors import SlmlabError
 from slmlab.show import display
 
-STYLE = f"<style>{(Path(__file__).parent / 'style.css').read_text(encoding='utf-8')}</style>"
+STYLE = Markup("<style>{}</style>").format(
+    # Our own file, in which `>` selects children.
+    Markup((Path(__file__).parent / "style.css").read_text(encoding="utf-8"))  # noqa: S704
+)
 
 
-# How a widget shows itself.
+class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
+    """An ipywidget with its state: the last line of a cell shows it, and it goes into other boxes.
 
+    Shown by itself where nobody can click (nbconvert, papermill, nbmake) it is ``static_html()``,
+    and in a terminal ``str()``. Inside another widget it is live.
 
-class Panel:
-    """A widget with its state; the last line of a cell shows it.
-
-    Where nobody can click (nbconvert, papermill, nbmake) it shows ``static_html()``, and in a
-    terminal ``str()``.
+    ``said`` is the line below the parts in which the widget tells how things went.
     """
 
     def __init__(self, name: str) -> None:
-        self.said = widgets.HTML()
-        self.box = widgets.VBox([widgets.HTML(STYLE), self.said])
-        self.box.add_class("slmlab")
-        self.box.add_class(f"slmlab-{name}")
+        style, said = widgets.HTML(STYLE), widgets.HTML()
+        super().__init__([style, said])
+        self._style, self.said = style, said
+        self.add_class("slmlab")
+        self.add_class(f"slmlab-{name}")
 
-    def show(self, *children: widgets.Widget) -> None:
+    def arrange(self, *parts: widgets.Widget) -> None:
         """Put the parts on the screen; what is said to the reader stands below them."""
-        self.box.children = (self.box.children[0], *children, self.said)
+        self.children = (self._style, *parts, self.said)
 
     def say(self, text: str, wrong: bool = False) -> None:
-        """Tell the reader something; nothing takes it away."""
+        """Tell the reader something, until the next thing is said; nothing takes it away."""
         kind = "slmlab-said slmlab-wrong" if wrong else "slmlab-said"
         role = "alert" if wrong else "status"
-        lines = html.escape(text).replace("\n", "<br>")
-        self.said.value = f"<div class='{kind}' role='{role}'>{lines}</div>" if text else ""
+        lines = Markup("<br>").join(text.split("\n"))
+        html = Markup("<div class='{}' role='{}'>{}</div>").format(kind, role, lines)
+        self.said.value = html if text else ""
 
     @contextlib.contextmanager
     def sentences(self) -> Iterator[None]:
@@ -54,11 +58,9 @@ class Panel:
 
     def static_html(self) -> str:
         """The widget for those who can only read."""
-        return f"<pre>{html.escape(str(self))}</pre>"
+        return Markup("<pre>{}</pre>").format(str(self))
 
-    def _ipython_display_(self) -> None:
-        from IPython.display import display as show
-
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         bundle: dict[str, Any] = {"text/plain": str(self)}
         if unattended():
             bundle["text/html"] = f"{STYLE}<div class='slmlab'>{self.static_html()}</div>"
@@ -66,9 +68,15 @@ class Panel:
             bundle["application/vnd.jupyter.widget-view+json"] = {
                 "version_major": 2,
                 "version_minor": 0,
-                "model_id": self.box.model_id,
+                "model_id": self.model_id,
             }
-        show(bundle, raw=True)
+        return bundle
+
+    def _ipython_display_(self, **_: Any) -> None:
+        # What ipywidgets 7 is shown by; it would show the live widget always.
+        from IPython.display import display as show
+
+        show(self._repr_mimebundle_(), raw=True)  # type: ignore[no-untyped-call]
 
     def __repr__(self) -> str:
         return str(self)

@@ -2,40 +2,34 @@
 
 from __future__ import annotations
 
-import html
 import json
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
+from markupsafe import Markup
 
-from slmlab.engines.address import DEFAULT_PORT
 from slmlab.errors import SlmlabError
 from slmlab.run import prompts, results
-from slmlab.run.options import DEFAULT_OPTIONS, Prompt
+from slmlab.run.options import Prompt, parameters_of
+from slmlab.run.record import Generation
 from slmlab.run.store import write
-from slmlab.run.streaming import Answer, Answers, finish
+from slmlab.run.streaming import Answer, Answers
 from slmlab.show import display, sanitize
-from slmlab.widgets import controls, markup
-from slmlab.widgets.live import follow
-from slmlab.widgets.panel import Panel, unattended
+from slmlab.widgets import controls, export, markup
+from slmlab.widgets.langchain_code import langchain_code
+from slmlab.widgets.live import AnswersPanel
+from slmlab.widgets.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 OWN = "(my own)"
-# What LangChain's OllamaLLM has fields for; everything else is at Ollama's own default.
-LANGCHAIN_FIELDS = (
-    "temperature",
-    "top_k",
-    "top_p",
-    "repeat_penalty",
-    "repeat_last_n",
-    "seed",
-    "num_ctx",
-    "num_predict",
-)
 
 
 def playground(
-    question: str | None = None,
     model: str | None = None,
+    prompt: str | None = None,
     *,
     template: str = "plain",
     system: str = "",
@@ -49,125 +43,63 @@ def playground(
     LangChain that do the same.
 
     Args:
-        question: the text to start with.
         model: the model to start with (default: the first that the server has).
+        prompt: the text to start with; it fills the template's ``{question}``.
         template: a template's name or text (see ``slmlab.prompts.TEMPLATES``).
         system: a system prompt to start with.
         host: the server (default: ``slmlab.server.host()``).
         options: settings to start with (``temperature``, ``top_p``, ``seed``, ``num_ctx``,
             ``num_predict``).
 
+    Returns:
+        An ipywidget: the last line of a cell shows it, and it can stand in an ``HBox`` or ``Tab``.
+        Its ``records`` are what was generated, and ``frame`` the same as a DataFrame.
+
     Raises:
-        PromptError: an option or the template is not usable.
+        PromptError: the prompt, an option or the template is not usable.
     """
-    return Playground(question, model, template, system, host, options)
+    return Playground(model, prompt, template, system, host, options)
 
 
-class Playground(Panel):
+@dataclass(frozen=True)
+class Run:
+    """An answer, and what was set for it."""
+
+    answer: Answer
+    values: dict[str, str]
+    template: str
+    system: str
+    settings: dict[str, Any]
+
+
+class Playground(AnswersPanel):
     """See ``slmlab.playground``; ``records`` has what was generated, ``frame`` as a DataFrame."""
 
     def __init__(
         self,
-        question: str | None,
         model: str | None,
+        prompt: str | None,
         template: str,
         system: str,
         host: str | None,
         options: dict[str, Any],
     ) -> None:
         super().__init__("playground")
-        from slmlab.run.options import full_options, parameters_of
-
-        settings = full_options(options, parameters=parameters_of(playground))
-        self.other_options = {
-            name: value
-            for name, value in options.items()
-            if name not in ("temperature", "top_p", "seed", "num_ctx", "num_predict")
-        }
+        shown = ("temperature", "top_p", "seed", "num_ctx", "num_predict")
+        self.settings = Settings(shown, options, parameters_of(playground))
         self.host = controls.host_here(host)
-        self.tried: list[dict[str, Any]] = []
+        self.runs: list[Run] = []
         self.place = 0
-        self.answers: Answers | None = None
-        wide = widgets.Layout(width="auto")
+        self.typed: dict[str, str] = {"question": controls.first_text(prompt)}
         text = prompts.template_text(template)
         prompts.variables(text)
-
-        self.model = widgets.Dropdown(description="Model", layout=widgets.Layout(width="24em"))
-        self.template = widgets.Dropdown(
-            description="Template",
-            options=[*prompts.TEMPLATES, OWN],
-            value=template if template in prompts.TEMPLATES else OWN,
-            layout=widgets.Layout(width="20em"),
-        )
-        self.template_text = widgets.Textarea(
-            description="Template text", value=text, rows=3, layout=wide
-        )
-        self.system = widgets.Textarea(
-            description="System",
-            value=system,
-            rows=2,
-            layout=wide,
-            placeholder="How the model should behave; may stay empty",
-        )
-        self.fields: dict[str, widgets.Textarea] = {}
-        self.typed: dict[str, str] = {"question": controls.first_text(question)}
-        self.fields_box = widgets.VBox(layout=wide)
-        number = {"layout": widgets.Layout(width="15em")}
-        self.settings = {
-            "temperature": widgets.BoundedFloatText(
-                description="Temperature",
-                value=settings["temperature"],
-                min=0,
-                max=5,
-                step=0.1,
-                **number,
-            ),
-            "top_p": widgets.BoundedFloatText(
-                description="top_p", value=settings["top_p"], min=0, max=1, step=0.05, **number
-            ),
-            "seed": widgets.BoundedIntText(
-                description="Seed", value=settings["seed"], min=-1, max=2**31 - 1, **number
-            ),
-            "num_ctx": widgets.BoundedIntText(
-                description="Context", value=settings["num_ctx"], min=64, max=2**20, **number
-            ),
-            "num_predict": widgets.BoundedIntText(
-                description="Length", value=settings["num_predict"], min=1, max=2**20, **number
-            ),
-        }
-        more = widgets.Accordion(
-            children=[
-                widgets.VBox(
-                    [self.template_text, self.system, controls.row(*self.settings.values())]
-                )
-            ]
-        )
-        more.set_title(0, "Template text, system prompt and settings")
-        more.selected_index = None
-
-        self.run_button = controls.button("Run", self.run, "Put the prompt to the model", "primary")
-        self.stop_button = controls.button(
-            "Stop", self.stop, "End this answer; what has come stays"
-        )
-        self.back_button = controls.button(
-            "◀ Earlier", lambda: self.go(-1), "The run before this one"
-        )
-        self.on_button = controls.button("Later ▶", lambda: self.go(1), "The run after this one")
-        self.save_button = controls.button("Save", self.save, "Write this run to a file")
+        self._make_fields(template, text, system)
+        self._make_buttons()
+        wide = widgets.Layout(width="auto")
         self.where = widgets.HTML()
-        self.output = widgets.HTML(layout=wide)
-        self.metrics = widgets.HTML(layout=wide)
-        self.code = widgets.HTML(layout=wide)
-        code = widgets.Accordion(children=[self.code])
-        code.set_title(0, "Show the code")
-        code.selected_index = None
-
-        self.template.observe(self._template_chosen, "value")
-        self.template_text.observe(self._template_typed, "value")
-        for part in (self.model, self.system, *self.settings.values()):
-            part.observe(lambda _: self._show_code(), "value")
-        self._make_fields()
-        self.show(
+        self.output, self.metrics, self.code = (widgets.HTML(layout=wide) for _ in range(3))
+        self._ask_for_variables()
+        self.arrange(
             controls.row(self.model, self.template),
             self.fields_box,
             controls.row(
@@ -178,13 +110,43 @@ class Playground(Panel):
                 self.on_button,
                 self.save_button,
             ),
-            more,
+            controls.folded(
+                "Template text, system prompt and settings",
+                self.template_text,
+                self.system,
+                controls.row(*self.settings.fields.values()),
+            ),
             self.output,
             self.metrics,
-            code,
+            controls.folded("Show the code", self.code),
         )
         self._find_models(model)
         self._draw()
+
+    def _make_fields(self, template: str, text: str, system: str) -> None:
+        self.model = widgets.Dropdown(description="Model", layout=widgets.Layout(width="24em"))
+        self.template = widgets.Dropdown(
+            description="Template",
+            options=[*prompts.TEMPLATES, OWN],
+            value=template if template in prompts.TEMPLATES else OWN,
+            layout=widgets.Layout(width="20em"),
+        )
+        self.template_text = controls.text_area("Template text", text, "", rows=3)
+        self.system = controls.system_area(system)
+        self.fields: dict[str, widgets.Textarea] = {}
+        self.fields_box = widgets.VBox(layout=widgets.Layout(width="auto"))
+        self.template.observe(self._template_chosen, "value")
+        self.template_text.observe(self._template_typed, "value")
+        for part in (self.model, self.system, *self.settings.fields.values()):
+            part.observe(lambda _: self._show_code(), "value")
+
+    def _make_buttons(self) -> None:
+        button = controls.button
+        self.run_button = button("Run", self.run, "Put the prompt to the model", "primary")
+        self.stop_button = button("Stop", self.stop, "End this answer; what has come stays")
+        self.back_button = button("◀ Earlier", lambda: self.go(-1), "The run before this one")
+        self.on_button = button("Later ▶", lambda: self.go(1), "The run after this one")
+        self.save_button = button("Save", self.save, "Write this run to a file")
 
     # What the reader sets.
 
@@ -199,17 +161,17 @@ class Playground(Panel):
             return True
         return False
 
-    def _template_chosen(self, change: dict) -> None:
+    def _template_chosen(self, change: dict[str, Any]) -> None:
         if change["new"] in prompts.TEMPLATES:
             self.template_text.value = prompts.TEMPLATES[change["new"]]
 
-    def _template_typed(self, change: dict) -> None:
+    def _template_typed(self, change: dict[str, Any]) -> None:
         named = [name for name, text in prompts.TEMPLATES.items() if text == change["new"]]
         if self.template.value not in named:
             self.template.value = named[0] if named else OWN
-        self._make_fields()
+        self._ask_for_variables()
 
-    def _make_fields(self) -> None:
+    def _ask_for_variables(self) -> None:
         """A field for each of the template's variables; what was typed under a name stays."""
         self.typed |= {name: field.value for name, field in self.fields.items()}
         try:
@@ -220,13 +182,8 @@ class Playground(Panel):
         self.say("")
         self.fields = {}
         for name in names:
-            field = widgets.Textarea(
-                description=name.capitalize(),
-                value=self.typed.get(name, ""),
-                rows=2,
-                placeholder=f"the template's {name}",
-                layout=widgets.Layout(width="auto"),
-            )
+            hint = f"the template's {name}"
+            field = controls.text_area(name.capitalize(), self.typed.get(name, ""), hint)
             field.observe(lambda _: self._show_code(), "value")
             self.fields[name] = field
         self.fields_box.children = tuple(self.fields.values())
@@ -237,11 +194,6 @@ class Playground(Panel):
         """What was typed for the template's variables."""
         return {name: field.value for name, field in self.fields.items()}
 
-    @property
-    def options(self) -> dict[str, Any]:
-        """The options that a run sends."""
-        return {name: one.value for name, one in self.settings.items()} | self.other_options
-
     def prompt(self) -> Prompt:
         """The prompt as it will be sent.
 
@@ -249,82 +201,66 @@ class Playground(Panel):
             PromptError: the template or a variable is not usable.
         """
         text = prompts.fill(self.template_text.value, **self.values)
-        if not self.system.value.strip():
-            return text
-        return [
-            {"role": "system", "content": self.system.value},
-            {"role": "user", "content": text},
-        ]
+        return controls.with_system(text, self.system.value)
 
     # Running.
 
     def run(self) -> None:
         """Put the prompt to the model."""
-        if self.answers is not None and self.answers.running:
-            return
-        if not self._find_models():
+        if self.running or not self._find_models():
             return
         with self.sentences():
-            answer = Answer(self.model.value, self.prompt(), self.host, self.options)
-            self.answers = Answers([answer])
-            self.say("")
-            self.tried.append(
-                {
-                    "answer": answer,
-                    "model": self.model.value,
-                    "values": self.values,
-                    "template": self.template_text.value,
-                    "system": self.system.value,
-                    "settings": {name: one.value for name, one in self.settings.items()},
-                }
+            answer = Answer(self.model.value, self.prompt(), self.host, self.settings.options)
+            answers = Answers([answer])
+            self.runs.append(
+                Run(
+                    answer,
+                    self.values,
+                    self.template_text.value,
+                    self.system.value,
+                    self.settings.values,
+                )
             )
-            self.place = len(self.tried) - 1
-            if unattended():
-                finish(self.answers)
-                self._draw()
-            else:
-                follow(self.answers, self._draw, self._draw)
-
-    def stop(self) -> None:
-        """End the answer that is under way."""
-        if self.answers is not None:
-            self.answers.stop()
+            self.place = len(self.runs) - 1
+            self.begin(answers)
 
     def go(self, steps: int) -> None:
         """Go to an earlier or later run, with everything that was set for it."""
         place = self.place + steps
-        if not 0 <= place < len(self.tried) or (self.answers and self.answers.running):
+        if self.running or not 0 <= place < len(self.runs):
             return
         self.place = place
-        was = self.tried[place]
-        if was["model"] in self.model.options:
-            self.model.value = was["model"]
-        self.template_text.value, self.system.value = was["template"], was["system"]
-        for name, value in was["values"].items():
+        run = self.runs[place]
+        if run.answer.model in self.model.options:
+            self.model.value = run.answer.model
+        self.template_text.value, self.system.value = run.template, run.system
+        for name, value in run.values.items():
             self.fields[name].value = value
-        for name, value in was["settings"].items():
-            self.settings[name].value = value
+        self.settings.values = run.settings
         self._draw()
 
     @property
-    def records(self) -> list:
+    def records(self) -> list[Generation]:
         """The records of all runs."""
-        return [one["answer"].record for one in self.tried if one["answer"].record]
+        return [run.answer.record for run in self.runs if run.answer.record]
 
     @property
-    def frame(self) -> Any:
-        """All runs as a DataFrame, as ``slmlab.compare`` gives it."""
-        return results.to_frame(self.records)
+    def frame(self) -> pd.DataFrame:
+        """All runs as a DataFrame, as ``slmlab.compare`` gives it.
+
+        Raises:
+            SlmlabError: nothing was answered yet.
+        """
+        return export.to_frame(run.answer for run in self.runs)
 
     def save(self) -> None:
         """Write the run that is shown to a file in the current folder."""
         with self.sentences():
             path = controls.new_file("playground", "md")
-            write(path, self._as_markdown(self.tried[self.place]))
+            write(path, self._as_markdown(self.runs[self.place].answer))
             self.say(f"Saved in {path.resolve()}")
 
-    def _as_markdown(self, run: dict[str, Any]) -> str:
-        answer = run["answer"]
+    def _as_markdown(self, answer: Answer) -> str:
         about = str(answer.record) if answer.record else answer.error
         return (
             f"# {answer.model}\n\n{about}\n\n## Prompt\n\n{sanitize.prompt_text(answer.prompt)}\n\n"
@@ -336,88 +272,72 @@ class Playground(Panel):
     # Drawing.
 
     def _draw(self) -> None:
-        running = self.answers is not None and self.answers.running
-        if self.tried:
-            answer = self.tried[self.place]["answer"]
-            self.where.value = f"<span>{self.place + 1} of {len(self.tried)}</span>"
+        running = self.running
+        if self.runs:
+            answer = self.runs[self.place].answer
+            self.where.value = Markup("<span>{} of {}</span>").format(
+                self.place + 1, len(self.runs)
+            )
             self.output.value = markup.answer_html(answer)
-            self.metrics.value = "" if running else self._metrics(answer)
+            self.metrics.value = "" if running else _metrics_html(answer)
         # Last, so that a button that can be pressed means that all is drawn.
         self.back_button.disabled = running or self.place == 0
-        self.on_button.disabled = running or self.place >= len(self.tried) - 1
-        self.save_button.disabled = running or not self.tried
+        self.on_button.disabled = running or self.place >= len(self.runs) - 1
+        self.save_button.disabled = running or not self.runs
         self.run_button.disabled, self.stop_button.disabled = running, not running
-
-    def _metrics(self, answer: Answer) -> str:
-        copy = markup.copy_button(answer.text[: markup.LONGEST_SHOWN])
-        record = answer.record
-        if record is None or record.error:
-            return copy
-        rows = [
-            ("first token", f"{record.ttft_s:.2f} s" if record.ttft_s is not None else "—"),
-            ("speed", f"{record.tokens_per_s:.1f} tokens/s" if record.tokens_per_s else "—"),
-            ("prompt", f"{record.prompt_tokens} tokens"),
-            ("answer", f"{record.tokens} tokens in {record.wall_s:.1f} s"),
-            ("ended by", display.why_it_ended(record)),
-        ]
-        line = " · ".join(f"{name} <strong>{html.escape(text)}</strong>" for name, text in rows)
-        return f"<div>{line} {markup.flags_html(results.flags(record))} {copy}</div>"
 
     @property
     def code_text(self) -> str:
         """The lines of LangChain that do the same."""
-        chat = bool(self.system.value.strip())
-        kind = "ChatOllama" if chat else "OllamaLLM"
-        # A ChatPromptTemplate before an OllamaLLM puts "Human: " before the text.
-        way = "ChatPromptTemplate" if chat else "PromptTemplate"
-        template = repr(self.template_text.value)
-        if chat:
-            template = f"[('system', {_doubled(self.system.value)!r}), ('user', {template})]"
-        make = "from_messages" if chat else "from_template"
-        sent = DEFAULT_OPTIONS | self.options
-        given = {name: sent[name] for name in LANGCHAIN_FIELDS}
-        arguments = ", ".join(f"{name}={value!r}" for name, value in given.items())
-        address = (
-            "" if self.host == f"http://127.0.0.1:{DEFAULT_PORT}" else f", base_url={self.host!r}"
-        )
-        call = f"chain.invoke({self.values})"
-        return (
-            f"from langchain_core.prompts import {way}\n"
-            f"from langchain_ollama import {kind}\n\n"
-            f"prompt = {way}.{make}({template})\n"
-            f"chain = prompt | {kind}(model={self.model.value!r}{address}, {arguments})\n"
-            f"{call}{'.content' if chat else ''}"
+        return langchain_code(
+            self.model.value,
+            self.template_text.value,
+            self.values,
+            system=self.system.value,
+            host=self.host,
+            options=self.settings.options,
         )
 
     def _show_code(self) -> None:
-        code = html.escape(self.code_text)
-        self.code.value = f"<div class='slmlab-code'><pre tabindex='0'>{code}</pre></div>"
+        self.code.value = Markup(
+            "<div class='slmlab-code'><pre tabindex='0'>{}</pre></div>"
+        ).format(self.code_text)
 
     # Without a front end.
 
-    def _run_if_asked(self) -> None:
-        if not self.tried and self.model.value and all(self.values.values()):
-            self.run()
-
     def static_html(self) -> str:
-        """The prompt, the answer and the code; a question that was given is asked now."""
-        self._run_if_asked()
-        prompt = html.escape(json.dumps(self.values, ensure_ascii=False))
-        head = (
-            f"<p><strong>Playground</strong> · {html.escape(str(self.model.value))} · {prompt}</p>"
+        """The prompt, the answer and the code; a prompt that was given is answered now."""
+        if not self.runs and self.model.value and all(self.values.values()):
+            self.run()
+        head = Markup("<p><strong>Playground</strong> · {} · {}</p>").format(
+            str(self.model.value), json.dumps(self.values, ensure_ascii=False)
         )
-        return head + self.said.value + self.output.value + self.metrics.value + self.code.value
+        parts = (self.said, self.output, self.metrics, self.code)
+        return head + Markup().join(map(markup.shown, parts))
 
     def __str__(self) -> str:
         lines = [f"Playground for {self.model.value or 'no model yet'} at {self.host}."]
-        if self.tried:
-            lines.append(self.tried[self.place]["answer"].text)
+        if self.runs:
+            lines.append(self.runs[self.place].answer.text)
         else:
             lines.append("Open this in Jupyter, Colab or VS Code to use it, or run:")
             lines.append(self.code_text)
         return "\n\n".join(lines)
 
 
-def _doubled(text: str) -> str:
-    """A text as a template without variables."""
-    return text.replace("{", "{{").replace("}", "}}")
+def _metrics_html(answer: Answer) -> Markup:
+    """The numbers of an answer in a line, its flags, and a button that copies it."""
+    copy = markup.copy_button(answer.text[: markup.LONGEST_SHOWN])
+    record = answer.record
+    if record is None or record.error:
+        return copy
+    facts = [
+        ("first token", f"{record.ttft_s:.2f} s" if record.ttft_s is not None else "—"),
+        ("speed", f"{record.tokens_per_s:.1f} tokens/s" if record.tokens_per_s else "—"),
+        ("prompt", f"{record.prompt_tokens} tokens"),
+        ("answer", f"{record.tokens} tokens in {record.wall_s:.1f} s"),
+        ("ended by", display.why_it_ended(record)),
+    ]
+    line = Markup(" · ").join(Markup("{} <strong>{}</strong>").format(*fact) for fact in facts)
+    flags = markup.flags_html(results.flags(record))
+    return Markup("<div>{} {} {}</div>").format(line, flags, copy)

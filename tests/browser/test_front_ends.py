@@ -22,7 +22,7 @@ class TestServersThatGo:
         url = f"http://127.0.0.1:{port}"
         command = [sys.executable, "-m", "slmlab", "serve", "--port", str(port)]
         cell = (
-            f"import slmlab\nslmlab.playground({STORY!r}, {SMOL!r}, host={url!r}, num_predict=1500)"
+            f"import slmlab\nslmlab.playground({SMOL!r}, {STORY!r}, host={url!r}, num_predict=1500)"
         )
         with (
             serving(command, url, tmp_path / "log", SLMLAB_HOME=str(home)) as server,
@@ -57,7 +57,7 @@ class TestColab:
         more = {"COLAB_RELEASE_TAG": "release-colab-test"}
         with (
             start("classic", colab_python, chromium, embedded, tmp_path_factory, **more) as front,
-            shown(front, side_by_side([SMOL, GEMMA], question=STORY, num_predict=1500)) as page,
+            shown(front, side_by_side([SMOL, GEMMA], prompt=STORY, num_predict=1500)) as page,
         ):
             button(page, "Run").click()
             page.wait_for_function(
@@ -77,7 +77,7 @@ class TestColab:
 class TestOtherFrontEnds:
     @pytest.mark.parametrize("kind", ["voila", "notebook"])
     def test_it_runs_there(self, kind, chromium, embedded, tmp_path_factory):
-        cell = side_by_side([SMOL, GEMMA], question="Name a colour.", num_predict=10)
+        cell = side_by_side([SMOL, GEMMA], prompt="Name a colour.", num_predict=10)
         with (
             start(kind, sys.executable, chromium, embedded, tmp_path_factory) as front,
             shown(front, cell) as page,
@@ -92,8 +92,8 @@ class TestWithoutAFrontEnd:
     def test_a_rendered_notebook_shows_answers(self, world, request, embedded, tmp_path):
         python = sys.executable if world == "newest" else request.getfixturevalue("colab_python")
         cells = [
-            side_by_side([SMOL, GEMMA], question="Name a colour.", num_predict=10),
-            "slmlab.playground('Name a fruit.', num_predict=10)",
+            side_by_side([SMOL, GEMMA], prompt="Name a colour.", num_predict=10),
+            "slmlab.playground(prompt='Name a fruit.', num_predict=10)",
             "slmlab.arena()",
             "slmlab.catalog_explorer()",
         ]

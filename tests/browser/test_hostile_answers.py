@@ -22,7 +22,7 @@ class TestHostileAnswers:
         asked = []
         cell = (
             "import pandas, slmlab\n"
-            "slmlab.arena(pandas.read_json('hostile.json', orient='records'))"
+            "slmlab.arena(answers=pandas.read_json('hostile.json', orient='records'))"
         )
         with shown(front, cell) as page:
             page.on("request", lambda request: asked.append(request.url))

@@ -10,9 +10,9 @@ from tests.support.widgets import STORY, button, pressable, shown, side_by_side
 
 class TestLookAndUse:
     CELLS = (
-        side_by_side([SMOL, GEMMA], question="Hi", num_predict=8),
-        "slmlab.playground('Hi', num_predict=8)",
-        "slmlab.arena(question='Hi')",
+        side_by_side([SMOL, GEMMA], prompt="Hi", num_predict=8),
+        "slmlab.playground(prompt='Hi', num_predict=8)",
+        "slmlab.arena(prompt='Hi')",
         "slmlab.catalog_explorer()",
     )
 
@@ -45,7 +45,7 @@ class TestLookAndUse:
                 assert inside <= 1
 
     def test_the_keyboard_alone_runs_and_stops(self, front):
-        cell = side_by_side([SMOL, GEMMA], question=STORY, num_predict=600)
+        cell = side_by_side([SMOL, GEMMA], prompt=STORY, num_predict=600)
         with shown(front, cell) as page:
             page.locator(".slmlab textarea").first.focus()
             page.keyboard.press("Tab")

@@ -63,7 +63,7 @@ class TestSideBySide:
         assert (cast["model_a"][0], cast["model_b"][0], cast["winner"][0]) == (SMOL, GEMMA, "a")
 
     def test_all_at_once_stops_at_once_and_goes_on(self, front):
-        cell = side_by_side([SMOL, GEMMA], question=STORY, num_predict=2000)
+        cell = side_by_side([SMOL, GEMMA], prompt=STORY, num_predict=2000)
         with shown(front, cell) as page:
             page.locator("label:has-text('All at once') input, input[type=checkbox]").first.check()
             button(page, "Run").click()
@@ -86,7 +86,7 @@ class TestSideBySide:
             assert any("stopped" in text for text in texts(page)), "an interrupt stops it too"
 
     def test_names_stay_hidden_until_the_vote(self, front):
-        cell = side_by_side([SMOL, GEMMA], question="Name three colours.", num_predict=12)
+        cell = side_by_side([SMOL, GEMMA], prompt="Name three colours.", num_predict=12)
         with shown(front, cell) as page:
             page.locator(".slmlab input[type=checkbox]").nth(1).check()
             button(page, "Run").click()
@@ -156,7 +156,7 @@ class TestArena:
         results.to_json(frame, front.folder / "answers.json")
         cell = (
             "import pandas, slmlab\n"
-            "slmlab.arena(pandas.read_json('answers.json', orient='records'), voter='Bo')"
+            "slmlab.arena(answers=pandas.read_json('answers.json', orient='records'), voter='Bo')"
         )
         with shown(front, cell) as page:
             assert SMOL not in page.locator(".slmlab").inner_text()

@@ -46,8 +46,8 @@ BAD_CALLS: dict[str, tuple] = {
     "a number as template": (lambda: slmlab.compare("m", ["x"], template=5)),
     "a number as system prompt": (lambda: slmlab.compare("m", ["x"], system=5)),
     "a message without text": (lambda: slmlab.generate("m", [{"role": "user", "content": None}])),
-    "playground: no text": (lambda: slmlab.playground(b"x")),
-    "side_by_side: no text": (lambda: slmlab.side_by_side(5, ["a", "b"])),
+    "playground: no text": (lambda: slmlab.playground(prompt=b"x")),
+    "side_by_side: no text": (lambda: slmlab.side_by_side(["a", "b"], 5)),
 }
 
 

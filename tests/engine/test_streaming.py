@@ -61,6 +61,6 @@ class TestAnswers:
         with pytest.raises(PromptError, match="Did you mean 'temperature'"):
             streaming.Answers([streaming.Answer(SMOL, "a", embedded.url, {"temprature": 1})])
         with pytest.raises(PromptError, match="Two to six"):
-            slmlab.side_by_side(names=[SMOL])
+            slmlab.side_by_side([SMOL])
         with pytest.raises(SlmlabError, match="two models to vote on"):
-            slmlab.arena(results.to_frame([record()], [{"prompt_id": 0, "repeat": 0}]))
+            slmlab.arena(answers=results.to_frame([record()], [{"prompt_id": 0, "repeat": 0}]))

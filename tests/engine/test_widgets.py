@@ -10,7 +10,7 @@ class TestSideBySide:
     def test_an_answer_that_ends_while_it_draws_has_its_strip_before_its_button(
         self, embedded, monkeypatch
     ):
-        panel = slmlab.side_by_side("Hi", [SMOL, GEMMA], host=embedded.url, num_predict=20)
+        panel = slmlab.side_by_side([SMOL, GEMMA], "Hi", host=embedded.url, num_predict=20)
         draw, enable, seen = panel._draw_strips, panel._set_buttons, []
 
         def draw_slowly(*given) -> None:
@@ -31,16 +31,16 @@ class TestSideBySide:
 
 class TestServersThatGo:
     def test_a_vanished_model_is_named(self, embedded):
-        panel = slmlab.side_by_side("Hi", host=embedded.url)
+        panel = slmlab.side_by_side(prompt="Hi", host=embedded.url)
         panel.columns[0].model.options = ["gone:1b"]
         panel.run()
         assert "gone:1b" in panel.said.value
         assert not panel.runs
-        assert panel.question.value == "Hi"
+        assert panel.prompt_text.value == "Hi"
 
 
 class TestWithoutAFrontEnd:
     def test_a_terminal_gets_text(self, embedded):
-        said = str(slmlab.playground("Why?", host=embedded.url))
+        said = str(slmlab.playground(prompt="Why?", host=embedded.url))
         assert "chain.invoke({'question': 'Why?'})" in said
         assert SMOL in str(slmlab.side_by_side(host=embedded.url))

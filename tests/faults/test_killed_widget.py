@@ -21,7 +21,7 @@ class TestKilledWidget:
     SHOW = """
 import slmlab
 slmlab.start("embedded", quiet=True)
-lab = slmlab.side_by_side("Write a long story.", {names!r}, num_predict={tokens})
+lab = slmlab.side_by_side({names!r}, "Write a long story.", num_predict={tokens})
 lab.run()
 """
     VOTE = """

@@ -84,6 +84,6 @@ def texts(page) -> list[str]:
     return [one.inner_text() for one in page.locator(".slmlab-answer").all()]
 
 
-def side_by_side(names, **options) -> str:
+def side_by_side(models, **options) -> str:
     given = ", ".join(f"{name}={value!r}" for name, value in options.items())
-    return f"import slmlab\nlab = slmlab.side_by_side(names={names!r}, {given})\nlab"
+    return f"import slmlab\nlab = slmlab.side_by_side({models!r}, {given})\nlab"

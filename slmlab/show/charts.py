@@ -1,0 +1,175 @@
+"""Lines, points and bars of any table, in the style of all figures (see ``slmlab.plots``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from slmlab.show.figure import (
+    COLOURS,
+    canvas,
+    colour,
+    legend,
+    marker,
+    number,
+    result,
+    shorten,
+    words,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+    from slmlab.show.figure import Drawn
+
+
+def lines(
+    frame: pd.DataFrame,
+    x: str,
+    y: str,
+    *,
+    xlabel: str,
+    ylabel: str,
+    by: str | None = None,
+    title: str = "",
+    note: str = "",
+    log_x: bool = False,
+    log_y: bool = False,
+    dark: bool = False,
+    ax: Axes | None = None,
+) -> Drawn:
+    """A line with markers through column ``y`` over column ``x``, one for each value of ``by``."""
+    groups = [("", frame)] if by is None else list(frame.groupby(by, sort=False))
+    parts = []
+    for name, rows in groups:
+        ends = rows.sort_values(x)[[x, y]].dropna().iloc[[0, -1]].to_numpy()
+        (x0, y0), (x1, y1) = ends
+        parts.append(
+            f"{shorten(name)} from {number(y0)} at {number(x0)} to {number(y1)} at {number(x1)}"
+        )
+    alt = f"{title or 'Lines'}. {ylabel} over {xlabel}: {'; '.join(parts).strip()}."
+    with canvas(ax, (8, 4.8), dark=dark, note=note, alt=alt) as axis:
+        for index, (name, rows) in enumerate(groups):
+            rows = rows.sort_values(x)
+            axis.plot(
+                rows[x],
+                rows[y],
+                marker(index),
+                linestyle="-",
+                alpha=0.85,
+                color=colour(index),
+                label=shorten(name),
+                markeredgecolor="black",
+            )
+        _scales(axis, log_x, log_y)
+        _label(axis, xlabel, ylabel, title)
+        if by is not None:
+            legend(ax, axis, "outside lower center")
+    return result(ax, axis)
+
+
+def points(
+    frame: pd.DataFrame,
+    x: str,
+    y: str,
+    label: str,
+    *,
+    xlabel: str,
+    ylabel: str,
+    title: str = "",
+    by: str | None = None,
+    note: str = "",
+    log_x: bool = False,
+    log_y: bool = False,
+    dark: bool = False,
+    ax: Axes | None = None,
+) -> Drawn:
+    """A labelled point for each row without gaps; colour and marker by column ``by``."""
+    from adjustText import adjust_text
+
+    known = frame.dropna(subset=[x, y]).astype({x: float, y: float})
+    each = (
+        f"{row[label]} at {number(row[x])}, {number(row[y])}" for row in known.to_dict("records")
+    )
+    alt = f"{title or 'Points'}. {ylabel} against {xlabel}: {'; '.join(each)}."
+    groups = [("", known)] if by is None else list(known.groupby(by, sort=False))
+    with canvas(ax, (9, 5.6), dark=dark, note=note, alt=alt) as axis:
+        for index, (name, rows) in enumerate(groups):
+            axis.plot(
+                rows[x],
+                rows[y],
+                marker(index),
+                linestyle="none",
+                color=colour(index),
+                label=shorten(name),
+                markersize=9,
+                markeredgecolor="black",
+            )
+        _scales(axis, log_x, log_y)
+        _label(axis, xlabel, ylabel, title)
+        axis.margins(0.12)
+        if by is not None:
+            legend(ax, axis, "outside lower center")
+        # The names find their places in a figure that is laid out.
+        axis.figure.draw_without_rendering()
+        names = zip(known[x], known[y], known[label], strict=True)
+        adjust_text(
+            [axis.text(*name, fontsize=10) for name in names],
+            ax=axis,
+            expand=(1.15, 1.4),
+            arrowprops={"arrowstyle": "-", "alpha": 0.5},
+        )
+    return result(ax, axis)
+
+
+def bars(
+    values: Mapping[str, float] | pd.Series,
+    *,
+    xlabel: str,
+    title: str = "",
+    note: str = "",
+    log_x: bool = False,
+    dark: bool = False,
+    ax: Axes | None = None,
+) -> Drawn:
+    """A bar for each name, its number at the end; with ``log_x`` from 1 up, as perplexity does."""
+    values = dict(values)
+    alt = f"{title or 'Bars'}. {xlabel}: {words(values)}"
+    size = (9, 1.6 + 0.36 * len(values))
+    with canvas(ax, size, dark=dark, note=note, alt=alt) as axis:
+        drawn = axis.barh(
+            range(len(values)),
+            list(values.values()),
+            color=COLOURS[0],
+            edgecolor="black",
+            height=0.6,
+            alpha=0.8,
+        )
+        axis.bar_label(drawn, [number(value) for value in values.values()], padding=4)
+        axis.set_yticks(range(len(values)), [shorten(name) for name in values])
+        axis.invert_yaxis()
+        axis.margins(x=0.12, y=0.03)
+        axis.grid(axis="y", visible=False)
+        if log_x:
+            axis.set(xscale="log", xlim=(1, max(values.values()) ** 1.15))
+            axis.xaxis.set_major_formatter("{x:,g}")
+        _label(axis, xlabel, "", title)
+    return result(ax, axis)
+
+
+def _label(axis: Axes, xlabel: str, ylabel: str, title: str) -> None:
+    """Name the axes; what is not given stays as it was."""
+    given = {"xlabel": xlabel, "ylabel": ylabel, "title": title}
+    axis.set(**{name: text for name, text in given.items() if text})
+
+
+def _scales(axis: Axes, log_x: bool, log_y: bool) -> None:
+    for name, is_log in (("x", log_x), ("y", log_y)):
+        if is_log:
+            axis.set(**{f"{name}scale": "log"})
+            getattr(axis, f"{name}axis").set_major_formatter("{x:g}")
+    if not log_x and axis.dataLim.xmin >= 0:
+        axis.set_xlim(left=0)
+    if not log_y and axis.dataLim.ymin >= 0:
+        axis.set_ylim(bottom=0)

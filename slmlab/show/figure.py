@@ -1,0 +1,141 @@
+"""What all figures share: style, colours, the note at the foot, and the alternative text."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from slmlab.run import results
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    # A new figure; or the axes that were given, which who gave them has at hand anyway.
+    Drawn = Figure | Any
+    Place = Literal["outside lower center", "outside upper right"]
+
+# Okabe and Ito's palette (https://jfly.uni-koeln.de/color/), without the yellow that is hard to see
+# on white; the marker tells models apart without colour.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C8C")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+HATCHES = ("", "//", "..", "xx")
+
+
+def colour(index: int) -> str:
+    """The colour of the n-th model or line."""
+    return COLOURS[index % len(COLOURS)]
+
+
+def marker(index: int) -> str:
+    """The marker of the n-th model or line."""
+    return MARKERS[index % len(MARKERS)]
+
+
+@contextlib.contextmanager
+def canvas(
+    ax: Any, size: tuple[float, float], *, dark: bool, note: str, alt: str, ncols: int = 1
+) -> Iterator[Any]:
+    """What to draw on: the axes that were given, as they are, or those of a new figure.
+
+    A new figure has our style, a note at its foot and an alternative text, which JupyterLab and
+    nbconvert put beside its picture. pyplot does not keep it: it is shown by who returns it, once.
+    """
+    if ax is not None:
+        yield ax
+        return
+    import matplotlib.pyplot as plt
+
+    with plt.rc_context(_style(dark)):
+        figure, axes = plt.subplots(
+            figsize=size, layout="constrained", ncols=ncols, sharey=ncols > 1
+        )
+        try:
+            yield axes
+            figure.supxlabel(note, fontsize=10, alpha=0.85, x=0.01, ha="left")
+            describe = functools.partial(_described, alt)
+            figure._repr_mimebundle_ = describe  # type: ignore[attr-defined]  # IPython's hook
+        finally:
+            plt.close(figure)
+
+
+def result(ax: Any, axes: Any) -> Drawn:
+    """What a plot returns: the axes that were given, or the new figure."""
+    if ax is not None:
+        return ax
+    first: Axes = axes.flat[0] if hasattr(axes, "flat") else axes
+    return first.figure
+
+
+def legend(ax: Axes | None, axes: Axes, place: Place) -> None:
+    """A legend: outside of the axes where the figure is ours, inside where it is not."""
+    if ax is None:
+        axes.figure.legend(loc=place, ncols=4)
+    else:
+        axes.legend()
+
+
+def _style(dark: bool) -> dict[Any, Any]:
+    ink, paper = ("#e8e8e8", "#1b1b1f") if dark else ("#1a1a1a", "#ffffff")
+    return {
+        "font.size": 12,
+        "axes.titlesize": 13,
+        "figure.titlesize": 14,
+        "legend.fontsize": 11,
+        "figure.facecolor": paper,
+        "axes.facecolor": paper,
+        "savefig.facecolor": paper,
+        "text.color": ink,
+        "axes.labelcolor": ink,
+        "axes.edgecolor": ink,
+        "xtick.color": ink,
+        "ytick.color": ink,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "grid.alpha": 0.25,
+        "axes.axisbelow": True,
+        "legend.frameon": False,
+        "svg.fonttype": "none",
+        "figure.dpi": 100,
+    }
+
+
+def _described(alt: str, *_: Any, **__: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What IPython shows of a figure beside its picture."""
+    return {"text/plain": alt}, {"image/png": {"alt": alt}}
+
+
+# Words.
+
+
+def flagged(meaning: str, frame: pd.DataFrame, of_times: bool = True) -> str:
+    """A note: what the marks mean, and how many runs carry a flag."""
+    flags = results.warnings(frame, of_times)
+    return f"{meaning}\nFlagged: {flags}." if flags else meaning
+
+
+def words(values: Mapping[Any, Any] | pd.Series, unit: str = "") -> str:
+    """Names and numbers in a row, for alternative texts."""
+    pairs = (f"{shorten(name)} {number(value)}{unit}" for name, value in dict(values).items())
+    return "; ".join(pairs) + "."
+
+
+def number(value: float | None) -> str:
+    """A number with as many digits as one reads."""
+    if value is None or value != value:
+        return "unknown"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def shorten(text: object, width: int = 40) -> str:
+    """One line of at most so many characters.
+
+    Cut anywhere: ``textwrap.shorten`` cuts between words only, and leaves nothing of a model's name
+    that is longer.
+    """
+    line = " ".join(str(text).split())
+    return line if len(line) <= width else line[: width - 1] + "…"

@@ -1,0 +1,107 @@
+"""One model's place in ``side_by_side``: its name, its answer, its numbers, its vote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import ipywidgets as widgets
+from markupsafe import Markup
+
+from slmlab.run import results
+from slmlab.run.record import Generation
+from slmlab.run.streaming import Answer
+from slmlab.widgets import controls, markup
+
+# A label, the record's number, how it is written, and whether more is better (None: neither).
+MEASURES = (
+    ("first token", "ttft_s", "{:.2f} s", False),
+    ("speed", "tokens_per_s", "{:.1f} tokens/s", True),
+    ("whole answer", "wall_s", "{:.1f} s", False),
+    ("length", "tokens", "{:.0f} tokens", None),
+)
+
+
+class Column(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
+    """The parts of one column; ``vote`` and ``refer`` are called with its letter."""
+
+    def __init__(
+        self,
+        letter: str,
+        vote: Callable[[str], None],
+        refer: Callable[[str, bool], None],
+    ) -> None:
+        wide = widgets.Layout(width="auto")
+        model = widgets.Dropdown(description=f"Model {letter}", layout=wide)
+        hidden, answer, strip = widgets.HTML(), widgets.HTML(), widgets.HTML()
+        best = controls.button(
+            f"{letter} is best", lambda: vote(letter), f"Vote for answer {letter}"
+        )
+        reference = widgets.ToggleButton(
+            description="Reference",
+            tooltip=f"Mark what differs from answer {letter}",
+            layout=widgets.Layout(width="auto"),
+        )
+        reference.observe(lambda change: refer(letter, change["new"]), "value")
+        super().__init__([model, hidden, answer, strip, controls.row(best, reference)])
+        self.letter, self.model, self.hidden = letter, model, hidden
+        self.answer, self.strip, self.best, self.reference = answer, strip, best, reference
+        self._drawn: tuple[object, ...] | None = None
+
+    def offer(self, names: Sequence[str], model: str | None) -> None:
+        """Offer these models and choose one of them, where it is there."""
+        self.model.options = names
+        if model in names:
+            self.model.value = model
+
+    def hide(self, hidden: bool) -> None:
+        """Hide or show the model's name."""
+        self.model.layout.display = "none" if hidden else ""
+        title = Markup("<span class='slmlab-title'>Model {}</span>").format(self.letter)
+        self.hidden.value = title if hidden else ""
+
+    def draw(self, answer: Answer | None, reference: str | None) -> None:
+        """Draw an answer, where something came to it since it was drawn last."""
+        if answer is None:
+            self.answer.value = Markup("<div class='slmlab-answer'></div>")
+            self.strip.value = ""
+            return
+        now = (id(answer), answer.state, len(answer.pieces), reference, answer.error)
+        if self._drawn != now:
+            self._drawn = now
+            self.answer.value = markup.answer_html(answer, reference, f"model {self.letter}")
+
+
+def strips_html(records: Sequence[Generation | None]) -> list[Markup]:
+    """The numbers of each record as bars against the longest, the best with a star.
+
+    A record that is None gets nothing.
+    """
+    values = {
+        name: [getattr(one, name) if one else None for one in records] for _, name, _, _ in MEASURES
+    }
+    return [
+        _strip_html(one, {name: numbers[place] for name, numbers in values.items()}, values)
+        if one
+        else Markup()
+        for place, one in enumerate(records)
+    ]
+
+
+def _strip_html(
+    record: Generation,
+    own: dict[str, float | None],
+    of_all: dict[str, list[float | None]],
+) -> Markup:
+    lines = []
+    for label, name, text, more in MEASURES:
+        value = own[name]
+        if value is None:
+            continue
+        known = [one for one in of_all[name] if one is not None]
+        best = max(known) if more else min(known)
+        is_best = more is not None and value == best and len(known) > 1
+        share = value / max(*known, 1e-9)
+        lines.append(markup.bar_html(label, text.format(value), share, is_best))
+    return Markup("<div class='slmlab-strip'>{}</div><div>{}</div>").format(
+        Markup().join(lines), markup.flags_html(results.flags(record))
+    )

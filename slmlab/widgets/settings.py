@@ -1,0 +1,67 @@
+"""The sampling options that a reader can change, as a row of number fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ipywidgets as widgets
+
+from slmlab.run.options import full_options
+
+# Label, the smallest and the largest value, and the step of a field whose numbers are not whole.
+FIELDS: dict[str, tuple[str, float, float, float | None]] = {
+    "temperature": ("Temperature", 0, 5, 0.1),
+    "top_p": ("top_p", 0, 1, 0.05),
+    "seed": ("Seed", -1, 2**31 - 1, None),
+    "num_ctx": ("Context", 64, 2**20, None),
+    "num_predict": ("Length", 1, 2**20, None),
+}
+
+
+class Settings:
+    """Number fields for some sampling options; the others stay as they were given.
+
+    Args:
+        names: the options that get a field, of ``FIELDS``.
+        options: what the widget was called with.
+        parameters: what else its function takes, for the hint at a mistyped name.
+
+    Raises:
+        PromptError: an option is not usable.
+    """
+
+    def __init__(
+        self, names: Sequence[str], options: Mapping[str, Any], parameters: Sequence[str]
+    ) -> None:
+        start = full_options(options, parameters=parameters)
+        self.fields = {name: _field(name, start[name]) for name in names}
+        self._others = {name: value for name, value in options.items() if name not in names}
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """What stands in the fields, by the options' names."""
+        return {name: field.value for name, field in self.fields.items()}
+
+    @values.setter
+    def values(self, values: Mapping[str, Any]) -> None:
+        for name, value in values.items():
+            self.fields[name].value = value
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options that a run sends: the fields' values and the others."""
+        return self.values | self._others
+
+
+def _field(name: str, value: Any) -> widgets.Widget:
+    label, low, high, step = FIELDS[name]
+    kind = widgets.BoundedIntText if step is None else widgets.BoundedFloatText
+    return kind(
+        description=label,
+        value=value,
+        min=low,
+        max=high,
+        step=step or 1,
+        layout=widgets.Layout(width="15em"),
+    )
