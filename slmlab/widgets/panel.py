@@ -76,7 +76,7 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         # What ipywidgets 7 is shown by; it would show the live widget always.
         from IPython.display import display as show
 
-        show(self._repr_mimebundle_(), raw=True)  # type: ignore[no-untyped-call]
+        show(self._repr_mimebundle_(), raw=True)
 
     def __repr__(self) -> str:
         return str(self)
