@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import importlib.metadata
 import io
-import json
-import platform
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,16 +13,17 @@ import slmlab
 from slmlab.errors import ResultsError, SlmlabError
 from slmlab.evaluation import statistics
 from slmlab.run import results
-from slmlab.run.options import DEFAULT_OPTIONS
+from slmlab.run.options import DEFAULT_OPTIONS, EXTRA_OPTIONS
 from slmlab.run.store import machine_id, write
 from slmlab.show import plots, sanitize
+from slmlab.show.figure import shorten
+from slmlab.show.recipe import prompt_keys, recipe
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 FOLDER = Path(__file__).parent.parent / "data"
-PACKAGES = ("langchain-ollama", "langchain-core", "ollama", "xllamacpp", "scipy", "pandas")
 SPEED_COLUMNS = {
     "tokens_per_s": "tokens/s",
     "tokens_per_s_min": "lowest",
@@ -36,7 +35,8 @@ SPEED_COLUMNS = {
     "cut": "answers cut",
     "on_cpu": "on the CPU",
 }
-AXES = ("template", "system", "quantization", *DEFAULT_OPTIONS)
+SETTINGS = ("think", *DEFAULT_OPTIONS, *EXTRA_OPTIONS)
+AXES = ("template", "system", "quantization", *SETTINGS)
 
 
 def report(
@@ -64,18 +64,22 @@ def report(
 
 def _page(frame: pd.DataFrame, title: str) -> str:
     import jinja2
-    import markupsafe
+    from markupsafe import Markup
 
     # Escaping is on for everything; what is already harmless HTML says so by its type.
     environment = jinja2.Environment(autoescape=True)
     script = (FOLDER / "report.js").read_text()
+    again = recipe(frame)
+    if "stop" in frame:
+        # Lists are no values that rows could be grouped by.
+        frame = frame.assign(stop=frame["stop"].map(str))
     axes = [name for name in _varied(frame) if name != "seed"]
     return environment.from_string((FOLDER / "report.html").read_text()).render(
         title=title,
         version=slmlab.__version__,
         cells=len(frame),
         models=list(dict.fromkeys(frame["model"])),
-        prompts=frame["prompt_id"].nunique(),
+        prompts=len(set(prompt_keys(frame))),
         axes=f", varying {', '.join(axes)}" if axes else "",
         first=frame["started"].min().replace("+00:00", ""),
         last=frame["started"].max().replace("+00:00", ""),
@@ -85,9 +89,9 @@ def _page(frame: pd.DataFrame, title: str) -> str:
         every=_every_run(frame),
         sentences=_sentences(frame),
         plots=_plots(frame),
-        cases=_cases(frame, axes, markupsafe.Markup),
-        recipe=_recipe(frame, axes),
-        script=markupsafe.Markup(script),  # noqa: S704  our own file
+        cases=_cases(frame, axes),
+        recipe=sanitize.harmless(again),
+        script=Markup(script),  # noqa: S704  our own file
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 
@@ -102,7 +106,8 @@ def _varied(frame: pd.DataFrame) -> list[str]:
 def _where(frame: pd.DataFrame) -> list[tuple[str, str]]:
     engines = frame[["engine", "engine_version"]].drop_duplicates().itertuples(index=False)
     models = frame[["model", "digest"]].drop_duplicates().itertuples(index=False)
-    same = {name: frame[name].iloc[0] for name in DEFAULT_OPTIONS if name not in _varied(frame)}
+    varied = _varied(frame)
+    same = {name: frame[name].iloc[0] for name in SETTINGS if name in frame and name not in varied}
     facts = [
         ("Machine that wrote this", machine_id()),
         ("Servers", ", ".join(sorted(set(frame["host"])))),
@@ -189,7 +194,7 @@ def _sentences(frame: pd.DataFrame) -> list[str]:
 def _plots(frame: pd.DataFrame) -> list[tuple[str, str]]:
     scored = _scored(frame)
     timed = len(results.comparable(frame)) > 0
-    wanted = [
+    wanted: list[tuple[bool, Callable[[pd.DataFrame], Any], str]] = [
         (timed, plots.speed, "Speed by model: tokens per second and time to first token"),
         (scored, plots.scores, "Mean score by model with intervals"),
         (scored and timed, plots.quality_speed, "Mean score against tokens per second"),
@@ -204,74 +209,42 @@ def _svg(figure: Any) -> str:
     return base64.b64encode(out.getvalue()).decode()
 
 
-def _cases(frame: pd.DataFrame, axes: list[str], safe: type) -> list[dict[str, Any]]:
-    cases = []
-    for (prompt_id, repeat), rows in frame.groupby(["prompt_id", "repeat"], sort=False):
-        rows = rows.to_dict("records")
-        first = next((row["text"] for row in rows if not isinstance(row["error"], str)), "")
-        prompt = sanitize.prompt_text(rows[0]["prompt"])
-        line = " ".join(prompt.split())
-        cases.append(
+def _cases(frame: pd.DataFrame, axes: list[str]) -> list[dict[str, Any]]:
+    """The answers to each prompt and in each repeat, side by side."""
+    return [
+        _case(rows.to_dict("records"), axes)
+        for _, rows in frame.groupby([prompt_keys(frame), frame["repeat"]], sort=False)
+    ]
+
+
+def _case(rows: list[dict[str, Any]], axes: list[str]) -> dict[str, Any]:
+    first = next((row["text"] for row in rows if not isinstance(row["error"], str)), "")
+    prompt = sanitize.prompt_text(rows[0]["prompt"])
+    task = rows[0].get("task")
+    number = f"Prompt {rows[0]['prompt_id']}" + (f" of {task}" if isinstance(task, str) else "")
+    return {
+        "summary": f"{number}, run {rows[0]['repeat']}: {shorten(prompt, 110)}",
+        "prompt": prompt,
+        "answers": [
             {
-                "summary": f"Prompt {prompt_id}, run {repeat}: {line[:110]}",
-                "prompt": prompt,
-                "answers": [
-                    {
-                        "name": ", ".join(
-                            [row["model"], *(f"{name}: {_brief(row[name])}" for name in axes)]
-                        ),
-                        "flags": [flag for flag in row["flags"].split(", ") if flag],
-                        "html": safe(sanitize.marked(_said(row), first)),
-                        "numbers": _numbers(row),
-                    }
-                    for row in rows
-                ],
+                "name": ", ".join(
+                    [row["model"], *(f"{name}: {shorten(row[name])}" for name in axes)]
+                ),
+                "flags": [flag for flag in row["flags"].split(", ") if flag],
+                "html": sanitize.marked(_text(row), first),
+                "numbers": _numbers(row),
             }
-        )
-    return cases
+            for row in rows
+        ],
+    }
 
 
-def _said(row: dict) -> str:
-    return row["error"] if isinstance(row["error"], str) else row["text"]
+def _text(row: dict[str, Any]) -> str:
+    return str(row["error"] if isinstance(row["error"], str) else row["text"])
 
 
-def _brief(value: Any) -> str:
-    text = " ".join(str(value).split())
-    return text if len(text) <= 40 else text[:39] + "…"
-
-
-def _numbers(row: dict) -> str:
+def _numbers(row: dict[str, Any]) -> str:
     parts = [f"{row['tokens']} tokens, {row['wall_s']:.2f} s"]
     if row.get("score") is not None and row.get("score") == row.get("score"):
         parts.append(f"score {row['score']:.2f}")
     return ", ".join(parts)
-
-
-def _recipe(frame: pd.DataFrame, axes: list[str]) -> str:
-    """The call that gives this comparison again, and the versions that it ran with."""
-    names = list(dict.fromkeys(frame["model"]))
-    prompts = list({json.dumps(one): one for one in frame["prompt"]}.values())
-    options = {
-        name: list(dict.fromkeys(frame[name])) if name in axes else frame[name].iloc[0]
-        for name in DEFAULT_OPTIONS
-    }
-    options["seed"] = int(frame["seed"].min())
-    changed = {k: v for k, v in options.items() if v != DEFAULT_OPTIONS[k]}
-    shown = prompts if len(prompts) <= 5 else [*prompts[:5], f"… {len(prompts) - 5} more, above"]
-    lines = ["import slmlab", "", "slmlab.start()", f"names = {names!r}", f"prompts = {shown!r}"]
-    arguments = "".join(
-        f", {name}={value.item() if hasattr(value, 'item') else value!r}"
-        for name, value in changed.items()
-    )
-    repeats = int(frame["repeat"].max()) + 1
-    timing = "" if (frame["in_flight"] == 1).all() else ", timing=False"
-    lines.append(
-        f"frame = slmlab.compare(names, prompts, repeats={repeats}{timing}{arguments}, fresh=True)"
-    )
-    lines += ["", f"# slmlab {slmlab.__version__}, Python {platform.python_version()}"]
-    for package in PACKAGES:
-        try:
-            lines.append(f"# {package} {importlib.metadata.version(package)}")
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return sanitize.harmless("\n".join(lines))

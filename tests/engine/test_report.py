@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import html
 import re
 
 import slmlab
+from slmlab.evaluation import tasks
 from tests.support.engines import SMOL
+from tests.support.records import same
 
 
 class TestReport:
@@ -22,3 +25,22 @@ class TestReport:
         recipe = text[text.index("<pre>") : text.index("</pre>")]
         assert "repeats=2" in recipe
         assert "num_predict=12" in recipe
+
+    def test_its_recipe_makes_it_again(self, embedded, monkeypatch, tmp_path):
+        monkeypatch.setenv("OLLAMA_HOST", embedded.url)
+        monkeypatch.setenv("SLMLAB_HOME", str(tmp_path / "home"))
+        settings = {"temperature": 0.2, "num_predict": 8, "num_thread": 1, "stop": ["\n", "."]}
+        made = slmlab.compare(
+            [SMOL],
+            tasks.load(["sentiment"], 2),
+            system="Be short.",
+            repeats=2,
+            quiet=True,
+            **settings,
+        )
+        page = slmlab.report(slmlab.score(made), tmp_path / "r.html").read_text()
+        program = html.unescape(page[page.index("<pre>") + 5 : page.index("</pre>")])
+        names: dict = {}
+        exec(program, names)  # as a reader would
+        same(made, names["frame"][made.columns])
+        assert (names["frame"]["started"] > made["started"].max()).all(), "measured anew"

@@ -1,0 +1,166 @@
+"""The program that makes a comparison again, from its table."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import slmlab
+from slmlab.run.grid import TAKEN
+from slmlab.run.options import DEFAULT_OPTIONS, EXTRA_OPTIONS, Prompt
+from slmlab.run.prompts import template_text, variables
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PACKAGES = ("langchain-ollama", "langchain-core", "ollama", "xllamacpp", "scipy", "pandas")
+OPTIONS = (*DEFAULT_OPTIONS, *EXTRA_OPTIONS)
+
+
+def recipe(frame: pd.DataFrame) -> str:
+    """A program whose ``frame`` is this comparison, measured anew, and the versions that it ran on.
+
+    It has the prompts and every setting that is not the default, but no scores, which depend on
+    functions that a table does not hold. Where the table joins several comparisons with different
+    settings, the program crosses all of them.
+
+    Args:
+        frame: what ``slmlab.compare`` returned, scored or not.
+    """
+    rows = frame.to_dict("records")
+    arguments = _arguments(frame, rows)
+    lines = ["import slmlab", "", "slmlab.start()"]
+    lines += _assigned("models", _models(rows))
+    lines += _assigned("prompts", _prompts(frame))
+    call = "".join(f", {name}={value!r}" for name, value in arguments.items())
+    lines += [f"frame = slmlab.compare(models, prompts{call}, fresh=True)", ""]
+    lines.append(f"# slmlab {slmlab.__version__}, Python {platform.python_version()}")
+    for package in PACKAGES:
+        try:
+            lines.append(f"# {package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return "\n".join(lines)
+
+
+def prompt_keys(frame: pd.DataFrame) -> list[str]:
+    """For each row, what tells its prompt from others.
+
+    ``prompt_id`` counts within one comparison, so in a table that joins several, two prompts may
+    share a number. A template or system prompt makes several texts of one prompt.
+    """
+    fields = [name for name in ("task", "prompt_id") if name in frame]
+    if not any(name in frame for name in ("template", "system")):
+        fields.append("prompt")
+    return [_key(row) for row in frame[fields].to_dict("records")]
+
+
+def _arguments(frame: pd.DataFrame, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What compare() is given besides models and prompts, where it is not the default."""
+    found: dict[str, Any] = {}
+    for name in ("template", "system", "quantization"):
+        if name in frame:
+            values = _distinct(row[name] for row in rows)
+            found[name] = values if len(values) > 1 else values[0]
+    repeats = max(int(row["repeat"]) for row in rows) + 1
+    if repeats > 1:
+        found["repeats"] = repeats
+    if any(row["in_flight"] > 1 for row in rows):
+        found["timing"] = False
+    if any(row["think"] for row in rows):
+        found["think"] = True
+    for name in (one for one in OPTIONS if one in frame):
+        # Repeat r ran with the seed `seed + r`.
+        values = _distinct(
+            row[name] - row["repeat"] if name == "seed" else row[name] for row in rows
+        )
+        if len(values) > 1 or values[0] != DEFAULT_OPTIONS.get(name):
+            found[name] = values if len(values) > 1 else values[0]
+    return found
+
+
+def _models(rows: list[dict[str, Any]]) -> list[str]:
+    """The names as compare() was given them: a quantization of its own is no part of them."""
+    names = []
+    for row in rows:
+        tag = _known(row.get("quantization"))
+        name = str(row["model"])
+        names.append(name.removesuffix(f"-{tag}").removesuffix(f":{tag}") if tag else name)
+    return _distinct(names)
+
+
+def _prompts(frame: pd.DataFrame) -> list[Any]:
+    """The prompts as compare() was given them: rows of a table where they had more columns."""
+    keys = prompt_keys(frame)
+    own = [
+        name
+        for name in map(str, frame.columns)
+        if name not in (*TAKEN, *OPTIONS, "score") and _is_of_the_prompt(frame[name], keys)
+    ]
+    first = {key: row for key, row in reversed([*zip(keys, frame.to_dict("records"), strict=True)])}
+    prompts: list[Any] = []
+    for key in dict.fromkeys(keys):
+        row = first[key]
+        columns = {
+            name.removeprefix("given_") if name.removeprefix("given_") in TAKEN else name: value
+            for name in own
+            if (value := _known(row[name])) is not None
+        }
+        template = _known(row.get("template"))
+        if not columns:
+            prompt = _without_system(row)
+            prompts.append(_unfilled(template, str(prompt)) if template else prompt)
+        elif template or "prompt" in columns:
+            prompts.append(columns)
+        else:
+            prompts.append({"prompt": _without_system(row)} | columns)
+    return prompts
+
+
+def _is_of_the_prompt(column: pd.Series, keys: Sequence[str]) -> bool:
+    """Whether a column says the same in all rows of a prompt, as those of its table do."""
+    pairs = {(key, _key(value)) for key, value in zip(keys, column, strict=True)}
+    return len(pairs) == len(set(keys))
+
+
+def _without_system(row: dict[str, Any]) -> Prompt:
+    """A prompt without the system prompt that compare() put before it."""
+    prompt: Prompt = row["prompt"]
+    if isinstance(prompt, str) or _known(row.get("system")) is None:
+        return prompt
+    rest = [dict(message) for message in prompt[1:]]
+    return rest[0]["content"] if [one["role"] for one in rest] == ["user"] else rest
+
+
+def _unfilled(template: str, text: str) -> str:
+    """The text that filled a template's only variable."""
+    mark = "\0"
+    filled = template_text(template).format(**dict.fromkeys(variables(template), mark))
+    before, _, after = filled.partition(mark)
+    return text.removeprefix(before).removesuffix(after)
+
+
+def _assigned(name: str, values: list[Any]) -> list[str]:
+    """A list as Python writes it, one value in a line."""
+    return [f"{name} = [", *(f"    {value!r}," for value in values), "]"]
+
+
+def _distinct(values: Iterable[Any]) -> list[Any]:
+    """Each value once, in order, as plain Python has it."""
+    return [*{_key(value): _known(value) for value in values}.values()]
+
+
+def _known(value: Any) -> Any:
+    """A table's cell as a plain value; None where it is empty."""
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if value is None or value != value else value
+
+
+def _key(value: Any) -> str:
+    if isinstance(value, dict):
+        value = {name: _known(one) for name, one in value.items()}
+    return json.dumps(_known(value), default=str)

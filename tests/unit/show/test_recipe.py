@@ -1,0 +1,133 @@
+"""The program that makes a comparison again, without a server: the same plan comes out of it."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+import slmlab
+from slmlab.run import results
+from slmlab.run.grid import plan
+from slmlab.show.recipe import prompt_keys, recipe
+from tests.support.records import record
+
+TASKS = [
+    {"task": "colours", "prompt": "Name a colour.", "expected": ["red"], "scorer": "contains"},
+    {"task": "sums", "prompt": "What is 2 + 2?", "expected": 4, "scorer": "number"},
+]
+GRIDS = {
+    "texts": (["a", "b"], ["One?", "Two?"], {}),
+    "every default changed": (
+        ["a"],
+        ["One?"],
+        {
+            "temperature": 0.1,
+            "top_k": 3,
+            "top_p": 0.5,
+            "typical_p": 0.9,
+            "repeat_penalty": 1.2,
+            "repeat_last_n": 32,
+            "presence_penalty": 0.1,
+            "frequency_penalty": 0.2,
+            "seed": 7,
+            "num_ctx": 512,
+            "num_predict": 9,
+            "stop": ["\n", "."],
+            "num_thread": 1,
+            "num_gpu": 0,
+            "num_batch": 64,
+            "num_keep": 4,
+            "repeats": 3,
+        },
+    ),
+    "axes": (["a"], ["One?"], {"temperature": [0.0, 1.0], "seed": [1, 100], "repeats": 2}),
+    "several stops": (["a"], ["One?"], {"stop": [["a"], ["b", "c"]]}),
+    "table": (["a", "b"], TASKS, {}),
+    "a quote, a brace and a line break": (["a"], ["Say 'no', \"yes\", {x}\nand \\n."], {}),
+    "a template for texts": (["a"], ["One", "Two"], {"template": "Q: {question}\nA:"}),
+    "templates for texts": (["a"], ["One"], {"template": ["plain", "step_by_step"]}),
+    "a template for a table": (
+        ["a"],
+        [{"topic": "tides", "audience": "child"}],
+        {"template": "explain"},
+    ),
+    "system prompts": (["a"], ["One?"], {"system": [None, "Be short."]}),
+    "a conversation": (
+        ["a"],
+        [[{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}]],
+        {"system": "Be short."},
+    ),
+    "quantizations": (["a", "b:1b"], ["One?"], {"quantization": ["q4_0", "q8_0"]}),
+}
+
+
+def frame_of(models, prompts, settings, **more) -> pd.DataFrame:
+    """What compare() would give for a plan."""
+    cells = plan(models, prompts, **settings)
+    rows = [
+        record(model=cell.model, prompt=cell.prompt, options=cell.options, text="x", **more)
+        for cell in cells
+    ]
+    return results.to_frame(rows, [{"repeat": cell.repeat, **cell.columns} for cell in cells])
+
+
+def run(program: str, monkeypatch, **more) -> pd.DataFrame:
+    """Run a recipe with a compare() that only plans; what it was given, and its table."""
+
+    def compare(models, prompts, *, fresh, timing=True, think=False, **settings):
+        assert fresh
+        in_flight = 1 if timing else 4
+        return frame_of(models, prompts, settings, think=think, in_flight=in_flight)
+
+    monkeypatch.setattr(slmlab, "start", lambda: None, raising=False)
+    monkeypatch.setattr(slmlab, "compare", compare, raising=False)
+    names: dict = {}
+    exec(program, names)
+    return names["frame"]
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_it_plans_the_same_cells(name, monkeypatch):
+    found = frame_of(*GRIDS[name])
+    again = run(recipe(found), monkeypatch)
+    pd.testing.assert_frame_equal(again[found.columns], found)
+
+
+@pytest.mark.parametrize("name", ["every default changed", "several stops"])
+def test_a_report_tells_settings(name, tmp_path):
+    models, prompts, settings = GRIDS[name]
+    found = frame_of(models, prompts, {**settings, "repeats": 1})
+    page = slmlab.report(found, tmp_path / "r.html").read_text()
+    assert ("varying stop" in page) == (name == "several stops")
+    assert ("num_thread 1" in page) == (name == "every default changed")
+
+
+def test_scores_timing_and_thinking(monkeypatch):
+    found = frame_of(["a", "b"], TASKS, {}, in_flight=4, think=True)
+    scored = found.assign(score=[1.0, 0.0, 0.0, 1.0], judged=[0.0, 1.0, 2.0, 3.0])
+    again = run(recipe(scored), monkeypatch)
+    pd.testing.assert_frame_equal(again[found.columns], found)
+    assert again["think"].all()
+    assert (again["in_flight"] == 4).all()
+
+
+def test_prompts_of_joined_comparisons_are_told_apart(tmp_path):
+    one = frame_of(["a", "b"], [f"One {n}?" for n in range(10)], {"repeats": 2})
+    other = frame_of(["a", "b"], [f"Two {n}?" for n in range(8)], {"repeats": 2})
+    for joined in (
+        pd.concat([one, other], ignore_index=True),
+        pd.concat([one.assign(task="one"), other.assign(task="two")], ignore_index=True),
+    ):
+        assert len(set(prompt_keys(joined))) == 18
+        page = slmlab.report(joined, tmp_path / "r.html").read_text()
+        assert "18 prompts" in page
+        assert page.count("<summary>Prompt") == 36, "a row for each prompt and repeat"
+    assert "Prompt 0 of two, run 1: Two 0?" in page
+
+
+def test_templates_and_system_prompts_are_not_counted_as_prompts():
+    found = frame_of(
+        ["a"], ["One", "Two"], {"template": ["plain", "short"], "system": [None, "Be kind."]}
+    )
+    assert len(found) == 8
+    assert len(set(prompt_keys(found))) == 2
