@@ -70,7 +70,7 @@ def arena(
         if not pairs:
             raise SlmlabError("No prompt in this comparison has answers of two models to vote on.")
     full_options(options, parameters=parameters_of(arena))
-    return Arena(pairs, models, prompt, voter, votes_file, host, options)
+    return Arena(pairs, controls.model_names(models), prompt, voter, votes_file, host, options)
 
 
 class Arena(AnswersPanel):
@@ -79,7 +79,7 @@ class Arena(AnswersPanel):
     def __init__(
         self,
         pairs: list[Pair] | None,
-        models: str | Sequence[str] | None,
+        models: list[str] | None,
         prompt: str | None,
         voter: str | None,
         votes_file: str | Path,
@@ -149,7 +149,7 @@ class Arena(AnswersPanel):
         if self.pairs is not None or self.running:
             return
         with self.sentences():
-            names = controls.chosen(self.models, self.host)
+            names = controls.resolved(self.models, self.host)
             if len(names) < 2:
                 raise SlmlabError(f"An arena needs two models; there is only {names[0]}.")
             two = random.sample(names, 2)

@@ -70,30 +70,37 @@ def checkbox(label: str) -> widgets.Checkbox:
     )
 
 
-def chosen(models_wanted: Iterable[str] | str | None, host: str) -> list[str]:
-    """Full names of the models to offer: those asked for, else all that the server has.
+def model_names(models: Any) -> list[str] | None:
+    """The names that a widget was given; None where it shall offer all that the server has.
+
+    Raises:
+        PromptError: something else was given.
+    """
+    if models is None:
+        return None
+    names = [*models] if isinstance(models, Iterable) and not isinstance(models, str) else [models]
+    if not names or not all(isinstance(name, str) for name in names):
+        raise PromptError(
+            f"Models are given by their names, such as 'llama3.2:1b'; got {models!r}."
+        )
+    return names
+
+
+def resolved(names: Iterable[str] | None, host: str) -> list[str]:
+    """Full names of these models, or of all that the server has.
 
     Raises:
         ModelError: a model is not there, or there is none at all.
-        PromptError: something that is no name was given.
         ServerError: no server answers.
     """
-    if isinstance(models_wanted, str):
-        models_wanted = [models_wanted]
-    if models_wanted is not None:
-        models_wanted = [*models_wanted] if isinstance(models_wanted, Iterable) else [models_wanted]
-        if not all(isinstance(name, str) for name in models_wanted):
-            raise PromptError(
-                "Models are given by their names, such as 'llama3.2:1b'; got "
-                f"{', '.join(map(repr, models_wanted))}."
-            )
-        return [models.resolve(name, host).name for name in models_wanted]
-    names = [one.name for one in models.installed(host)]
-    if not names:
+    if names is not None:
+        return [models.resolve(name, host).name for name in names]
+    found = [one.name for one in models.installed(host)]
+    if not found:
         raise ModelError(
             "There is no model here yet. Get some with slmlab.ready(), then try again."
         )
-    return names
+    return found
 
 
 def host_here(host: str | None) -> str:

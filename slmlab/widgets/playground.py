@@ -88,6 +88,7 @@ class Playground(AnswersPanel):
         shown = ("temperature", "top_p", "seed", "num_ctx", "num_predict")
         self.settings = Settings(shown, options, parameters_of(playground))
         self.host = controls.host_here(host)
+        wanted = controls.model_names(model)
         self.runs: list[Run] = []
         self.place = 0
         self.typed: dict[str, str] = {"question": controls.first_text(prompt)}
@@ -120,7 +121,7 @@ class Playground(AnswersPanel):
             self.metrics,
             controls.folded("Show the code", self.code),
         )
-        self._find_models(model)
+        self._find_models(wanted[0] if wanted else None)
         self._draw()
 
     def _make_fields(self, template: str, text: str, system: str) -> None:
@@ -152,10 +153,10 @@ class Playground(AnswersPanel):
 
     def _find_models(self, wanted: str | None = None) -> bool:
         with self.sentences():
-            names = controls.chosen(None, self.host)
+            names = controls.resolved(None, self.host)
             keep = wanted or self.model.value
             if keep:
-                keep = controls.chosen(keep, self.host)[0]
+                (keep,) = controls.resolved([keep], self.host)
             self.model.options = names
             self.model.value = keep if keep in names else names[0]
             return True

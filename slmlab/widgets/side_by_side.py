@@ -64,9 +64,10 @@ def side_by_side(
     Raises:
         PromptError: the prompt or an option is not usable, or there are not two to six models.
     """
-    if models is not None and not isinstance(models, str) and not FEWEST <= len(models) <= MOST:
-        raise PromptError(f"Two to six models fit side by side; got {len(models)}.")
-    return SideBySide(models, prompt, system, voter, votes_file, host, options)
+    names = controls.model_names(models)
+    if names and not isinstance(models, str) and not FEWEST <= len(names) <= MOST:
+        raise PromptError(f"Two to six models fit side by side; got {len(names)}.")
+    return SideBySide(names, prompt, system, voter, votes_file, host, options)
 
 
 class SideBySide(AnswersPanel):
@@ -74,7 +75,7 @@ class SideBySide(AnswersPanel):
 
     def __init__(
         self,
-        models: str | Sequence[str] | None,
+        models: list[str] | None,
         prompt: str | None,
         system: str,
         voter: str | None,
@@ -140,12 +141,12 @@ class SideBySide(AnswersPanel):
 
     # Columns.
 
-    def _first_columns(self, models: str | Sequence[str] | None) -> None:
+    def _first_columns(self, models: list[str] | None) -> None:
         self.names: list[str] = []
         wanted = None
         with self.sentences():
-            self.names = controls.chosen(None, self.host)
-            wanted = controls.chosen(models, self.host) if models is not None else None
+            self.names = controls.resolved(None, self.host)
+            wanted = controls.resolved(models, self.host) if models else None
         start = wanted or self.names[:3]
         for name in start if len(start) >= FEWEST else [*start, *start, None, None][:FEWEST]:
             self._add_column(name)
@@ -203,10 +204,10 @@ class SideBySide(AnswersPanel):
         Raises:
             ModelError, ServerError: there is none, one of those chosen is gone, or no server.
         """
-        names = controls.chosen(None, self.host)
+        names = controls.resolved(None, self.host)
         for column in self.columns:
             if column.model.value is not None:
-                controls.chosen(column.model.value, self.host)
+                controls.resolved([column.model.value], self.host)
         if names != self.names:
             self.names = names
             for place, column in enumerate(self.columns):

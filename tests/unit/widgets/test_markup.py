@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from markupsafe import Markup
 
 from slmlab.run import streaming
 from slmlab.widgets import markup
@@ -27,3 +28,23 @@ class TestHostileAnswers:
         found = markup.answer_html(answer)
         assert len(found) < 1.5 * markup.LONGEST_SHOWN
         assert "Save keeps them all" in found
+
+
+class TestEscaping:
+    """All that is not ``Markup`` is text."""
+
+    def test_tables_bars_flags_and_buttons(self):
+        bad = "<b onclick='x'>&\""
+        for html in (
+            markup.table_html([(bad, 1, None)], [bad], bad),
+            markup.bar_html(bad, bad, 0.5, True),
+            markup.flags_html([bad]),
+            markup.copy_button(bad + "\0"),
+            markup.region_html(bad, bad),
+        ):
+            assert "<b " not in html
+            assert "&lt;b onclick=" in html
+            assert "\0" not in html
+            assert isinstance(html, Markup)
+        assert "<td><b>x</b></td>" in markup.table_html([(Markup("<b>x</b>"),)], ["a"])
+        assert "<td class='slmlab-number'>1</td><td></td>" in markup.table_html([(1, None)], "ab")

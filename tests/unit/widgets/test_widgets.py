@@ -2,14 +2,116 @@
 
 from __future__ import annotations
 
+import ipywidgets
+import pytest
+
 import slmlab
+from slmlab.errors import PromptError, SlmlabError
+from slmlab.run import results
 from tests.support.processes import free_port
+from tests.support.records import record
+
+WIDGETS = (slmlab.playground, slmlab.side_by_side, slmlab.arena, slmlab.catalog_explorer)
+
+
+@pytest.fixture(autouse=True)
+def nowhere(monkeypatch, tmp_path):
+    monkeypatch.setenv("OLLAMA_HOST", f"127.0.0.1:{free_port()}")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def frame():
+    rows = [
+        record(model=model, prompt="<i>Why?</i>", text="It *is*.")
+        for model in ("<b>one</b>", "two")
+    ]
+    return results.to_frame(rows, [{"prompt_id": 0, "repeat": 0}] * 2)
 
 
 class TestServersThatGo:
-    def test_without_server_or_models_it_says_what_to_do(self, monkeypatch, tmp_path):
-        monkeypatch.setenv("OLLAMA_HOST", f"127.0.0.1:{free_port()}")
+    def test_without_server_or_models_it_says_what_to_do(self):
         for show in (slmlab.playground, slmlab.side_by_side):
             assert "slmlab.start()" in show().said.value
         assert "two models" in str(slmlab.arena())
         assert "Llama 3.2" in str(slmlab.catalog_explorer())
+
+
+class TestOtherBoxes:
+    @pytest.mark.parametrize("make", WIDGETS)
+    def test_a_widget_goes_into_them(self, make):
+        widget = make()
+        assert isinstance(widget, ipywidgets.VBox)
+        for box in (ipywidgets.HBox, ipywidgets.Tab, ipywidgets.Accordion):
+            assert box([widget]).children == (widget,)
+        assert ipywidgets.AppLayout(center=widget).center is widget
+
+    @pytest.mark.parametrize("make", WIDGETS)
+    def test_outside_of_a_notebook_it_is_text(self, make):
+        widget = make()
+        assert widget._repr_mimebundle_() == {"text/plain": str(widget)}
+        assert repr(widget) == str(widget)
+
+
+class TestArguments:
+    def test_the_model_comes_first(self):
+        assert slmlab.playground("m", "Why?").fields["question"].value == "Why?"
+        assert slmlab.side_by_side(["a", "b"], "Why?").prompt() == "Why?"
+        assert slmlab.arena(["a", "b"], "Why?").prompt_text.value == "Why?"
+
+    @pytest.mark.parametrize("make", WIDGETS[:3])
+    def test_wrong_names_are_hinted_at(self, make):
+        with pytest.raises(PromptError, match="Did you mean 'num_predict'"):
+            make(max_tokens=5)
+        with pytest.raises(PromptError, match="Did you mean 'prompt'"):
+            make(question="Why?")
+        with pytest.raises(PromptError, match="The prompt is a text"):
+            make(prompt=5)
+
+    @pytest.mark.parametrize("models", [5, [5, 6], [], b"x"])
+    @pytest.mark.parametrize("make", WIDGETS[:3])
+    def test_models_are_names(self, make, models):
+        with pytest.raises(PromptError, match="Models are given by their names"):
+            make(models)
+
+
+class TestSideBySide:
+    def test_columns_come_and_go_between_two_and_six(self):
+        panel = slmlab.side_by_side()
+        for _ in range(9):
+            panel.add()
+        assert [column.letter for column in panel.columns] == list("ABCDEF")
+        assert panel.add_button.disabled
+        for _ in range(9):
+            panel.drop()
+        assert panel.columns_box.children == tuple(panel.columns)
+        assert len(panel.columns) == 2
+        assert panel.drop_button.disabled
+
+    def test_a_system_prompt_goes_before_the_prompt(self):
+        panel = slmlab.side_by_side(prompt="Why?", system="Be kind.")
+        assert [one["role"] for one in panel.prompt()] == ["system", "user"]
+        panel.system.value = "  "
+        assert panel.prompt() == "Why?"
+
+
+class TestArena:
+    def test_names_come_after_the_vote_and_nothing_in_them_is_html(self, frame):
+        arena = slmlab.arena(answers=frame, voter="Bo")
+        shown = arena.static_html()
+        assert "It <em>is</em>." in shown
+        assert not any(name in side.value for side in arena.sides for name in ("one", "two"))
+        assert "&lt;i&gt;Why?" in shown
+        assert arena.next_button.disabled
+        arena.vote("a")
+        arena.vote("b")
+        assert list(arena.votes["winner"]) == ["a"], "a second vote counts for nothing"
+        titles = [side.value.partition("</p>")[0] for side in arena.sides]
+        assert any("&lt;b&gt;one&lt;/b&gt;" in title for title in titles)
+        assert "<b>one" not in arena.static_html()
+        arena.next()
+        assert "That was the last pair" in arena.question.value
+
+    def test_answers_of_one_model_are_no_pairs(self, frame):
+        with pytest.raises(SlmlabError, match="two models to vote on"):
+            slmlab.arena(answers=frame[:1])

@@ -1,0 +1,27 @@
+"""The fields for sampling options."""
+
+from __future__ import annotations
+
+import pytest
+
+from slmlab.errors import PromptError
+from slmlab.run.options import DEFAULT_OPTIONS
+from slmlab.widgets.settings import FIELDS, Settings
+
+
+def test_fields_start_with_what_was_given_and_the_others_go_along():
+    settings = Settings(["seed", "temperature"], {"seed": 3, "top_k": 5, "stop": ["."]}, [])
+    assert settings.values == {"seed": 3, "temperature": DEFAULT_OPTIONS["temperature"]}
+    settings.values = {"seed": 4}
+    settings.fields["temperature"].value = 0.5
+    assert settings.options == {"seed": 4, "temperature": 0.5, "top_k": 5, "stop": ["."]}
+
+
+def test_every_field_takes_the_default():
+    settings = Settings(list(FIELDS), {}, [])
+    assert settings.options == {name: DEFAULT_OPTIONS[name] for name in FIELDS}
+
+
+def test_a_wrong_name_is_hinted_at():
+    with pytest.raises(PromptError, match="Did you mean 'voter'"):
+        Settings([], {"votr": "Ada"}, ["voter"])
