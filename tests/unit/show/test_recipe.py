@@ -64,9 +64,9 @@ GRIDS = {
 def frame_of(models, prompts, settings, **more) -> pd.DataFrame:
     """What compare() would give for a plan."""
     cells = plan(models, prompts, **settings)
+    more = {"text": "x", "started": "2026-01-01T00:00:00+00:00"} | more
     rows = [
-        record(model=cell.model, prompt=cell.prompt, options=cell.options, text="x", **more)
-        for cell in cells
+        record(model=cell.model, prompt=cell.prompt, options=cell.options, **more) for cell in cells
     ]
     return results.to_frame(rows, [{"repeat": cell.repeat, **cell.columns} for cell in cells])
 
