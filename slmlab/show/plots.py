@@ -301,7 +301,7 @@ def memory(fits: Iterable[Fit], dark: bool = False, *, ax: Axes | None = None) -
     parts = [
         ("weights", [fit.weights for fit in fits]),
         ("KV cache", [fit.kv_cache or 0 for fit in fits]),
-        ("overhead", [fit.needed - fit.weights - (fit.kv_cache or 0) for fit in fits]),
+        ("overhead", [fit.overhead for fit in fits]),
     ]
     lengths = sorted({f"{fit.num_ctx:,}" for fit in fits})
     note = f"Computed for {', '.join(lengths)} tokens of context."

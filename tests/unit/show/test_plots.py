@@ -124,8 +124,8 @@ class TestValues:
 
     def test_memory(self):
         fits = [
-            Fit("one", 4096, 1, 2 * GIB, GIB, GIB // 2, 8 * GIB, "memory"),
-            Fit("two", 4096, 4, 5 * GIB, None, GIB, 8 * GIB, "memory"),
+            Fit("one", 4096, 1, 2 * GIB, GIB, 4 * GIB, 8 * GIB, "memory"),
+            Fit("two", 4096, 4, 5 * GIB, None, 6 * GIB, 8 * GIB, "memory"),
         ]
         (axes,) = plots.memory(fits).axes
         ends: dict[float, float] = {}
@@ -170,7 +170,7 @@ class TestValues:
 
 def each_plot(frame: pd.DataFrame) -> dict:
     table = pd.DataFrame({"x": [1, 2], "y": [2.0, 3.0], "name": ["a", "b"]})
-    fits = [Fit("one", 4096, 1, 2 * GIB, GIB, GIB // 2, 8 * GIB, "memory")]
+    fits = [Fit("one", 4096, 1, 2 * GIB, GIB, 4 * GIB, 8 * GIB, "memory")]
     ratings = pd.DataFrame(
         {"model": ["a"], "rating": [1000.0], "low": [900.0], "high": [1100.0], "votes": [2]}
     )
