@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import signal
 import sys
 
 import psutil
+
+log = logging.getLogger(__name__)
 
 
 def start_time(pid: int) -> float:
@@ -23,9 +26,13 @@ def start_time(pid: int) -> float:
 
 
 def is_same(pid: int, start: float) -> bool:
-    """Whether the process of this number is still the one that started then (``start_time``)."""
+    """Whether the process of this number runs and is the one that started then (``start_time``).
+
+    One that has ended and whose parent took no note of it yet (a zombie) does not run.
+    """
     try:
-        return abs(start_time(pid) - start) < 1
+        same = abs(start_time(pid) - start) < 1
+        return same and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 
@@ -45,6 +52,7 @@ def end_tree(process: psutil.Process, patience: float = 5.0) -> None:
         _, family = psutil.wait_procs(family, timeout=patience)
         if not family:
             return
+        log.debug("still there after being asked to end: %s", family)
 
 
 def end_with_parent() -> None:

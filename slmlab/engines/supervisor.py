@@ -2,16 +2,26 @@
 
 A server started straight from a notebook's thread is hit by every cell interrupt, dies or is
 orphaned with the kernel, and nobody restarts it when it crashes. So a small process of its own
-session does the watching: ``python -m slmlab.engines.supervisor FOLDER`` reads ``config.json``
-there, starts the server as its child with the log in ``server.log``, restarts it after a crash (one
-that crashes before it was of any use only a few times), and stops it when no user is left. A user
-is a process whose id is the name of a file in ``users/``; ``GRACE`` seconds without one are
-allowed, so that a kernel restart keeps its server.
+session supervises it: ``python -m slmlab.engines.supervisor FOLDER`` starts the server as its
+child, restarts it after a crash (one that crashes before it was of any use only a few times), and
+stops it when no user is left.
+
+The folder is named after the server's port and holds all that is known of it:
+
+- ``config.json``: what to start, written by ``slmlab.start()`` (see ``Config``).
+- ``users/``: a file for each process that uses the server, named after its id. ``slmlab.start()``
+  enters its own process there before the supervisor exists, so a server is never without one.
+- ``supervisor.lock``: held by the supervisor for as long as it lives. Two can never have one
+  folder, and ``config.json`` is only written while no supervisor holds it.
+- ``state.json``: who supervises (see ``State``). The supervisor writes it itself, before it starts
+  the server, so there is no moment in which a server runs that nobody can find.
+- ``child.pid`` and ``server.log``: the server's process and what it prints.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -21,18 +31,76 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any, TypedDict
 from urllib.parse import urlsplit
 
+import filelock
 import psutil
 
 from slmlab import paths
 from slmlab.processes import end_tree, end_with_parent, is_same, start_time
 
+# For so many seconds a server may be without users: a kernel that restarts keeps its server.
 GRACE = 20.0
 # How many crashes in a row, of a server that did not answer or not for a second, are enough.
 MAX_RESTARTS = 3
 STEADY = 1.0
 POLL = 0.25
+# In the folder of all servers: held by whoever starts one, or ends one that nobody uses.
+START_LOCK = "start.lock"
+# In a server's own folder: held by its supervisor.
+LOCK = "supervisor.lock"
+
+
+class Config(TypedDict, total=False):
+    """What ``slmlab.start()`` asks of a supervisor."""
+
+    engine: str
+    command: list[str]
+    env: dict[str, str]
+    grace: float
+
+
+class State(TypedDict):
+    """What a supervisor says of itself and its server."""
+
+    host: str
+    engine: str
+    pid: int
+    start_time: float
+
+
+def folder_of(address: str) -> Path:
+    """The folder with the state, log and users of the server at ``address``."""
+    return paths.servers() / str(urlsplit(address).port)
+
+
+@contextlib.contextmanager
+def exclusive(path: Path, timeout: float) -> Iterator[None]:
+    """Hold the lock file at ``path``, waiting up to ``timeout`` seconds for it.
+
+    On a network drive that has no locks nothing is held.
+
+    Raises:
+        filelock.Timeout: another process holds it.
+    """
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(filelock.FileLock(path, timeout=timeout))
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP):
+                raise
+        yield
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write a file that readers see either whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(data))
+    os.replace(temporary, path)
+
+
+# Users.
 
 
 def add_user(folder: Path) -> None:
@@ -60,60 +128,37 @@ def has_users(folder: Path) -> bool:
     return alive
 
 
-def _listens(port: int | None) -> bool:
-    """Whether something accepts connections at this port of 127.0.0.1."""
-    if port is None:
-        return False
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-        return True
-    return False
+# What is known of the servers from outside.
 
 
-def keep(folder: Path) -> int:
-    """Start, watch and in the end stop the server of ``folder``. Returns the exit status."""
-    config = json.loads((folder / "config.json").read_text())
-    stopping = False
+def states() -> Iterator[State]:
+    """The servers that slmlab started and whose supervisors still live."""
+    try:
+        folders = sorted(paths.servers().iterdir())
+    except OSError:  # none was ever started, or the home lies on a network drive that went away
+        return
+    for folder in folders:
+        if state := _read_state(folder):
+            yield state
 
-    def stop(*_: object) -> None:
-        nonlocal stopping
-        stopping = True
 
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    restarts, last_used = 0, time.monotonic()
-    with (folder / "server.log").open("ab", buffering=0) as log:
-        while not stopping:
-            child = subprocess.Popen(
-                config["command"],
-                env={**os.environ, **config["env"]},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                preexec_fn=end_with_parent if os.name == "posix" else None,
-            )
-            (folder / "child.pid").write_text(str(child.pid))
-            answered = None
-            while child.poll() is None and not stopping:
-                time.sleep(POLL)
-                if answered is None and _listens(config.get("port")):
-                    answered = time.monotonic()
-                if has_users(folder):
-                    last_used = time.monotonic()
-                elif time.monotonic() - last_used > GRACE:
-                    stopping = True
-            if stopping:
-                end_tree(psutil.Process(child.pid)) if child.poll() is None else None
-                child.wait()
-                return 0
-            if answered and time.monotonic() - answered > STEADY:
-                restarts = 0
-            restarts += 1
-            log.write(f"[keeper] the server ended with status {child.returncode}\n".encode())
-            if restarts > MAX_RESTARTS:
-                log.write(b"[keeper] too many crashes, not starting it again\n")
-                return 1
-            time.sleep(0.2 * 2**restarts)
-    return 0
+def state_at(address: str) -> State | None:
+    """The state of the server at ``address``, where slmlab started it and its supervisor lives.
+
+    The servers that slmlab starts listen at 127.0.0.1, which people may also call localhost.
+    """
+    parts = urlsplit(address)
+    if parts.scheme != "http" or parts.hostname not in ("127.0.0.1", "localhost") or parts.path:
+        return None
+    return _read_state(folder_of(address))
+
+
+def _read_state(folder: Path) -> State | None:
+    try:
+        state: State = json.loads((folder / "state.json").read_bytes())
+        return state if is_same(state["pid"], state["start_time"]) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def log_tail(address: str, lines: int = 15) -> str:
@@ -128,25 +173,112 @@ def log_tail(address: str, lines: int = 15) -> str:
     return "\n".join(text.splitlines()[-lines:])
 
 
-def folder_of(address: str) -> Path:
-    """The folder with the state, log and users of the server at ``address``."""
-    return paths.servers() / str(urlsplit(address).port)
+# The process.
 
 
-def states() -> Iterator[dict]:
-    """The servers that slmlab started and whose keepers are still there."""
+def keep(folder: Path) -> int:
+    """Start, watch and in the end stop the server of ``folder``. Returns the exit status."""
     try:
-        files = sorted(paths.servers().glob("*/state.json"))
-    except OSError:  # a home on a network drive that went away
-        return
-    for file in files:
-        try:
-            state = json.loads(file.read_text())
-            same = is_same(state["pid"], state["born"])
-            if same and psutil.Process(state["pid"]).status() != psutil.STATUS_ZOMBIE:
-                yield state
-        except (OSError, ValueError, KeyError, psutil.NoSuchProcess):
-            continue
+        with exclusive(folder / LOCK, timeout=0):
+            if _read_state(folder):  # on a drive without locks
+                return 0
+            config: Config = json.loads((folder / "config.json").read_bytes())
+            state: State = {
+                "host": f"http://127.0.0.1:{folder.name}",
+                "engine": config.get("engine", ""),
+                "pid": os.getpid(),
+                "start_time": start_time(os.getpid()),
+            }
+            write_json(folder / "state.json", state)
+            try:
+                with (folder / "server.log").open("wb", buffering=0) as log:
+                    return _supervise(folder, config, log)
+            finally:
+                with contextlib.suppress(OSError):
+                    (folder / "state.json").unlink()
+    except filelock.Timeout:  # another supervisor has this folder, and its server
+        return 0
+
+
+def _supervise(folder: Path, config: Config, log: IO[bytes]) -> int:
+    stopping = False
+
+    def stop(*_: object) -> None:
+        nonlocal stopping
+        stopping = True
+
+    def note(text: str) -> None:
+        with contextlib.suppress(OSError):  # a full disk, or a network drive that went away
+            log.write(f"[supervisor] {text}\n".encode())
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if not has_users(folder):
+        note("the process that wanted the server has ended; not starting it")
+        return 0
+    grace = config.get("grace", GRACE)
+    restarts, last_used = 0, time.monotonic()
+    with contextlib.ExitStack() as ending:
+        while not stopping:
+            child = subprocess.Popen(
+                config["command"],
+                env={**os.environ, **config["env"]},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=end_with_parent if os.name == "posix" else None,
+            )
+            (folder / "child.pid").write_text(str(child.pid))
+            answered = None
+            while child.poll() is None and not stopping:
+                time.sleep(POLL)
+                if answered is None and _listens(int(folder.name)):
+                    answered = time.monotonic()
+                if has_users(folder):
+                    last_used = time.monotonic()
+                elif time.monotonic() - last_used > grace and _nobody_comes(folder, ending):
+                    note(f"nobody used the server for {grace:g} s")
+                    stopping = True
+            if stopping:
+                note("stopping the server")
+                if child.poll() is None:
+                    end_tree(psutil.Process(child.pid))
+                child.wait()
+                return 0
+            if answered and time.monotonic() - answered > STEADY:
+                restarts = 0
+            restarts += 1
+            note(f"the server ended with status {child.returncode}")
+            if restarts > MAX_RESTARTS:
+                note("too many crashes, not starting it again")
+                return 1
+            time.sleep(0.2 * 2**restarts)
+    return 0
+
+
+def _nobody_comes(folder: Path, ending: contextlib.ExitStack) -> bool:
+    """Whether it is certain that no ``start()`` is about to use the server.
+
+    If so, ``ending`` holds the lock without which nobody starts or joins a server, until this one
+    is gone.
+    """
+    try:
+        ending.enter_context(exclusive(folder.parent / START_LOCK, timeout=0))
+    except filelock.Timeout:
+        return False
+    except OSError:  # the drive with the folder went away, and with it all who could come
+        return True
+    if has_users(folder):
+        ending.close()
+        return False
+    return True
+
+
+def _listens(port: int) -> bool:
+    """Whether something accepts connections at this port of 127.0.0.1."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
 
 
 if __name__ == "__main__":
