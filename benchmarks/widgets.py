@@ -15,7 +15,6 @@ import contextlib
 import json
 import os
 import re
-import socket
 import statistics
 import sys
 import tempfile
@@ -33,8 +32,9 @@ import slmlab
 from slmlab.engines import server
 from slmlab.engines.embedded.pypi_models import SHELF
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-import browser
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tests.support import browser
+from tests.support.processes import free_port
 
 COLUMNS, RATE, TOKENS = 5, 100, 1500
 OURS = """
@@ -170,13 +170,6 @@ def main() -> None:
         for name, cell in (("`slmlab.side_by_side()`", OURS), ("a message for each token", PLAIN)):
             print(measure(name, front, cell.format(**given)))
     slmlab.stop()
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def measure(name: str, front: browser.Front, cell: str) -> str:

@@ -64,13 +64,13 @@ __all__ = [
 
 
 def _timed(frame: pd.DataFrame) -> pd.DataFrame:
-    good = results.comparable(frame)
-    if good.empty:
+    timed = results.comparable(frame)
+    if timed.empty:
         raise SlmlabError(
             "There is no run whose times may be compared (finished, warm, measured alone); look at "
             "the column `flags`. compare(…, timing=True) measures one request at a time."
         )
-    return good
+    return timed
 
 
 def _names(frame: pd.DataFrame) -> list[str]:
@@ -92,10 +92,10 @@ def speed(frame: pd.DataFrame, dark: bool = False, *, ax: Iterable[Axes] | None 
     Raises:
         SlmlabError: there is no run to show.
     """
-    good = _timed(frame)
-    names = _names(good)
-    note = flagged(f"Dots are runs ({_counts(good)} for each model), bars are medians.", frame)
-    medians = good.groupby("model", sort=False)[["tokens_per_s", "ttft_s"]].median()
+    timed = _timed(frame)
+    names = _names(timed)
+    note = flagged(f"Dots are runs ({_counts(timed)} for each model), bars are medians.", frame)
+    medians = timed.groupby("model", sort=False)[["tokens_per_s", "ttft_s"]].median()
     alt = (
         f"Speed by model. Median tokens per second: {words(medians['tokens_per_s'])} Median time "
         f"to first token: {words(medians['ttft_s'], ' s')}"
@@ -103,8 +103,8 @@ def speed(frame: pd.DataFrame, dark: bool = False, *, ax: Iterable[Axes] | None 
     size = (10, 1.9 + 0.6 * len(names))
     with canvas(ax, size, dark=dark, note=note, alt=alt, ncols=2) as axes:
         left, right = axes
-        _dots(left, good, "tokens_per_s", "Tokens per second (more is better)", names)
-        _dots(right, good, "ttft_s", "Time to first token, s (less is better)", names)
+        _dots(left, timed, "tokens_per_s", "Tokens per second (more is better)", names)
+        _dots(right, timed, "ttft_s", "Time to first token, s (less is better)", names)
         if ax is None:
             left.figure.suptitle("Speed by model")
     return result(ax, axes)
@@ -342,16 +342,16 @@ def context_latency(frame: pd.DataFrame, dark: bool = False, *, ax: Axes | None 
     Raises:
         SlmlabError: no prompt is left.
     """
-    good = _timed(frame)
-    good = good[good["prompt_fresh"].fillna(True).astype(bool) & ~good["truncated"]]
-    if good.empty:
+    timed = _timed(frame)
+    timed = timed[timed["prompt_fresh"].fillna(True).astype(bool) & ~timed["truncated"]]
+    if timed.empty:
         raise SlmlabError(
             "There is no run whose prompt was read for the first time and as a whole; look at the "
             "columns `prompt_fresh` and `truncated`."
         )
-    note = flagged(f"Dots are runs with prompts not read before ({_counts(good)}).", frame)
+    note = flagged(f"Dots are runs with prompts not read before ({_counts(timed)}).", frame)
     return lines(
-        good,
+        timed,
         "prompt_tokens",
         "ttft_s",
         by="model",

@@ -148,7 +148,7 @@ class Arena(AnswersPanel):
         """Let two models, drawn by lot, answer."""
         if self.pairs is not None or self.running:
             return
-        with self.sentences():
+        with self.errors_shown():
             names = controls.resolved(self.models, self.host)
             if len(names) < 2:
                 raise SlmlabError(f"An arena needs two models; there is only {names[0]}.")
@@ -180,7 +180,7 @@ class Arena(AnswersPanel):
         pair = self._pair()
         if pair is None or self.voted:
             return
-        with self.sentences():
+        with self.errors_shown():
             left, right = pair
             self.ballot.cast(left["prompt"], left["model"], right["model"], winner)
             self.voted = True
@@ -262,7 +262,7 @@ class Arena(AnswersPanel):
         )
         lines = [f"Arena: {what}; votes go to {self.ballot.file}."]
         if self.ballot.file.exists():
-            with self.sentences():
+            with self.errors_shown():
                 lines.append(votes.ratings(self.votes).to_string(index=False))
         return "\n".join(lines)
 

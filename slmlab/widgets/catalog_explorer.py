@@ -164,7 +164,7 @@ class CatalogExplorer(Panel):
         """Download the chosen model to the server, with its progress."""
         if self.pulling is not None and self.pulling.running:
             return
-        with self.sentences():
+        with self.errors_shown():
             tag = self._chosen()["ollama_tag"]
             if tag is None:
                 raise SlmlabError(

@@ -22,13 +22,13 @@ MEASURES = (
 
 
 class Column(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
-    """The parts of one column; ``vote`` and ``refer`` are called with its letter."""
+    """The parts of one column; ``vote`` and ``set_reference`` are called with its letter."""
 
     def __init__(
         self,
         letter: str,
         vote: Callable[[str], None],
-        refer: Callable[[str, bool], None],
+        set_reference: Callable[[str, bool], None],
     ) -> None:
         wide = widgets.Layout(width="auto")
         model = widgets.Dropdown(description=f"Model {letter}", layout=wide)
@@ -41,7 +41,7 @@ class Column(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             tooltip=f"Mark what differs from answer {letter}",
             layout=widgets.Layout(width="auto"),
         )
-        reference.observe(lambda change: refer(letter, change["new"]), "value")
+        reference.observe(lambda change: set_reference(letter, change["new"]), "value")
         super().__init__([model, hidden, answer, strip, controls.row(best, reference)])
         self.letter, self.model, self.hidden = letter, model, hidden
         self.answer, self.strip, self.best, self.reference = answer, strip, best, reference

@@ -25,7 +25,7 @@ STATES = {
 }
 QUIET = Markup("<p class='slmlab-quiet'>{}</p>")
 TITLE = Markup("<p class='slmlab-title'>{}</p>")
-WRONG = Markup("<p class='slmlab-said slmlab-wrong'>{}</p>")
+WRONG = Markup("<p class='slmlab-message slmlab-wrong'>{}</p>")
 
 
 def answer_html(answer: Answer, reference: str | None = None, name: str | None = None) -> Markup:

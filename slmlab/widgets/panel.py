@@ -26,30 +26,30 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     Shown by itself where nobody can click (nbconvert, papermill, nbmake) it is ``static_html()``,
     and in a terminal ``str()``. Inside another widget it is live.
 
-    ``said`` is the line below the parts in which the widget tells how things went.
+    ``message`` is the line below the parts in which the widget tells how things went.
     """
 
     def __init__(self, name: str) -> None:
-        style, said = widgets.HTML(STYLE), widgets.HTML()
-        super().__init__([style, said])
-        self._style, self.said = style, said
+        style, message = widgets.HTML(STYLE), widgets.HTML()
+        super().__init__([style, message])
+        self._style, self.message = style, message
         self.add_class("slmlab")
         self.add_class(f"slmlab-{name}")
 
     def arrange(self, *parts: widgets.Widget) -> None:
         """Put the parts on the screen; what is said to the reader stands below them."""
-        self.children = (self._style, *parts, self.said)
+        self.children = (self._style, *parts, self.message)
 
     def say(self, text: str, wrong: bool = False) -> None:
         """Tell the reader something, until the next thing is said; nothing takes it away."""
-        kind = "slmlab-said slmlab-wrong" if wrong else "slmlab-said"
+        kind = "slmlab-message slmlab-wrong" if wrong else "slmlab-message"
         role = "alert" if wrong else "status"
         lines = Markup("<br>").join(text.split("\n"))
         html = Markup("<div class='{}' role='{}'>{}</div>").format(kind, role, lines)
-        self.said.value = html if text else ""
+        self.message.value = html if text else ""
 
     @contextlib.contextmanager
-    def sentences(self) -> Iterator[None]:
+    def errors_shown(self) -> Iterator[None]:
         """Say what goes wrong instead of raising it: in a callback nobody else would show it."""
         try:
             yield

@@ -106,9 +106,9 @@ class Playground(AnswersPanel):
             controls.row(
                 self.run_button,
                 self.stop_button,
-                self.back_button,
+                self.earlier_button,
                 self.where,
-                self.on_button,
+                self.later_button,
                 self.save_button,
             ),
             controls.folded(
@@ -145,14 +145,14 @@ class Playground(AnswersPanel):
         button = controls.button
         self.run_button = button("Run", self.run, "Put the prompt to the model", "primary")
         self.stop_button = button("Stop", self.stop, "End this answer; what has come stays")
-        self.back_button = button("◀ Earlier", lambda: self.go(-1), "The run before this one")
-        self.on_button = button("Later ▶", lambda: self.go(1), "The run after this one")
+        self.earlier_button = button("◀ Earlier", lambda: self.go(-1), "The run before this one")
+        self.later_button = button("Later ▶", lambda: self.go(1), "The run after this one")
         self.save_button = button("Save", self.save, "Write this run to a file")
 
     # What the reader sets.
 
     def _find_models(self, wanted: str | None = None) -> bool:
-        with self.sentences():
+        with self.errors_shown():
             names = controls.resolved(None, self.host)
             keep = wanted or self.model.value
             if keep:
@@ -210,7 +210,7 @@ class Playground(AnswersPanel):
         """Put the prompt to the model."""
         if self.running or not self._find_models():
             return
-        with self.sentences():
+        with self.errors_shown():
             answer = Answer(self.model.value, self.prompt(), self.host, self.settings.options)
             answers = Answers([answer])
             self.runs.append(
@@ -256,7 +256,7 @@ class Playground(AnswersPanel):
 
     def save(self) -> None:
         """Write the run that is shown to a file in the current folder."""
-        with self.sentences():
+        with self.errors_shown():
             path = controls.new_file("playground", "md")
             write(path, self._as_markdown(self.runs[self.place].answer))
             self.say(f"Saved in {path.resolve()}")
@@ -282,8 +282,8 @@ class Playground(AnswersPanel):
             self.output.value = markup.answer_html(answer)
             self.metrics.value = "" if running else _metrics_html(answer)
         # Last, so that a button that can be pressed means that all is drawn.
-        self.back_button.disabled = running or self.place == 0
-        self.on_button.disabled = running or self.place >= len(self.runs) - 1
+        self.earlier_button.disabled = running or self.place == 0
+        self.later_button.disabled = running or self.place >= len(self.runs) - 1
         self.save_button.disabled = running or not self.runs
         self.run_button.disabled, self.stop_button.disabled = running, not running
 
@@ -313,7 +313,7 @@ class Playground(AnswersPanel):
         head = Markup("<p><strong>Playground</strong> · {} · {}</p>").format(
             str(self.model.value), json.dumps(self.values, ensure_ascii=False)
         )
-        parts = (self.said, self.output, self.metrics, self.code)
+        parts = (self.message, self.output, self.metrics, self.code)
         return head + Markup().join(map(markup.shown, parts))
 
     def __str__(self) -> str:

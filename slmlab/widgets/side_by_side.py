@@ -96,7 +96,7 @@ class SideBySide(AnswersPanel):
         )
         self.system = controls.system_area(system)
         self._make_buttons()
-        self.how, self.table = widgets.HTML(), widgets.HTML()
+        self.timing_note, self.table = widgets.HTML(), widgets.HTML()
         self.columns: list[Column] = []
         self.columns_box = controls.row(kind="columns")
         self.arrange(
@@ -115,19 +115,19 @@ class SideBySide(AnswersPanel):
                 self.system,
                 controls.row(*self.settings.fields.values(), self.ballot.voter),
             ),
-            self.how,
+            self.timing_note,
             self.columns_box,
             controls.row(self.tie_button, self.table_button, self.report_button),
             self.table,
         )
         self._first_columns(models)
-        self._say_how()
+        self._note_timing()
         self._draw()
 
     def _make_buttons(self) -> None:
         self.blind = controls.checkbox("Hide names until I vote")
         self.at_once = controls.checkbox("All at once")
-        self.at_once.observe(lambda _: self._say_how(), "value")
+        self.at_once.observe(lambda _: self._note_timing(), "value")
         self.blind.observe(lambda _: self._draw(), "value")
         button = controls.button
         self.run_button = button("Run", self.run, "Put the prompt to all models", "primary")
@@ -144,7 +144,7 @@ class SideBySide(AnswersPanel):
     def _first_columns(self, models: list[str] | None) -> None:
         self.names: list[str] = []
         wanted = None
-        with self.sentences():
+        with self.errors_shown():
             self.names = controls.resolved(None, self.host)
             wanted = controls.resolved(models, self.host) if models else None
         start = wanted or self.names[:3]
@@ -152,7 +152,7 @@ class SideBySide(AnswersPanel):
             self._add_column(name)
 
     def _add_column(self, name: str | None) -> None:
-        column = Column(LETTERS[len(self.columns)], self.vote, self.refer)
+        column = Column(LETTERS[len(self.columns)], self.vote, self.set_reference)
         column.offer(self.names, name)
         self._set_columns([*self.columns, column])
 
@@ -184,7 +184,7 @@ class SideBySide(AnswersPanel):
         """Put the prompt to all models."""
         if self.running:
             return
-        with self.sentences():
+        with self.errors_shown():
             self._update_models()
             chosen = [column.model.value for column in self.columns]
             if self.blind.value:
@@ -228,7 +228,7 @@ class SideBySide(AnswersPanel):
             return
         answers = self.answers.answers
         best = None if letter is None else LETTERS.index(letter)
-        with self.sentences():
+        with self.errors_shown():
             prompt = answers[0].prompt
             text = prompt if isinstance(prompt, str) else prompt[-1]["content"]
             cast = self.ballot.choose(text, [one.model for one in answers], best)
@@ -239,7 +239,7 @@ class SideBySide(AnswersPanel):
             count = "1 vote" if cast == 1 else f"{cast} votes"
             self.say(f"{result} {count} kept in {self.ballot.file.resolve()}")
 
-    def refer(self, letter: str, on: bool) -> None:
+    def set_reference(self, letter: str, on: bool) -> None:
         """Make one answer the reference, or none."""
         for column in self.columns:
             if on and column.letter != letter:
@@ -259,7 +259,7 @@ class SideBySide(AnswersPanel):
 
     def to_table(self) -> None:
         """Show all runs as a table and write them as CSV into the current folder."""
-        with self.sentences():
+        with self.errors_shown():
             frame = self.frame
             self.table.value = export.frame_html(frame)
             path = controls.new_file("side-by-side", "csv")
@@ -271,14 +271,16 @@ class SideBySide(AnswersPanel):
 
     def to_report(self) -> None:
         """Write a report of all runs into the current folder."""
-        with self.sentences():
+        with self.errors_shown():
             path = report(self.frame, controls.new_file("side-by-side", "html"), "Side by side")
             self.say(f"Report: {path.resolve()}")
 
     # Drawing.
 
-    def _say_how(self) -> None:
-        self.how.value = markup.QUIET.format(AT_ONCE if self.at_once.value else TURN_BY_TURN)
+    def _note_timing(self) -> None:
+        self.timing_note.value = markup.QUIET.format(
+            AT_ONCE if self.at_once.value else TURN_BY_TURN
+        )
 
     def _draw(self) -> None:
         # Read first: an answer that ends while this draws is drawn whole by the next frame.
@@ -344,7 +346,7 @@ class SideBySide(AnswersPanel):
         ]
         return Markup("<p><strong>Prompt</strong> {}</p>{}{}{}").format(
             self.prompt_text.value or "(none)",
-            markup.shown(self.said),
+            markup.shown(self.message),
             markup.side_by_side_html(columns),
             markup.shown(self.table),
         )

@@ -38,7 +38,7 @@ class TestServersThatGo:
             assert len(page.locator(".slmlab-answer").inner_text()) > 60
             pressable(page, "Run")
             button(page, "Run").click()
-            page.wait_for_selector(".slmlab-said:has-text('No server answers')")
+            page.wait_for_selector(".slmlab-message:has-text('No server answers')")
             asked = page.locator(".slmlab textarea").first.input_value()
             assert asked == STORY
             wait_for(lambda: not answers(url), what="the server to be gone")

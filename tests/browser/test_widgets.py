@@ -44,12 +44,12 @@ class TestSideBySide:
             page.wait_for_selector(".slmlab-answer mark")
             button(page, "A is best").click()
             page.wait_for_selector(".slmlab td:has-text('too few votes')")
-            assert "1 vote kept" in page.locator(".slmlab-said").inner_text()
+            assert "1 vote kept" in page.locator(".slmlab-message").inner_text()
             shoot(front, page, "side-by-side")
             button(page, "To a table").click()
-            page.wait_for_selector(".slmlab-said:has-text('.csv')")
+            page.wait_for_selector(".slmlab-message:has-text('.csv')")
             button(page, "To a report").click()
-            page.wait_for_selector(".slmlab-said:has-text('.html')")
+            page.wait_for_selector(".slmlab-message:has-text('.html')")
             cast = votes.read_votes(front.folder / "votes.jsonl")
         new = [one for one in front.folder.iterdir() if one.name not in before]
         table = pd.read_csv(next(one for one in new if one.suffix == ".csv"))
@@ -126,7 +126,7 @@ class TestPlayground:
             assert fields.nth(1).input_value() == "child"
             assert page.locator(".slmlab-answer").inner_text() == first
             button(page, "Save").click()
-            page.wait_for_selector(".slmlab-said:has-text('.md')")
+            page.wait_for_selector(".slmlab-message:has-text('.md')")
         *setup, call = code.splitlines()
         names: dict = {}
         exec("\n".join(setup), names)  # the lines that a reader would copy

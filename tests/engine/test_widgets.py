@@ -34,7 +34,7 @@ class TestServersThatGo:
         panel = slmlab.side_by_side(prompt="Hi", host=embedded.url)
         panel.columns[0].model.options = ["gone:1b"]
         panel.run()
-        assert "gone:1b" in panel.said.value
+        assert "gone:1b" in panel.message.value
         assert not panel.runs
         assert panel.prompt_text.value == "Hi"
 

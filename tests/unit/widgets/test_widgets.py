@@ -32,7 +32,7 @@ def frame():
 class TestServersThatGo:
     def test_without_server_or_models_it_says_what_to_do(self):
         for show in (slmlab.playground, slmlab.side_by_side):
-            assert "slmlab.start()" in show().said.value
+            assert "slmlab.start()" in show().message.value
         assert "two models" in str(slmlab.arena())
         assert "Llama 3.2" in str(slmlab.catalog_explorer())
 
