@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -42,24 +43,24 @@ def canvas(
     """What to draw on: the axes that were given, as they are, or those of a new figure.
 
     A new figure has our style, a note at its foot and an alternative text, which JupyterLab and
-    nbconvert put beside its picture. pyplot does not keep it: it is shown by who returns it, once.
+    nbconvert put beside its picture. pyplot does not know of it: it would show it a second time,
+    and would find its own settings undone after the style (``interactive`` among them, without
+    which notebooks show nothing).
     """
     if ax is not None:
         yield ax
         return
-    import matplotlib.pyplot as plt
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
-    with plt.rc_context(_style(dark)):
-        figure, axes = plt.subplots(
-            figsize=size, layout="constrained", ncols=ncols, sharey=ncols > 1
-        )
-        try:
-            yield axes
-            figure.supxlabel(note, fontsize=10, alpha=0.85, x=0.01, ha="left")
-            describe = functools.partial(_described, alt)
-            figure._repr_mimebundle_ = describe  # type: ignore[attr-defined]  # IPython's hook
-        finally:
-            plt.close(figure)
+    with matplotlib.rc_context(_style(dark)):
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasAgg(figure)
+        yield figure.subplots(ncols=ncols, sharey=ncols > 1)
+        figure.supxlabel(note, fontsize=10, alpha=0.85, x=0.01, ha="left")
+        show = functools.partial(_shown, figure, alt)
+        figure._repr_mimebundle_ = show  # type: ignore[attr-defined]  # what IPython asks for
 
 
 def result(ax: Any, axes: Any) -> Drawn:
@@ -87,7 +88,6 @@ def _style(dark: bool) -> dict[Any, Any]:
         "legend.fontsize": 11,
         "figure.facecolor": paper,
         "axes.facecolor": paper,
-        "savefig.facecolor": paper,
         "text.color": ink,
         "axes.labelcolor": ink,
         "axes.edgecolor": ink,
@@ -99,14 +99,15 @@ def _style(dark: bool) -> dict[Any, Any]:
         "grid.alpha": 0.25,
         "axes.axisbelow": True,
         "legend.frameon": False,
-        "svg.fonttype": "none",
         "figure.dpi": 100,
     }
 
 
-def _described(alt: str, *_: Any, **__: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What IPython shows of a figure beside its picture."""
-    return {"text/plain": alt}, {"image/png": {"alt": alt}}
+def _shown(figure: Figure, alt: str, *_: Any, **__: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What IPython shows of a figure: its picture, and the words for those who do not see it."""
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
+    return {"text/plain": alt, "image/png": picture.getvalue()}, {"image/png": {"alt": alt}}
 
 
 # Words.
