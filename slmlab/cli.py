@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(args.run(args) or 0)
     except KeyboardInterrupt as error:  # a comparison's says what is kept of it
-        print(f"\nslmlab: {error or 'interrupted.'}", file=sys.stderr)
+        print(f"\nslmlab: {str(error) or 'interrupted.'}", file=sys.stderr)
         return 130
     except SlmlabError as error:
         print(f"slmlab: {error}", file=sys.stderr)

@@ -38,8 +38,21 @@ class PartialResultError(SlmlabError):
         return type(self), (str(self), self.frame)
 
 
-class Interrupted(PartialResultError, KeyboardInterrupt):
-    """The reader stopped a comparison; what was finished is kept."""
+class Interrupted(KeyboardInterrupt):
+    """The reader stopped a comparison; what was finished is kept, and in ``frame``.
+
+    Like every KeyboardInterrupt it is no ``Exception``, so no ``except Exception`` swallows it.
+    """
+
+    def __init__(self, message: str, frame: Any = None) -> None:
+        super().__init__(message)
+        self.frame = frame
+
+    def __reduce__(self) -> tuple[type[Interrupted], tuple[str, Any]]:
+        return type(self), (str(self), self.frame)
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"{type(self).__name__}: {self}"]
 
 
 class ServerGone(PartialResultError, ServerError):

@@ -2,8 +2,33 @@
 
 from __future__ import annotations
 
-from slmlab.errors import SlmlabError
+import pickle
+
+from slmlab.errors import Interrupted, SlmlabError
 
 
 def test_an_error_shows_as_one_sentence_in_a_notebook():
     assert SlmlabError("Do this.")._render_traceback_() == ["SlmlabError: Do this."]
+
+
+class TestInterrupted:
+    def test_it_is_an_interrupt_and_no_exception(self):
+        """So that a reader's own ``except Exception`` does not swallow Ctrl-C."""
+        assert issubclass(Interrupted, KeyboardInterrupt)
+        assert not issubclass(Interrupted, Exception)
+
+    def test_it_pickles_with_its_rows(self):
+        again = pickle.loads(pickle.dumps(Interrupted("Stopped.", [1, 2])))
+        assert (str(again), again.frame) == ("Stopped.", [1, 2])
+
+    def test_a_notebook_shows_one_sentence(self, capsys):
+        from IPython.core.interactiveshell import InteractiveShell
+
+        shell = InteractiveShell()
+        shell.run_cell(
+            "from slmlab.errors import Interrupted\n"
+            "try:\n    raise KeyboardInterrupt\n"
+            "except KeyboardInterrupt as error:\n"
+            "    raise Interrupted('Stopped. 2 of 4.') from error"
+        )
+        assert capsys.readouterr().out == "Interrupted: Stopped. 2 of 4.\n"
