@@ -41,9 +41,9 @@ from slmlab import models
 from slmlab.engines import server
 from slmlab.engines.embedded.pypi_models import SHELF
 from slmlab.run import grid, prompts
-from slmlab.run.compare import _key, _targets
+from slmlab.run.compare import _targets
 from slmlab.run.options import full_options
-from slmlab.run.store import Store
+from slmlab.run.store import Store, key
 
 NAMES = [model.name for model in SHELF]
 PARALLEL = 8
@@ -340,7 +340,8 @@ def stored_cells() -> None:
             shelf = Store(Path(store))
             for cell in planned:
                 found = replace(record, model=cell.model, prompt=cell.prompt)
-                shelf.add(_key(cell, targets, server.host(), False), found)
+                target = targets[server.host(), cell.model]
+                shelf.add(key(target, cell.prompt, cell.options, False), found)
             code = (
                 "import json, resource, sys, time, slmlab, pandas, scipy.stats;"
                 "names, texts, options = json.load(sys.stdin);"

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+import threading
+import weakref
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import httpx
 import ollama
@@ -15,6 +18,10 @@ from slmlab import hardware
 from slmlab.engines import supervisor
 from slmlab.engines.address import is_local
 from slmlab.errors import ModelError, ServerError, ServerLost, did_you_mean
+
+log = logging.getLogger(__name__)
+
+ClientT = TypeVar("ClientT")
 
 # What Ollama says when its child process with the model is gone.
 RUNNER_DIED = ("unexpectedly stopped", "runner process has terminated", "runner process no longer")
@@ -43,43 +50,67 @@ def client_kwargs(host: str, timeout: float = TIMEOUT) -> dict[str, Any]:
     }
 
 
-@functools.lru_cache(maxsize=32)
-def client(host: str, timeout: float = TIMEOUT) -> ollama.Client:
-    """The ``ollama`` client for one server; one is kept for each."""
-    return ollama.Client(host, **client_kwargs(host, timeout))
+class Session:
+    """The clients of one piece of work, one of a kind for each server; all requests can be ended.
 
-
-class Abortable(httpx.HTTPTransport):
-    """Connections that another thread can cut, which closing a client does not do.
-
-    A thread that waits for an answer wakes only when its socket is shut down; httpx tells of each
-    socket through its ``trace`` extension.
+    Any number of threads may use a session at once.
     """
 
-    def __init__(self, host: str) -> None:
-        super().__init__(trust_env=not is_local(host))
-        self._streams: list[Any] = []
-        self._aborted = False
+    def __init__(self) -> None:
+        self.cancelled = False
+        self._clients: dict[Hashable, Any] = {}
+        self._streams: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._lock = threading.RLock()
 
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send one request, noting the connection that it makes."""
-        if self._aborted:
-            raise httpx.ReadError("stopped", request=request)
+    def client(self, host: str, timeout: float = TIMEOUT) -> ollama.Client:
+        """The ``ollama`` client for one server."""
+        key = ("ollama", host, timeout)
+        return self.keep(key, lambda: ollama.Client(host, **self.client_kwargs(host, timeout)))
+
+    def client_kwargs(self, host: str, timeout: float = TIMEOUT) -> dict[str, Any]:
+        """The arguments of a client of another kind whose requests ``cancel`` shall end too."""
+        return client_kwargs(host, timeout) | {"event_hooks": {"request": [self._watch]}}
+
+    def keep(self, key: Hashable, make: Callable[[], ClientT]) -> ClientT:
+        """The client under this key; made the first time, for that takes tens of milliseconds."""
+        with self._lock:
+            if key not in self._clients:
+                self._clients[key] = make()
+            client: ClientT = self._clients[key]
+            return client
+
+    def cancel(self) -> None:
+        """End all requests, now and later: their threads get an error, and their servers notice.
+
+        Closing a client wakes no thread that waits for an answer; shutting down its socket does.
+        """
+        with self._lock:
+            self.cancelled = True
+            for stream in self._streams:
+                with contextlib.suppress(OSError):
+                    stream.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+
+    def _watch(self, request: httpx.Request) -> None:
+        if self.cancelled:
+            raise httpx.ReadError("cancelled", request=request)
+        # The one way in which httpx tells of the sockets that it makes.
         request.extensions = {**request.extensions, "trace": self._note}
-        return super().handle_request(request)
 
-    def _note(self, event: str, info: dict) -> None:
-        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
-            self._streams.append(info["return_value"])
-            if self._aborted:
-                self.abort()
+    def _note(self, event: str, info: Mapping[str, Any]) -> None:
+        if event.endswith(("connect_tcp.complete", "start_tls.complete")):
+            with self._lock:
+                self._streams.add(info["return_value"])
+                if self.cancelled:
+                    self.cancel()
 
-    def abort(self) -> None:
-        """Cut all connections, now and later; to the server that ends their requests."""
-        self._aborted = True
-        for stream in self._streams:
-            with contextlib.suppress(OSError):
-                stream.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+
+# For all requests that nobody ends: each connection is kept and used again.
+SHARED = Session()
+
+
+def client(host: str, timeout: float = TIMEOUT) -> ollama.Client:
+    """The ``ollama`` client for one server, shared by all of this process."""
+    return SHARED.client(host, timeout)
 
 
 @contextlib.contextmanager
@@ -104,6 +135,7 @@ def sentences(
     try:
         yield
     except ollama.ResponseError as error:
+        log.debug("%s answered %d to a request for %s: %s", host, error.status_code, model, error)
         if any(words in error.error.lower() for words in RUNNER_DIED):
             raise ServerLost(
                 f"The process that runs {model or 'the model'} ended in the middle, often for want "
@@ -111,11 +143,13 @@ def sentences(
             ) from error
         raise ModelError(_sentence(error.error, host, model, here, elsewhere)) from error
     except httpx.TimeoutException as error:
+        log.debug("%s did not answer a request for %s in time: %r", host, model, error)
         raise ServerError(
             f"The server at {host} did not answer in time. It may be loading a large model or be "
             "stuck: try again, or restart it with slmlab.stop() and slmlab.start()."
         ) from error
     except (httpx.TransportError, ConnectionError) as error:
+        log.debug("The connection to %s broke in a request for %s: %r", host, model, error)
         if ask_version(host) is None:
             raise ServerLost(
                 f"No server answers at {host}. Start one with slmlab.start().{log_of(host)}"
@@ -174,11 +208,11 @@ def _smaller(model: str, here: Mapping[str, int]) -> str:
     )
 
 
-def ask_version(address: str, timeout: float = 2.0) -> dict | None:
+def ask_version(address: str, timeout: float = 2.0) -> dict[str, Any] | None:
     """What ``/api/version`` at ``address`` answers, or None where no such server answers."""
     try:
         answer = _http_client(is_local(address)).get(f"{address}/api/version", timeout=timeout)
-        facts = answer.json()
+        facts: dict[str, Any] = answer.json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError):
         return None
     return facts if answer.status_code == 200 and "version" in facts else None

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-import time
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -12,14 +11,24 @@ from typing import TYPE_CHECKING, Any
 from slmlab import models
 from slmlab.engines import server
 from slmlab.engines.address import is_local
-from slmlab.engines.client import Abortable, ask_version, client_kwargs
+from slmlab.engines.client import SHARED, TIMEOUT, Session, ask_version
 from slmlab.errors import ServerLost, SlmlabError
 from slmlab.processors import energy_j, gpu_names
+from slmlab.run.options import (
+    LOAD_OPTIONS,
+    Options,
+    Prompt,
+    full_options,
+    parameters_of,
+    validate_prompt,
+)
+from slmlab.run.record import Generation, GenerationError
+from slmlab.run.send import Clock, sender
 
 if TYPE_CHECKING:
-    import ollama
-from slmlab.run.options import Prompt, full_options, parameters_of, validate_prompt
-from slmlab.run.record import Generation, GenerationError
+    from typing_extensions import Unpack
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,15 +68,22 @@ def resolve_target(model: str, num_ctx: int, host: str) -> Target:
     )
 
 
+def load_model(model: str, options: Mapping[str, Any], host: str) -> float:
+    """Load a model as generations with these (full) options need it; returns the seconds."""
+    return models.load(
+        model, host=host, **{name: options[name] for name in LOAD_OPTIONS if name in options}
+    )
+
+
 def generate(
     model: str,
     prompt: Prompt,
     *,
     on_text: Callable[[str], None] | None = None,
-    timeout: float = 600.0,
+    timeout: float = TIMEOUT,
     host: str | None = None,
     think: bool = False,
-    **options: Any,
+    **options: Unpack[Options],
 ) -> Generation:
     """Run one prompt on one model and measure it.
 
@@ -103,49 +119,50 @@ def generate_on(
     options: dict[str, Any],
     *,
     on_text: Callable[[str], None] | None = None,
-    timeout: float = 600.0,
+    timeout: float = TIMEOUT,
     think: bool = False,
-    whole: ollama.Client | None = None,
-    transport: Abortable | None = None,
+    stream: bool = True,
+    session: Session = SHARED,
 ) -> Generation:
     """One generation where the prompt is checked, the options are full and the target is known.
 
     This is what a grid runs for each of its cells; everybody else calls ``generate``. With
-    ``whole``, a client, the answer comes in one piece and not through LangChain: for answers whose
+    ``stream=False`` the answer comes in one piece and not through LangChain: for answers whose
     times do not matter, for it takes a fraction of the processor time. There is no ``ttft_s`` then.
-    With ``transport``, another thread can end it.
+    ``session.cancel()`` in another thread ends it.
 
     Raises:
         GenerationError: it failed; ``.record`` has what came until then.
     """
-    is_text = isinstance(prompt, str)
-    if whole is not None:
-        ask, llm = (_whole_text if is_text else _whole_messages), whole
-    else:
-        ask = _run_text if is_text else _run_messages
-        # Slow the first time, so before the clock starts.
-        kind = "OllamaLLM" if is_text else "ChatOllama"
-        make = _langchain.__wrapped__ if transport else _langchain
-        llm = make(kind, target.host, timeout, transport)
-    clock = _Clock(on_text)
+    # Slow the first time, so before the clock starts.
+    send = sender(session, target.host, timeout, prompt, stream)
+    clock = Clock(on_text)
     record = blank(target, prompt, options, think)
     joules = energy_j() if is_local(target.host) else None
+    info: dict[str, Any] = {}
+    failure: Exception | None = None
     try:
         with models.sentences(target.host, target.model):
             clock.start()
-            info = ask(llm, target.model, prompt, options, think, clock)
+            info = send(target.model, prompt, options, think, clock)
     except (SlmlabError, ValueError) as error:
-        message = str(error)
+        failure = error
+    if clock.callback_error is not None:
+        # The caller's own error is no failed generation, whatever became of it on its way here.
+        raise clock.callback_error
+    if failure is not None:
+        message = str(failure)
+        log.info("A generation by %s at %s failed: %s", target.model, target.host, message)
         record = replace(
             record, text=clock.text, error=message, ttft_s=clock.first, wall_s=clock.elapsed()
         )
-        raise GenerationError(message, record, isinstance(error, ServerLost)) from None
+        raise GenerationError(message, record, isinstance(failure, ServerLost)) from failure
     prompt_tokens = info.get("prompt_eval_count") or 0
     return replace(
         record,
         text=clock.text,
         thinking=info.get("thinking") or "",
-        ttft_s=clock.first if whole is None else None,
+        ttft_s=clock.first if stream else None,
         wall_s=clock.last or clock.elapsed(),
         stop_reason=info.get("done_reason"),
         load_s=(info.get("load_duration") or 0) / 1e9,
@@ -159,12 +176,14 @@ def generate_on(
 
 
 def _joules_since(before: float | None) -> float | None:
-    after = energy_j() if before is not None else None
+    if before is None:
+        return None
+    after = energy_j()
     # A counter that started again at zero in between says nothing.
     return after - before if after is not None and after >= before else None
 
 
-def blank(target: Target, prompt: Prompt, options: dict, think: bool) -> Generation:
+def blank(target: Target, prompt: Prompt, options: dict[str, Any], think: bool) -> Generation:
     """The record of a generation of which nothing has come yet."""
     return Generation(
         model=target.model,
@@ -216,114 +235,3 @@ def _server(host: str) -> server.Server:
         with models.sentences(host):
             raise ConnectionError
     return server.Server(host, facts.get("engine", "ollama"), facts["version"])
-
-
-class _Clock:
-    """Collects the text as it comes and the times of its first and last piece."""
-
-    def __init__(self, on_text: Callable[[str], None] | None) -> None:
-        self.on_text = on_text
-        self.pieces: list[str] = []
-        self.first: float | None = None
-        self.last: float | None = None
-        self.started = 0.0
-
-    def start(self) -> None:
-        self.started = time.perf_counter()
-
-    def elapsed(self) -> float:
-        return time.perf_counter() - self.started
-
-    def add(self, text: str) -> None:
-        if not text:
-            return
-        self.last = self.elapsed()
-        if self.first is None:
-            self.first = self.last
-        self.pieces.append(text)
-        if self.on_text:
-            self.on_text(text)
-
-    @property
-    def text(self) -> str:
-        # JSON can carry half of a character, which can neither be stored nor shown.
-        return "".join(self.pieces).encode(errors="replace").decode()
-
-
-# A LangChain object makes two HTTP clients, which costs more than a short generation does, so one
-# is kept for each server; the model and all options go along with each call.
-@functools.lru_cache(maxsize=32)
-def _langchain(kind: str, host: str, timeout: float, transport: Any = None) -> Any:
-    import langchain_ollama
-
-    return getattr(langchain_ollama, kind)(
-        model="given with each call",
-        base_url=host,
-        client_kwargs=client_kwargs(host, timeout),
-        sync_client_kwargs={"transport": transport} if transport else {},
-    )
-
-
-def _run_text(llm: Any, model: str, prompt: str, options: dict, think: bool, clock: _Clock) -> dict:
-    """The final chunk's counters of a run through ``OllamaLLM``."""
-    result = llm.generate(
-        [prompt],
-        callbacks=[_callback_class()(clock)],
-        model=model,
-        options=options,
-        reasoning=think,
-    )
-    return result.generations[0][0].generation_info or {}
-
-
-def _run_messages(
-    llm: Any, model: str, prompt: Sequence[dict], options: dict, think: bool, clock: _Clock
-) -> dict:
-    """The final chunk's counters of a run through ``ChatOllama``."""
-    info, thoughts = {}, []
-    for chunk in llm.stream(list(prompt), model=model, options=options, reasoning=think):
-        clock.add(chunk.content)
-        thoughts.append(chunk.additional_kwargs.get("reasoning_content") or "")
-        info = chunk.response_metadata or info
-    return info | {"thinking": "".join(thoughts)}
-
-
-def _whole_text(
-    client: ollama.Client, model: str, prompt: str, options: dict, think: bool, clock: _Clock
-) -> dict:
-    """The counters of an answer in one piece, to a text."""
-    answer = client.generate(model, prompt, options=options, think=think, stream=False)
-    clock.add(answer.response)
-    return answer.model_dump(exclude={"response", "context"})
-
-
-def _whole_messages(
-    client: ollama.Client,
-    model: str,
-    prompt: Sequence[dict],
-    options: dict,
-    think: bool,
-    clock: _Clock,
-) -> dict:
-    """The counters of an answer in one piece, to a conversation."""
-    answer = client.chat(model, list(prompt), options=options, think=think, stream=False)
-    clock.add(answer.message.content or "")
-    return answer.model_dump(exclude={"message"}) | {"thinking": answer.message.thinking}
-
-
-@functools.lru_cache(maxsize=1)
-def _callback_class() -> type:
-    """The LangChain callback that feeds a clock; made late, for LangChain is slow to import."""
-    from langchain_core.callbacks import BaseCallbackHandler
-
-    class FeedClock(BaseCallbackHandler):
-        # What the reader's own on_text raises, an interrupt above all, ends the generation.
-        raise_error = True
-
-        def __init__(self, clock: _Clock) -> None:
-            self.clock = clock
-
-        def on_llm_new_token(self, token: str, **_: Any) -> None:
-            self.clock.add(token)
-
-    return FeedClock

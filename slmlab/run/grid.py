@@ -5,13 +5,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from slmlab.errors import PromptError, did_you_mean
 from slmlab.run import prompts
-from slmlab.run.options import LOAD_OPTIONS, Prompt, full_options, parameters_of, validate_prompt
+from slmlab.run.options import LOAD_OPTIONS, Prompt, full_options, validate_prompt
 from slmlab.run.record import Generation
 from slmlab.run.tables import rows
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 # What compare() itself writes; a table's own column of such a name becomes ``given_…``.
 TAKEN = {field.name for field in fields(Generation)} | {
@@ -39,30 +42,53 @@ class Cell:
     columns: Mapping[str, Any]
 
     @property
-    def load(self) -> tuple:
+    def load(self) -> tuple[Any, ...]:
         """What the model has to be loaded with for this cell; equal for cells that share a load."""
         return (self.model, *(self.options.get(name) for name in LOAD_OPTIONS))
 
 
+class GridOptions(TypedDict, total=False):
+    """The sampling options of a grid: each is one value, or a list of values to go through."""
+
+    temperature: float | Sequence[float] | None
+    top_k: int | Sequence[int] | None
+    top_p: float | Sequence[float] | None
+    typical_p: float | Sequence[float] | None
+    repeat_penalty: float | Sequence[float] | None
+    repeat_last_n: int | Sequence[int] | None
+    presence_penalty: float | Sequence[float] | None
+    frequency_penalty: float | Sequence[float] | None
+    seed: int | Sequence[int] | None
+    num_ctx: int | Sequence[int] | None
+    num_predict: int | Sequence[int] | None
+    stop: str | Sequence[str] | Sequence[Sequence[str]] | None
+    num_thread: int | Sequence[int] | None
+    num_gpu: int | Sequence[int] | None
+    num_batch: int | Sequence[int] | None
+    num_keep: int | Sequence[int] | None
+
+
 def plan(
-    names: str | Iterable[str],
+    models: str | Iterable[str],
     prompts: Any,
     *,
     template: str | Sequence[str] | None = None,
     system: str | Sequence[str | None] | None = None,
     quantization: str | Sequence[str] | None = None,
     repeats: int = 1,
-    **options: Any,
+    parameters: Iterable[str] = (),
+    **options: Unpack[GridOptions],
 ) -> list[Cell]:
     """The cells of a grid, ordered so that each model is loaded once (for each context length).
 
-    The arguments are those of ``slmlab.compare``. An option with a list of values is an axis of the
+    The arguments are those of ``slmlab.compare``; ``parameters`` are the names of its own, for the
+    hint where an option's name is wrong. An option with a list of values is an axis of the
     grid. Repeat ``r`` has the seed ``seed + r`` on every model, so that rows pair up.
 
     Raises:
         PromptError: the grid is empty, or a prompt, template, table or option is not usable.
     """
-    names = list(dict.fromkeys(_as_list(names)))
+    names = list(dict.fromkeys(_as_list(models)))
     if not all(isinstance(name, str) for name in names):
         raise PromptError(f"Models are given by their names, such as 'llama3.2:1b'; got {names!r}.")
     filled = _fill(rows(prompts), [None] if template is None else _as_list(template))
@@ -71,7 +97,7 @@ def plan(
         if not isinstance(text, (str, type(None))):
             raise PromptError(f"A system prompt is a text; got {text!r}.")
     tags = [None] if quantization is None else _as_list(quantization)
-    settings = _settings(options)
+    settings = _settings(options, parameters)
     if not (names and filled and systems and tags and settings) or repeats < 1:
         raise PromptError("compare() needs at least one model, one prompt and one repeat.")
     with_systems = [
@@ -94,13 +120,13 @@ def plan(
     ]
 
 
-def _as_list(value: Any) -> list:
+def _as_list(value: Any) -> list[Any]:
     if isinstance(value, str) or not isinstance(value, Iterable):
         return [value]
     return list(value)
 
 
-def _settings(options: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _settings(options: Mapping[str, Any], parameters: Iterable[str]) -> list[dict[str, Any]]:
     """Every combination of the options that have several values, the load options outermost."""
     axes = {}
     for name, value in options.items():
@@ -110,7 +136,7 @@ def _settings(options: Mapping[str, Any]) -> list[dict[str, Any]]:
         axes[name] = list(value) if several else [value]
     order = sorted(axes, key=lambda name: name not in LOAD_OPTIONS)
     return [
-        full_options(dict(zip(order, values, strict=True)), parameters=parameters_of(plan))
+        full_options(dict(zip(order, values, strict=True)), parameters=parameters)
         for values in itertools.product(*(axes[name] for name in order))
     ]
 
@@ -129,7 +155,7 @@ def _with_system(prompt: Prompt, system: str | None) -> Prompt:
     return validate_prompt([{"role": "system", "content": system}, *rest])
 
 
-def _fill(rows: list, names: list[str | None]) -> list[tuple[Prompt, dict[str, Any]]]:
+def _fill(rows: Sequence[Any], names: list[str | None]) -> list[tuple[Prompt, dict[str, Any]]]:
     """Each row in each template: the prompt as sent, and the columns that go with it."""
     filled = []
     for name in names:

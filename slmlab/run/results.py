@@ -6,7 +6,7 @@ import collections
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slmlab.run.record import Generation
 
@@ -52,7 +52,9 @@ def flags(record: Generation) -> list[str]:
     return [name for name, holds in found.items() if holds]
 
 
-def to_frame(records: Iterable[Generation], columns: Sequence[Mapping] = ()) -> pd.DataFrame:
+def to_frame(
+    records: Iterable[Generation], columns: Sequence[Mapping[str, Any]] = ()
+) -> pd.DataFrame:
     """One row for each generation: the record's fields, each option as a column, and more.
 
     Besides: ``tokens_per_s`` (writing), ``prompt_tokens_per_s`` (reading; only where the prompt was

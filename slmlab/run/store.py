@@ -65,7 +65,7 @@ class Store:
     def find(self, keys: Collection[str], on: str | None = None) -> dict[str, Generation]:
         """The stored records with these keys, each once.
 
-        With ``on`` (see ``stage``) only those that were measured there, one request at a time.
+        With ``on`` (see ``machine_id``) only those that were measured there, one request at a time.
 
         Raises:
             ResultsError: the folder cannot be read.
@@ -80,7 +80,7 @@ class Store:
                         if name in wanted and name not in found and (got := _parse(line, on)):
                             found[name] = got
         except OSError as error:
-            raise ResultsError(f"The records in {self.folder} cannot be read: {error}.") from None
+            raise ResultsError(f"The records in {self.folder} cannot be read: {error}.") from error
         return found
 
     def add(self, name: str, record: Generation) -> None:
@@ -105,7 +105,7 @@ class Store:
                 f"A record ({len(data)} bytes) cannot be written to {self.folder}: "
                 f"{error.strerror}. What was stored before is whole; make room, or give "
                 "store=… another folder, and run the same comparison again."
-            ) from None
+            ) from error
 
 
 def append(path: str | Path, line: bytes) -> None:
@@ -151,5 +151,5 @@ def write(path: str | Path, text: str) -> Path:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
         room = f" It takes {len(data):,} bytes, and {free:,} are free." if free < len(data) else ""
-        raise ResultsError(f"{path} cannot be written: {error.strerror}.{room}") from None
+        raise ResultsError(f"{path} cannot be written: {error.strerror}.{room}") from error
     return path

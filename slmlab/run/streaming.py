@@ -9,11 +9,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from slmlab import models
-from slmlab.engines.client import Abortable
+from slmlab.engines.client import Session
 from slmlab.errors import SlmlabError
-from slmlab.run.generate import generate_on, resolve_target
-from slmlab.run.options import EXTRA_OPTIONS, Prompt, full_options, validate_prompt
+from slmlab.run.generate import generate_on, load_model, resolve_target
+from slmlab.run.options import Prompt, full_options, validate_prompt
 from slmlab.run.record import Generation, GenerationError
 
 FINAL = ("done", "stopped", "failed")
@@ -63,9 +62,9 @@ class Answers:
             answer.options = full_options(answer.options)
         self.answers = list(answers)
         self.width = len(self.answers) if at_once else 1
-        self._transports: list[Abortable] = []
+        self._session = Session()
         self._lock = threading.Lock()
-        self._work_done: list[Future] = []
+        self._work_done: list[Future[None]] = []
 
     def start(self) -> None:
         """Begin; returns at once."""
@@ -88,9 +87,7 @@ class Answers:
             for answer in self.answers:
                 if answer.state not in FINAL:
                     answer.state = "stopped"
-            transports = [*self._transports]
-        for transport in transports:
-            transport.abort()
+        self._session.cancel()
 
     def _moves_on(self, answer: Answer, state: str) -> bool:
         """Give an answer its next state, unless the reader has stopped it."""
@@ -101,27 +98,25 @@ class Answers:
             return True
 
     def _work(self, answer: Answer) -> None:
-        transport = Abortable(answer.host)
-        with self._lock:
-            self._transports.append(transport)
         try:
-            record = self._generate(answer, transport)
+            record = self._generate(answer)
             if record is not None:
                 answer.record = record
                 self._moves_on(answer, "done")
         except GenerationError as error:
             with self._lock:
-                stopped = answer.state == "stopped"
-                kept = {"error": None, "stop_reason": "stopped"} if stopped else {}
-                answer.record = replace(error.record, in_flight=self.width, **kept)
-                answer.error = "" if stopped else str(error)
+                answer.record = replace(error.record, in_flight=self.width)
+                if answer.state == "stopped":
+                    answer.record = replace(answer.record, error=None, stop_reason="stopped")
+                else:
+                    answer.error = str(error)
             self._moves_on(answer, "failed")
         except Exception as error:
             # A worker's error has nobody above it: it must reach the reader here.
             answer.error = str(error) if isinstance(error, SlmlabError) else repr(error)
             self._moves_on(answer, "failed")
 
-    def _generate(self, answer: Answer, transport: Abortable) -> Generation | None:
+    def _generate(self, answer: Answer) -> Generation | None:
         """The record of one answer; None where it was stopped before anything was sent."""
         if answer.state in FINAL:
             return None
@@ -129,12 +124,7 @@ class Answers:
         if target.cold:
             if not self._moves_on(answer, "loading"):
                 return None
-            load = {
-                name: value
-                for name, value in answer.options.items()
-                if name in EXTRA_OPTIONS and name != "stop"
-            }
-            models.load(answer.model, answer.options["num_ctx"], answer.host, **load)
+            load_model(answer.model, answer.options, answer.host)
             target = resolve_target(answer.model, answer.options["num_ctx"], answer.host)
         if not self._moves_on(answer, "reading"):
             return None
@@ -150,7 +140,7 @@ class Answers:
             dict(answer.options),
             on_text=add,
             think=answer.think,
-            transport=transport,
+            session=self._session,
         )
         return replace(record, in_flight=self.width)
 

@@ -23,7 +23,7 @@ def rows(prompts: Any) -> list[Prompt | dict[str, Any]]:
     if hasattr(prompts, "to_pandas"):  # datasets.Dataset, polars.DataFrame
         prompts = prompts.to_pandas()
     if hasattr(prompts, "to_dict"):
-        return prompts.to_dict("records")
+        prompts = prompts.to_dict("records")
     if not isinstance(prompts, Iterable):
         raise PromptError(
             f"Prompts are a text, a list of texts or conversations, or a table; got {prompts!r}."
@@ -49,9 +49,9 @@ def read_table(path: Path) -> pd.DataFrame:
             lines = path.read_text(encoding="utf-8").split("\n")
             table = pd.DataFrame([json.loads(line) for line in lines if line.strip()])
     except OSError as error:
-        raise PromptError(f"{path} cannot be read: {error.strerror}.") from None
+        raise PromptError(f"{path} cannot be read: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:  # what pandas and json raise for bad text
-        raise PromptError(f"{path} is no table that can be read: {error}.") from None
+        raise PromptError(f"{path} is no table that can be read: {error}.") from error
     if table.empty:
         raise PromptError(f"{path} has no rows.")
     return table

@@ -168,6 +168,16 @@ class TestCompare:
         slmlab.compare(SMOL, asked, on_cell=ran.append, quiet=True, **SHORT)
         assert [cell.prompt for cell in ran] == ["Three", "Four"]
 
+    def test_an_error_of_the_callers_own_is_not_swallowed(self, here):
+        def on_record(record) -> None:
+            raise KeyError(record.prompt)
+
+        ran: list = []
+        with pytest.raises(KeyError, match="One"):
+            slmlab.compare(SMOL, ["One", "Two"], on_record=on_record, quiet=True, **SHORT)
+        slmlab.compare(SMOL, ["One", "Two"], on_cell=ran.append, quiet=True, **SHORT)
+        assert [cell.prompt for cell in ran] == ["Two"], "the record is kept all the same"
+
     def test_an_interrupt_ends_requests_that_run_at_once(self, here):
         timer = threading.Timer(4, lambda: os.kill(os.getpid(), signal.SIGINT))
         asked = [f"Tell a very long story about {n}." for n in range(6)]

@@ -83,6 +83,18 @@ class TestGenerate:
         generate(at.model, "x", num_predict=1)
         assert time.monotonic() - started < 15
 
+    @pytest.mark.parametrize("prompt", ["Hi", [{"role": "user", "content": "Hi"}]])
+    @pytest.mark.parametrize("kind", [ValueError, KeyError, NotImplementedError, ConnectionError])
+    def test_an_error_of_the_callers_own_is_no_failed_generation(self, at, kind, prompt):
+        mine = kind("mine")
+
+        def on_text(_: str) -> None:
+            raise mine
+
+        with pytest.raises(kind) as caught:
+            generate(at.model, prompt, on_text=on_text, **SHORT)
+        assert caught.value is mine
+
     def test_what_the_user_typed_wrong_is_said_before_any_work(self, at):
         with pytest.raises(PromptError, match="prompt is empty"):
             generate(at.model, "  ")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 
 import slmlab
 from slmlab import models
-from slmlab.engines.client import ask_version
+from slmlab.engines.client import Session, ask_version, client_kwargs
 from slmlab.errors import ServerError
 from tests.support.processes import free_port
 
@@ -34,3 +36,113 @@ def test_without_a_server_there_is_a_sentence(monkeypatch):
         models.installed()
     with pytest.raises(ServerError, match=r"slmlab\.start\(\)"):
         slmlab.ready()
+
+
+class Silent:
+    """Takes one connection and answers with the beginning of a stream, or not at all."""
+
+    BEGINNING = (
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n"
+        b'Transfer-Encoding: chunked\r\n\r\n1e\r\n{"response":"a","done":false}\n\r\n'
+    )
+
+    def __init__(self, streams: bool = False) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.streams = streams
+        self.request = b""
+        self.asked, self.hung_up = threading.Event(), threading.Event()
+
+    def __enter__(self) -> Silent:
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.listener.close()
+
+    def serve(self) -> None:
+        connection, _ = self.listener.accept()
+        with connection:
+            self.request = connection.recv(65536)
+            if self.streams:
+                connection.sendall(self.BEGINNING)
+            self.asked.set()
+            while connection.recv(65536):
+                pass
+            self.hung_up.set()
+
+
+class TestSession:
+    @pytest.mark.parametrize("streams", [False, True], ids=["one piece", "streamed"])
+    def test_another_thread_ends_a_request_and_the_server_notices(self, streams):
+        session, pieces = Session(), []
+
+        def ask() -> None:
+            client = session.client(server.url)
+            if not streams:
+                client.generate("m", "Why?", stream=False)
+            for piece in client.generate("m", "Why?", stream=True):
+                pieces.append(piece.response)
+
+        with Silent(streams) as server, ThreadPoolExecutor(1) as pool:
+            asking = pool.submit(ask)
+            assert server.asked.wait(5)
+            assert not server.hung_up.wait(0.1)
+            session.cancel()
+            with pytest.raises(httpx.TransportError):
+                asking.result(5)
+            assert server.hung_up.wait(5)
+        assert pieces == ["a"] * streams
+
+    def test_after_that_nothing_is_sent(self):
+        session = Session()
+        with Silent() as server:
+            session.cancel()
+            with pytest.raises(httpx.TransportError, match="cancelled"):
+                session.client(server.url).generate("m", "Why?")
+            assert not server.asked.wait(0.1)
+
+    def test_other_sessions_go_on(self):
+        one, other = Session(), Session()
+        with Silent() as server, ThreadPoolExecutor(1) as pool:
+            asking = pool.submit(other.client(server.url).generate, "m", "Why?")
+            assert server.asked.wait(5)
+            one.cancel()
+            assert not server.hung_up.wait(0.1)
+            assert not asking.done()
+            other.cancel()
+
+    def test_one_client_is_kept_for_each_server(self):
+        session = Session()
+        kept = session.client("http://127.0.0.1:1")
+        assert session.client("http://127.0.0.1:1") is kept
+        assert session.client("http://127.0.0.1:2") is not kept
+        assert Session().client("http://127.0.0.1:1") is not kept
+
+    def test_a_proxy_is_used_elsewhere_and_never_on_loopback(self, monkeypatch):
+        with Silent() as proxy, Silent() as server, ThreadPoolExecutor(2) as pool:
+            monkeypatch.setenv("HTTP_PROXY", proxy.url)
+            session = Session()
+            asking = [
+                pool.submit(session.client(host).generate, "m", "Why?")
+                for host in (server.url, "http://models.invalid:11434")
+            ]
+            assert server.asked.wait(5)
+            assert proxy.asked.wait(5)
+            assert server.request.startswith(b"POST /api/generate ")
+            assert proxy.request.startswith(b"POST http://models.invalid:11434/api/generate ")
+            # A request that goes through a proxy is ended like any other.
+            session.cancel()
+            for one in asking:
+                with pytest.raises(httpx.TransportError):
+                    one.result(5)
+            assert proxy.hung_up.wait(5)
+
+
+def test_every_limit_is_finite():
+    for host in ("http://127.0.0.1:11434", "http://gpu-server:11434"):
+        for timeout in (0.5, 600.0):
+            limits = client_kwargs(host, timeout)["timeout"].as_dict()
+            assert max(limits.values()) == timeout
+            assert limits["connect"] <= 5

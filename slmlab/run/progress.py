@@ -1,0 +1,58 @@
+"""The line that shows how far a comparison is."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from slmlab.run.record import Generation
+
+
+class Progress:
+    """One line: cells done, the running model, the time left, and what it has cost so far."""
+
+    def __init__(self, total: int, before: int, folder: Path, quiet: bool) -> None:
+        self.tokens = 0
+        self.joules: float | None = None
+        self.description = ""
+        self.bar: Any = None
+        if quiet:
+            return
+        if before:
+            print(
+                f"{before} of {total} cells were measured before (in {folder}; "
+                "fresh=True measures them again)."
+            )
+        if before < total:
+            from tqdm.auto import tqdm
+
+            self.bar = tqdm(
+                total=total, initial=before, unit="cell", file=sys.stdout, mininterval=0.5
+            )
+
+    def show(self, description: str) -> None:
+        """Name what is under way."""
+        if self.bar is not None and description != self.description:
+            self.description = description
+            self.bar.set_description_str(description)
+
+    def step(self, record: Generation) -> None:
+        """Count one finished cell."""
+        self.tokens += record.prompt_tokens + record.tokens
+        if record.energy_j is not None:
+            self.joules = (self.joules or 0.0) + record.energy_j
+        if self.bar is not None:
+            energy = f", {self.joules:.0f} J" if self.joules is not None else ""
+            self.bar.set_postfix_str(f"{self.tokens:,} tokens{energy}", refresh=False)
+            self.bar.update()
+
+    def tick(self) -> None:
+        """Let the clock run on while nothing is finished, where that does not fill a log file."""
+        if self.bar is not None and sys.stdout.isatty():
+            self.bar.refresh()
+
+    def close(self) -> None:
+        """Leave the line as it is."""
+        if self.bar is not None:
+            self.bar.close()

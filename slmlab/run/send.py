@@ -1,0 +1,149 @@
+"""Send one prompt: streamed through langchain-ollama, or with the answer in one piece."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from slmlab.engines.client import Session, client_kwargs
+from slmlab.run.options import Prompt
+
+if TYPE_CHECKING:
+    import ollama
+    from langchain_core.callbacks import BaseCallbackHandler
+
+
+class Clock:
+    """Collects the text as it comes and the times of its first and last piece.
+
+    What ``on_text`` raises is kept in ``callback_error``, whatever is made of it above.
+    """
+
+    def __init__(self, on_text: Callable[[str], None] | None) -> None:
+        self.on_text = on_text
+        self.pieces: list[str] = []
+        self.first: float | None = None
+        self.last: float | None = None
+        self.started = 0.0
+        self.callback_error: Exception | None = None
+
+    def start(self) -> None:
+        """The request goes out."""
+        self.started = time.perf_counter()
+
+    def elapsed(self) -> float:
+        """Seconds since then."""
+        return time.perf_counter() - self.started
+
+    def add(self, text: str) -> None:
+        """A piece of text has come."""
+        if not text:
+            return
+        self.last = self.elapsed()
+        if self.first is None:
+            self.first = self.last
+        self.pieces.append(text)
+        if self.on_text:
+            try:
+                self.on_text(text)
+            except Exception as error:
+                self.callback_error = error
+                raise
+
+    @property
+    def text(self) -> str:
+        """All that has come."""
+        # JSON can carry half of a character, which can neither be stored nor shown.
+        return "".join(self.pieces).encode(errors="replace").decode()
+
+
+# Takes a model, a prompt, options, whether to think, and a clock; returns the server's counters.
+Send = Callable[[str, Prompt, dict[str, Any], bool, Clock], dict[str, Any]]
+
+
+def sender(session: Session, host: str, timeout: float, prompt: Prompt, stream: bool) -> Send:
+    """The function that sends a prompt of this kind to a server and feeds a clock.
+
+    With ``stream`` it goes through langchain-ollama. Making it is slow the first time.
+    """
+    if stream:
+        return functools.partial(
+            _streamed, _langchain(session, host, timeout, chat=not isinstance(prompt, str))
+        )
+    return functools.partial(_unstreamed, session.client(host, timeout))
+
+
+def _langchain(session: Session, host: str, timeout: float, chat: bool) -> Any:
+    """The session's ``ChatOllama`` or ``OllamaLLM``; model and options go along with each call."""
+
+    def make() -> Any:
+        from langchain_ollama import ChatOllama, OllamaLLM
+
+        return (ChatOllama if chat else OllamaLLM)(
+            model="given with each call",
+            base_url=host,
+            client_kwargs=client_kwargs(host, timeout),
+            sync_client_kwargs=session.client_kwargs(host, timeout),
+        )
+
+    return session.keep(("langchain", chat, host, timeout), make)
+
+
+def _streamed(
+    llm: Any, model: str, prompt: Prompt, options: dict[str, Any], think: bool, clock: Clock
+) -> dict[str, Any]:
+    """The final chunk's counters of a run through LangChain."""
+    if isinstance(prompt, str):
+        result = llm.generate(
+            [prompt],
+            callbacks=[_callback_class()(clock)],
+            model=model,
+            options=options,
+            reasoning=think,
+        )
+        return result.generations[0][0].generation_info or {}
+    info: dict[str, Any] = {}
+    thoughts = []
+    for chunk in llm.stream(list(prompt), model=model, options=options, reasoning=think):
+        clock.add(chunk.content)
+        thoughts.append(chunk.additional_kwargs.get("reasoning_content") or "")
+        info = chunk.response_metadata or info
+    return info | {"thinking": "".join(thoughts)}
+
+
+def _unstreamed(
+    client: ollama.Client,
+    model: str,
+    prompt: Prompt,
+    options: dict[str, Any],
+    think: bool,
+    clock: Clock,
+) -> dict[str, Any]:
+    """The counters of an answer that comes in one piece."""
+    if isinstance(prompt, str):
+        text = client.generate(model, prompt, options=options, think=think, stream=False)
+        clock.add(text.response or "")
+        return text.model_dump(exclude={"response", "context"})
+    chat = client.chat(model, list(prompt), options=options, think=think, stream=False)
+    clock.add(chat.message.content or "")
+    return chat.model_dump(exclude={"message"}) | {"thinking": chat.message.thinking}
+
+
+@functools.cache
+def _callback_class() -> Callable[[Clock], BaseCallbackHandler]:
+    """The LangChain callback that feeds a clock; made late, for LangChain is slow to import."""
+    from langchain_core.callbacks import BaseCallbackHandler
+
+    class FeedClock(BaseCallbackHandler):
+        # What the reader's own on_text raises, an interrupt above all, ends the generation.
+        raise_error = True
+
+        def __init__(self, clock: Clock) -> None:
+            self.clock = clock
+
+        def on_llm_new_token(self, token: Any, **_: Any) -> None:
+            self.clock.add(token)
+
+    return FeedClock
