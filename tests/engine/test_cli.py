@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 
 from slmlab.engines.embedded.pypi_models import SHELF
+from tests.support.cli import call, run
 from tests.support.engines import SMOL
-
-
-def run(*arguments: str, **env: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "slmlab", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=800,
-        env={**os.environ, **env},
-    )
 
 
 class TestWithModels:
@@ -39,13 +29,13 @@ class TestWithModels:
         asked = run("ask", SMOL, "Say hi.", "--num-predict", "5", "--engine", "embedded")
         assert asked.returncode == 0, asked.stderr
         assert "tokens/s" in asked.stdout
-        record = json.loads(run("ask", SMOL, "Say hi.", "--num-predict", "5", "--json").stdout)
+        record = json.loads(call("ask", SMOL, "Say hi.", "--num-predict", "5", "--json").stdout)
         assert (record["model"], record["tokens"]) == (SMOL, 5)
-        names = [row["name"] for row in json.loads(run("models", "--json").stdout)]
+        names = [row["name"] for row in json.loads(call("models", "--json").stdout)]
         assert set(names) == {model.name for model in SHELF}
-        assert SMOL in run("models").stdout
+        assert SMOL in call("models").stdout
         rows = json.loads(
-            run(
+            call(
                 "compare", "Hi", "--models", SMOL, "--repeats", "2", "--num-predict", "3", "--json"
             ).stdout
         )
@@ -54,7 +44,7 @@ class TestWithModels:
         assert unknown.returncode == 1
         assert unknown.stderr.startswith("slmlab: There is no model 'smollm'")
         assert "Traceback" not in unknown.stderr
-        assert run("stop").returncode == 0
+        assert call("stop").returncode == 0
 
     def test_an_interrupted_comparison_is_exit_code_130(self, lab_with_models):
         """And it says what is kept of it."""

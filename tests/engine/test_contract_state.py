@@ -69,6 +69,8 @@ MODEL = "the engine's model"
 def test_wrong_requests(http, engine, path, body, status, error):
     if isinstance(body, dict):
         body = json.dumps(body).replace(MODEL, engine.model).encode()
+    if path == "generate" and engine.since(0, 30) and "'../../x'" in (error or ""):
+        status, error = 400, "invalid model name"
     response = http.post(f"/api/{path}", content=body)
     assert response.status_code == status, response.text
     said = response.json()["error"]
@@ -97,11 +99,11 @@ class TestKeepAlive:
         assert engine.model in self.loaded(client)
         answer = http.post("/api/generate", json={"model": engine.model, "keep_alive": 0}).json()
         assert answer["done_reason"] == "unload"
-        wait_for(lambda: engine.model not in self.loaded(client), 10, "the model to go")
+        wait_for(lambda: engine.model not in self.loaded(client), 60, "the model to go")
 
     def test_a_second_is_kept(self, client, engine):
         client.generate(engine.model, "x", options={"num_predict": 1}, keep_alive="1s")
-        wait_for(lambda: engine.model not in self.loaded(client), 10, "the model to expire")
+        wait_for(lambda: engine.model not in self.loaded(client), 60, "the model to expire")
 
     def test_ps_tells_size_and_end(self, client, engine):
         client.generate(engine.model, "x", options={"num_predict": 1}, keep_alive=60)
@@ -162,7 +164,7 @@ class TestClients:
             "/api/generate",
             json={"model": engine.model, "prompt": "x", "options": {"num_predict": 1}},
         ).raise_for_status()
-        assert time.monotonic() - started < 15
+        assert time.monotonic() - started < 60
 
     def test_parallel_requests_all_get_their_own_answer(self, client, engine):
         def run(number: int) -> tuple[int, int]:

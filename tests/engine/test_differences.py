@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from typing import TypeVar
 
+import httpx
 import ollama
 import pytest
 
 from tests.support.contract import lines
-from tests.support.engines import GEMMA, SMOL, Engine
+from tests.support.engines import GEMMA, SMOL, Engine, runners
 
+T = TypeVar("T")
+
+# What differs on purpose, and why. A test holds each, by its name in ``differs``.
 DIFFERENCES = {
     "version has an engine": "a record must say which engine made it; clients ignore the field",
     "error texts of JSON that does not parse": "Go's and pydantic's words; both 400 and a sentence",
@@ -24,6 +30,13 @@ DIFFERENCES = {
     "logprobs": "0.5.4 has none; today's Ollama has the shape that the embedded engine gives",
     "shift false": "0.5.4 ignores it; today's Ollama refuses a prompt that is too long, as we do",
 }
+HELD: set[str] = set()
+
+
+def differs(*names: str) -> Callable[[T], T]:
+    """Says which of ``DIFFERENCES`` a test or a class of tests holds."""
+    HELD.update(names)
+    return lambda test: test
 
 
 class TestDifferences:
@@ -32,14 +45,6 @@ class TestDifferences:
     @pytest.fixture
     def engine(self, embedded: Engine) -> Engine:
         return embedded
-
-    def test_its_text_is_english_about_a_hypotenuse(self, client):
-        question = "What is the hypotenuse of a right-angled triangle with sides 3 and 4?"
-        answer = client.generate(SMOL, question, options={"temperature": 0, "num_predict": 160})
-        text = answer.response.lower()
-        assert "hypotenuse" in text
-        assert "triangle" in text
-        assert sum(text.count(f" {word} ") for word in ("the", "of", "is", "a")) > 5
 
     def test_its_text_equals_llama_cpp_called_directly(self, client, http, smol_gguf):
         import xllamacpp
@@ -68,12 +73,15 @@ class TestDifferences:
         )
         assert answer.response == direct["choices"][0]["text"]
 
+    @differs("prompt cache")
     def test_first_and_repeated_answers_are_equal(self, client):
         options = {"temperature": 0.8, "seed": 5, "num_predict": 30}
         client.generate(SMOL, "", keep_alive=0)
         texts = {client.generate(SMOL, "Tell me a story.", options=options).response for _ in "123"}
         assert len(texts) == 1
 
+    @pytest.mark.alone
+    @differs("prompt cache")
     def test_prompt_time_does_not_shrink_on_a_repeat(self, client):
         prompt = "one two three " * 60
         runs = [client.generate(SMOL, prompt, options={"num_predict": 1}) for _ in "12"]
@@ -85,6 +93,7 @@ class TestDifferences:
         raw = client.generate(GEMMA, "Once upon a time", raw=True, options=one)
         assert wrapped.prompt_eval_count == raw.prompt_eval_count
 
+    @differs("shift false")
     def test_a_long_prompt_is_cut_as_ollama_cuts_it(self, client, http):
         prompt, options = "word " * 2000, {"num_ctx": 512, "num_predict": 1}
         answer = client.generate(SMOL, prompt, options=options)
@@ -114,11 +123,13 @@ class TestDifferences:
         assert "NEW" in text
         assert "old 0" not in text
 
+    @differs("end of context")
     def test_the_end_of_the_context_ends_the_answer(self, client):
         options = {"num_ctx": 256, "num_predict": -1, "temperature": 1, "seed": 1}
         answer = client.generate(GEMMA, "Once upon a time", raw=True, options=options)
         assert answer.prompt_eval_count + answer.eval_count <= 257
 
+    @differs("logprobs")
     def test_logprobs(self, client):
         answer = client.generate(
             SMOL,
@@ -156,6 +167,7 @@ class TestDifferences:
         with pytest.raises(ollama.ResponseError, match="GGUF"):
             client.create("junk", files={"junk.gguf": digest})
 
+    @differs("Go templates", "tools and images", "formats other than json or a schema")
     def test_what_it_cannot_do_it_refuses_with_a_reason(self, http):
         for path, more in (
             ("generate", {"prompt": "x", "template": "{{ .Prompt }}"}),
@@ -169,17 +181,16 @@ class TestDifferences:
             assert response.status_code == 400, (path, more)
             assert len(response.json()["error"]) > 20
 
-    def test_a_killed_runner_is_an_error_and_the_next_request_works(self, client, http):
-        import psutil
-
+    def test_a_killed_runner_is_an_error_and_the_next_request_works(self, client, http, engine):
         client.generate(SMOL, "x", options={"num_predict": 1})
         body = {"model": SMOL, "prompt": "A long story.", "options": {"num_predict": 2000}}
         with http.stream("POST", "/api/generate", json=body) as response:
             rows = response.iter_lines()
             next(rows)
-            for process in psutil.process_iter(["cmdline"]):
-                if "slmlab.engines.embedded.worker" in (process.info["cmdline"] or []):
-                    process.kill()
+            killed = runners(engine.url)
+            for process in killed:
+                process.kill()
+            assert killed
             *_, last = rows
         assert "unexpectedly stopped" in json.loads(last)["error"]
         assert client.generate(SMOL, "x", options={"num_predict": 1}).eval_count == 1
@@ -194,3 +205,69 @@ class TestDifferences:
         for name in names:
             client.delete(name)
         assert not {one.model for one in client.ps().models} & set(names)
+
+
+class TestBothSides:
+    """Where the two can be asked the same, and answer differently."""
+
+    def post(self, engine: Engine, path: str, **body: object) -> httpx.Response:
+        return httpx.post(f"{engine.url}/api/{path}", json=body, timeout=120, trust_env=False)
+
+    @differs("version has an engine")
+    def test_version(self, embedded, real):
+        ours, theirs = (httpx.get(f"{one.url}/api/version").json() for one in (embedded, real))
+        assert ours["engine"] == "embedded"
+        assert "engine" not in theirs
+
+    @differs("error texts of JSON that does not parse")
+    def test_no_json(self, embedded, real):
+        said = []
+        for one in (embedded, real):
+            answer = httpx.post(f"{one.url}/api/generate", content=b"{", trust_env=False)
+            assert answer.status_code == 400
+            said.append(answer.json()["error"])
+        assert len(set(said)) == 2
+        assert all(said)
+
+    @differs("an unknown model in embed")
+    def test_an_unknown_model_in_embed(self, embedded, real):
+        ours, theirs = (
+            self.post(one, "embed", model="nope", input="x") for one in (embedded, real)
+        )
+        assert ours.status_code == theirs.status_code == 404
+        assert ours.json()["error"] == "model 'nope' not found"
+        if not real.since(0, 6):
+            assert "try pulling it first" in theirs.json()["error"]
+
+    @differs("context in the answer")
+    def test_context(self, embedded, real):
+        one = {"prompt": "x", "stream": False, "options": {"num_predict": 1}}
+        answers = [self.post(e, "generate", model=e.model, **one).json() for e in (embedded, real)]
+        assert "context" not in answers[0]
+        assert real.since(0, 6) or answers[1]["context"]
+
+    @differs("create from a Modelfile")
+    def test_a_modelfile(self, embedded, real):
+        for one in (embedded, real):
+            text = f"FROM {one.model}"
+            made = self.post(one, "create", model="mine:x", modelfile=text, stream=False)
+            if one.since(0, 5, 5) or one.kind == "embedded":
+                assert made.status_code == 400, made.text
+            else:
+                assert made.json() == {"status": "success"}
+                delete = {"model": "mine:x"}
+                httpx.request("DELETE", f"{one.url}/api/delete", json=delete, trust_env=False)
+
+    @differs("logprobs", "shift false")
+    def test_what_0_5_4_ignores(self, real):
+        if real.since(0, 12):
+            pytest.skip("today's Ollama has both")
+        more = {"prompt": "word " * 2000, "logprobs": True, "shift": False, "stream": False}
+        options = {"num_ctx": 512, "num_predict": 1}
+        answer = self.post(real, "generate", model=real.model, options=options, **more)
+        assert answer.status_code == 200
+        assert "logprobs" not in answer.json()
+
+
+def test_each_difference_is_held_by_a_test():
+    assert set(DIFFERENCES) == HELD

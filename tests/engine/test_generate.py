@@ -5,13 +5,13 @@ from __future__ import annotations
 import pickle
 import time
 
-import psutil
 import pytest
 
 from slmlab.errors import ModelError, PromptError
 from slmlab.run.generate import generate
 from slmlab.run.options import DEFAULT_OPTIONS
 from slmlab.run.record import GenerationError
+from tests.support.processes import listener
 
 SHORT = {"num_predict": 12, "temperature": 0}
 
@@ -50,12 +50,7 @@ class TestGenerate:
         assert pickle.loads(pickle.dumps(record)) == record
 
     def test_a_server_without_a_sign_of_life_is_an_error_with_a_record(self, at):
-        server_process = next(
-            one
-            for one in psutil.process_iter(["cmdline"])
-            if any(str(at.url.rsplit(":", 1)[1]) in word for word in one.info["cmdline"] or [])
-            or (one.name() == "ollama" and at.kind == "ollama")
-        )
+        server_process = listener(at.url)
         generate(at.model, "x", num_predict=1)
         try:
             with pytest.raises(GenerationError, match="did not answer in time") as caught:
@@ -81,7 +76,7 @@ class TestGenerate:
             generate(at.model, "Tell a long story.", on_text=interrupt, num_predict=4000)
         started = time.monotonic()
         generate(at.model, "x", num_predict=1)
-        assert time.monotonic() - started < 15
+        assert time.monotonic() - started < 30, "4,000 tokens take longer"
 
     @pytest.mark.parametrize("prompt", ["Hi", [{"role": "user", "content": "Hi"}]])
     @pytest.mark.parametrize("kind", [ValueError, KeyError, NotImplementedError, ConnectionError])

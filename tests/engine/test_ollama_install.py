@@ -88,7 +88,7 @@ class TestFromAnArchive:
         assert 10_000_000 < int(ranges[2][6:-1]) <= 12_000_000
 
     def test_a_stalled_or_busy_host_is_asked_again(self, files, packed, tmp_path, monkeypatch):
-        monkeypatch.setattr(ollama_install, "TIMEOUT", 1.0)
+        monkeypatch.setattr(ollama_install, "TIMEOUT", 3.0)
         path = offer(files, packed[".tar.zst"])
         files.busy[path] = [503, 429]
         files.stall[path] = [5_000_000]

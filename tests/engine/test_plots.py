@@ -27,6 +27,7 @@ class TestPlots:
             assert "answer cut" in note, "what is flagged is said"
             assert sum(figure.get_facecolor()[:3]) < 1 if dark else figure.get_facecolor()[0] == 1
 
+    @pytest.mark.alone
     def test_longer_prompts_take_longer_to_read(self, here):
         asked = [f"{word} " * n for word, n in (("sun", 20), ("moon", 200), ("star", 600))]
         found = slmlab.compare(SMOL, asked, num_predict=2, quiet=True)

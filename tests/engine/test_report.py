@@ -5,9 +5,14 @@ from __future__ import annotations
 import html
 import re
 
+import pytest
+from bs4 import BeautifulSoup
+
 import slmlab
-from slmlab.evaluation import tasks
-from tests.support.engines import SMOL
+from slmlab.evaluation import statistics, tasks
+from slmlab.run import results
+from slmlab.show.report import SPEED_COLUMNS
+from tests.support.engines import GEMMA, SMOL
 from tests.support.records import same
 
 
@@ -44,3 +49,34 @@ class TestReport:
         exec(program, names)  # as a reader would
         same(made, names["frame"][made.columns])
         assert (names["frame"]["started"] > made["started"].max()).all(), "measured anew"
+
+    def test_its_tables_are_those_of_the_library(self, frame, tmp_path):
+        page = BeautifulSoup(slmlab.report(frame, tmp_path / "r.html").read_text(), "html.parser")
+        speed = rows_of(page, "Speed and flags")
+        summary = results.summary(frame)
+        assert [row["model"] for row in speed] == [SMOL, GEMMA]
+        for shown, computed in zip(speed, summary.to_dict("records"), strict=True):
+            for name in ("tokens_per_s", "tokens_per_s_min", "tokens_per_s_max"):
+                column = SPEED_COLUMNS.get(name, name).replace("_", " ")
+                assert float(shown[column]) == pytest.approx(computed[name], rel=0.006)
+            assert int(shown["runs"]) == computed["runs"] == 12
+        scores = rows_of(page, "Scores by task")
+        means = statistics.means(frame, by=["model", "task"])
+        assert len(scores) == 4
+        for shown, computed in zip(scores, means.to_dict("records"), strict=True):
+            assert (shown["model"], shown["task"]) == (computed["model"], computed["task"])
+            assert float(shown["mean"]) == pytest.approx(computed["mean"], abs=0.006)
+        answers = [one.get_text() for one in page.select(".answer")]
+        for text in frame["text"]:
+            words = " ".join(text.split())
+            assert any(words in " ".join(answer.split()) for answer in answers)
+
+
+def rows_of(page: BeautifulSoup, title: str) -> list[dict[str, str]]:
+    """The rows of the table under a heading."""
+    table = page.find("h2", string=title).find_next("table")
+    columns = [one.get_text() for one in table.select("th")]
+    return [
+        dict(zip(columns, (cell.get_text() for cell in row.select("td")), strict=True))
+        for row in table.select("tbody tr")
+    ]

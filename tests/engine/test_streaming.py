@@ -40,8 +40,8 @@ class TestAnswers:
         started = time.monotonic()
         both.stop()
         assert not both.running
-        assert both.wait(5)
-        assert time.monotonic() - started < 5
+        assert both.wait(20)
+        assert time.monotonic() - started < 20, "20,000 words take minutes"
         assert one.record.stop_reason == "stopped"
         assert results.flags(one.record) == ["stopped"]
         assert both.answers[1].record is None, "what never started leaves no record"

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
 
+from tests.support.cli import call, run
 from tests.support.processes import free_port
 
 
@@ -31,20 +28,18 @@ class TestTerminal:
         ],
         ids=" ".join,
     )
-    def test_a_sentence(self, arguments, tmp_path):
-        env = os.environ | {
-            "SLMLAB_HOME": str(tmp_path / "home"),
-            "OLLAMA_HOST": f"127.0.0.1:{free_port()}",
-        }
-        done = subprocess.run(
-            [sys.executable, "-m", "slmlab", *arguments],
-            capture_output=True,
-            text=True,
-            env=env,
-            cwd=tmp_path,
-            timeout=60,
-            stdin=subprocess.DEVNULL,
-        )
+    def test_a_sentence(self, arguments, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("OLLAMA_HOST", f"127.0.0.1:{free_port()}")
+        done = call(*arguments)
         assert "Traceback" not in done.stderr + done.stdout
         assert done.returncode == 0 if "--help" in arguments else done.returncode != 0
         assert (done.stderr + done.stdout).strip()
+
+    def test_a_process_says_it_too(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("OLLAMA_HOST", f"127.0.0.1:{free_port()}")
+        done = run("pull", "../x")
+        assert "Traceback" not in done.stderr + done.stdout
+        assert done.returncode == 1
+        assert done.stderr.strip()

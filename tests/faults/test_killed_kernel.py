@@ -30,7 +30,7 @@ class TestKilledKernel:
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
             time.sleep(dice.uniform(0.1, 3))
             process.send_signal(how)
-            said.append(process.communicate(timeout=30)[0].decode())
+            said.append(process.communicate(timeout=120)[0].decode())
             assert len(engines_of(lab_with_models)) <= 1
         done = run(*command)
         assert "Models: smollm2:135m" in done.stdout
@@ -44,7 +44,7 @@ class TestKilledKernel:
         blobs = paths.embedded_models() / "blobs"
 
         def kill() -> None:
-            wait_for(lambda: any(blobs.glob("pull-*/tmp/*")), 30, "the download")
+            wait_for(lambda: any(blobs.glob("pull-*/tmp/*")), 60, "the download")
             engine_process(host).kill()
 
         killer = threading.Thread(target=kill)

@@ -116,7 +116,7 @@ class TestHungServer:
         started = time.monotonic()
         os.environ["OLLAMA_NUM_PARALLEL"] = "1"
         try:
-            frame = slmlab.compare(SMOL, asked, on_cell=stop, timeout=3, **grid)
+            frame = slmlab.compare(SMOL, asked, on_cell=stop, timeout=10, **grid)
             took = time.monotonic() - started
         finally:
             del os.environ["OLLAMA_NUM_PARALLEL"]
@@ -125,7 +125,7 @@ class TestHungServer:
         assert stopped
         assert frame["error"].isna().tolist() == [True, False, False]
         assert "did not answer in time" in frame["error"][1]
-        assert took < 30
+        assert took < 120
         assert slmlab.compare(SMOL, asked, **grid)["error"].isna().all()
 
     def test_a_server_that_hangs_before_the_grid(self, lab_with_models):
@@ -136,6 +136,6 @@ class TestHungServer:
             started = time.monotonic()
             with pytest.raises(ServerError, match="slmlab"):
                 slmlab.compare(SMOL, "Say A.", quiet=True)
-            assert time.monotonic() - started < 30
+            assert time.monotonic() - started < 120
         finally:
             hung.resume()

