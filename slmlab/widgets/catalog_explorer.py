@@ -230,8 +230,8 @@ class CatalogExplorer(Panel):
         )
         caption = (
             f"{len(rows)} of {len(self.all)} models. Memory: at 4 bits with a context of "
-            f"{self.num_ctx:,} tokens, estimated; models may take {room} here. Facts read "
-            f"{catalog.read_on()}."
+            f"{self.num_ctx:,} tokens for each request that runs at once, estimated; models may "
+            f"take {room} here. Facts read {catalog.read_on()}."
         )
         self.table.value = Markup("<div class='slmlab-tall'>{}</div>").format(
             markup.table_html(rows, columns, caption)

@@ -186,6 +186,9 @@ class TestShapes:
         known = info("bert", block_count=6, attention__head_count=12, attention__causal=False)
         assert kv_cache_bytes(shape(known), 512, 4) == 0
 
+    def test_a_decoder_that_is_not_causal_has_a_cache(self):
+        assert shape(LLAMA | {"llama.attention.causal": False}) == shape(LLAMA)
+
     @pytest.mark.parametrize(
         "wrong",
         [
