@@ -18,7 +18,7 @@ import tenacity
 from slmlab import hardware, paths
 from slmlab.engines import server
 from slmlab.engines.address import is_local
-from slmlab.engines.client import client
+from slmlab.engines.client import client, client_kwargs
 from slmlab.engines.embedded.pypi_models import SHELF
 from slmlab.errors import ModelError, SlmlabError
 from slmlab.models.inventory import as_names, installed, is_among, sentences
@@ -196,7 +196,9 @@ def download_size(model: str) -> int | None:
     accept = "application/vnd.docker.distribution.manifest.v2+json"
     url = f"{registry}/v2/{namespace}/{base}/manifests/{tag or 'latest'}"
     try:
-        answer = httpx.get(url, headers={"Accept": accept}, timeout=4, follow_redirects=True)
+        answer = httpx.get(
+            url, headers={"Accept": accept}, follow_redirects=True, **client_kwargs(registry, 4)
+        )
         answer.raise_for_status()
         return sum(int(layer["size"]) for layer in answer.json()["layers"])
     except (httpx.HTTPError, ValueError, KeyError, TypeError):

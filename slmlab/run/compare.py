@@ -182,7 +182,7 @@ def _servers(host: str | Sequence[str] | None, hosts: str | Sequence[str] | None
 
 
 def _targets(cells: list[Cell], servers: list[str]) -> dict[tuple[str, str], Target]:
-    """What each server says of each model: one look for each, not one for each cell.
+    """What each server says of each model, asked once and not for each cell.
 
     Raises:
         ModelError: a model is missing somewhere, or is another one there.
@@ -307,7 +307,8 @@ class _Comparison(Listener[Cell, Loaded, Generation]):
 def _unseen(prompt: Prompt, seen: set[int]) -> bool:
     """Whether no earlier prompt had the same first tenth; notes this one.
 
-    A server remembers what it read and reads only what is new, which makes its reading look fast.
+    A server keeps the KV cache of what it read and prefills only what is new, which makes its
+    prefill look fast.
     Beginnings are compared at lengths of powers of two, which keeps the notes short.
     """
     text = prompt if isinstance(prompt, str) else "\n".join(one["content"] for one in prompt)

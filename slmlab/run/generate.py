@@ -55,7 +55,7 @@ def resolve_target(model: str, num_ctx: int, host: str) -> Target:
     digest = models.resolve(model, host).digest
     resident = [one for one in models.loaded(host) if one.digest == digest]
     fitting = [one for one in resident if one.context_length in (None, num_ctx)]
-    # Where there is no GPU, a share of it would be no news.
+    # Where there is no GPU, a share of 0 would say nothing.
     to_share = fitting and (gpu_names() or not is_local(host))
     return Target(
         host=host,

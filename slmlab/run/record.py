@@ -24,7 +24,7 @@ class Generation:
 
     ``truncated`` says that the prompt was longer than the context and the server cut it silently;
     ``prompt_fresh`` that the server had not seen (the beginning of) this prompt since the model was
-    loaded, so that ``prompt_tokens / prompt_s`` is a speed of reading and not of remembering (None:
+    loaded, so that ``prompt_tokens / prompt_s`` is the speed of prefill and not of a cache (None:
     unknown). ``gpu_share`` is the part of the model on a GPU, 0 to 1; ``in_flight`` how many
     requests the caller had under way at once, so 1 means that the times are the model's own;
     ``energy_j`` what GPU and processor used meanwhile, in joules, where they report it.

@@ -57,9 +57,9 @@ def to_frame(
 ) -> pd.DataFrame:
     """One row for each generation: the record's fields, each option as a column, and more.
 
-    Besides: ``tokens_per_s`` (writing), ``prompt_tokens_per_s`` (reading; only where the prompt was
-    fresh and whole, see ``Generation.prompt_fresh``), ``cut``, and ``flags`` (words joined by
-    ``, ``). ``columns`` has further columns for each row, by name.
+    Besides: ``tokens_per_s`` (decode), ``prompt_tokens_per_s`` (prefill; only where the prompt was
+    fresh and not truncated, see ``Generation.prompt_fresh``), ``cut``, and ``flags`` (words joined
+    by ``, ``). ``columns`` has further columns for each row, by name.
     """
     import pandas as pd
 
