@@ -66,15 +66,15 @@ def run_tests(code: str, tests: str, seconds: float = SECONDS, memory: int = MEM
             finally:
                 process.kill()
                 process.wait()
-        said = out.read_bytes()[-4000:].decode(errors="replace").splitlines()
-    denied = any(line == f"{word} no network" for line in said)
-    if not why and f"{word} passed" in said:
+        output = out.read_bytes()[-4000:].decode(errors="replace").splitlines()
+    denied = any(line == f"{word} no network" for line in output)
+    if not why and f"{word} passed" in output:
         return CodeResult(True, "", denied)
-    return CodeResult(False, why or _reason(said, word, process.returncode, seconds), denied)
+    return CodeResult(False, why or _reason(output, word, process.returncode, seconds), denied)
 
 
-def _reason(said: list[str], word: str, status: int, seconds: float) -> str:
-    for line in reversed(said):
+def _reason(output: list[str], word: str, status: int, seconds: float) -> str:
+    for line in reversed(output):
         if line.startswith(f"{word} failed "):
             return line.removeprefix(f"{word} failed ")
     if status in (-24, -9):  # SIGXCPU, SIGKILL
@@ -111,7 +111,7 @@ def _deny_network() -> bool:
 
         new_user, new_net = 0x10000000, 0x40000000
         libc = ctypes.CDLL(None, use_errno=True)
-        return libc.unshare(new_user | new_net) == 0 or libc.unshare(new_net) == 0
+        return bool(libc.unshare(new_user | new_net) == 0 or libc.unshare(new_net) == 0)
     except (ImportError, OSError, AttributeError):
         return False
 
@@ -121,17 +121,17 @@ def _main() -> None:
     if _deny_network():
         os.write(1, f"{job['word']} no network\n".encode())
     _limit(job["seconds"], job["memory"])
-    room: dict = {"__name__": "answer"}
-    last = ""
+    namespace: dict[str, object] = {"__name__": "answer"}
+    verdict = ""
     try:
-        exec(compile(job["code"], "<answer>", "exec"), room)  # noqa: S102  what this file is for
-        exec(compile(job["tests"], "<tests>", "exec"), room)  # noqa: S102
-        last = "passed"
+        exec(compile(job["code"], "<answer>", "exec"), namespace)  # noqa: S102  what this file is for
+        exec(compile(job["tests"], "<tests>", "exec"), namespace)  # noqa: S102
+        verdict = "passed"
     except BaseException as error:
-        told = " ".join(str(error).split())[:200]
-        last = f"failed {type(error).__name__}{': ' if told else ''}{told}"
+        message = " ".join(str(error).split())[:200]
+        verdict = f"failed {type(error).__name__}{': ' if message else ''}{message}"
     # Not through exit handlers, which the code may have set.
-    os.write(1, f"\n{job['word']} {last}\n".encode(errors="replace"))
+    os.write(1, f"\n{job['word']} {verdict}\n".encode(errors="replace"))
     os._exit(0)
 
 

@@ -15,22 +15,37 @@ import contextlib
 import functools
 import itertools
 import json
+import logging
 import math
 import re
+import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from slmlab import models
 from slmlab.engines import server
 from slmlab.engines.client import client
-from slmlab.errors import PromptError, did_you_mean
+from slmlab.errors import TaskError, did_you_mean
 from slmlab.evaluation import code_runner
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-Scorer = Callable[[str, Mapping[str, Any]], float]
+Row = Mapping[str, Any]
+Scorer = Callable[[str, Row], float]
+log = logging.getLogger(__name__)
+
+
+class MissingColumn(KeyError):
+    """A scorer asked a row for a column that the table does not have."""
+
+
+class _Row(dict[str, Any]):
+    """A row that tells its own missing columns from all other keys that are not found."""
+
+    def __missing__(self, column: str) -> Any:
+        raise MissingColumn(column)
 
 
 def score(
@@ -45,32 +60,44 @@ def score(
         column: the name of the new column.
 
     Raises:
-        PromptError: there is no such scorer, or a row lacks what its scorer needs.
+        TaskError: there is no such scorer, or the table lacks a column that its scorer needs.
+        Exception: whatever your own scorer raised, with a note that names the row.
     """
     if scorer is None and "scorer" not in frame:
-        raise PromptError(
+        raise TaskError(
             "The table has no column `scorer`; give score() one of "
             f"{', '.join(SCORERS)}, or a function of (text, row)."
         )
-    scores = []
-    for row in frame.to_dict("records"):
-        run = _named(row["scorer"] if scorer is None else scorer)
-        failed = isinstance(row["error"], str)
-        try:
-            scores.append(None if failed else float(run(row["text"], row)))
-        except KeyError as missing:
-            raise PromptError(
-                f"The scorer {getattr(run, '__name__', run)} needs a column {missing}, which the "
-                "table does not have."
-            ) from None
+    scores = [
+        _score_row(_named(row["scorer"] if scorer is None else scorer), number, row)
+        for number, row in enumerate(frame.to_dict("records"))
+    ]
     return frame.assign(**{column: scores})
+
+
+def _score_row(scorer: Scorer, number: int, row: Row) -> float | None:
+    if isinstance(row["error"], str):
+        return None
+    name = getattr(scorer, "__name__", repr(scorer))
+    try:
+        return float(scorer(row["text"], _Row(row)))
+    except MissingColumn as error:
+        raise TaskError(
+            f"The scorer {name} needs a column {error.args[0]!r}, which the table does not have."
+        ) from error
+    except Exception as error:
+        where = f"The scorer {name} failed on row {number}: {row['text'][:80]!r}"
+        log.info(where)
+        if sys.version_info >= (3, 11):
+            error.add_note(where)
+        raise
 
 
 def _named(scorer: str | Scorer) -> Scorer:
     if callable(scorer):
         return scorer
     if scorer not in SCORERS:
-        raise PromptError(
+        raise TaskError(
             f"There is no scorer {scorer!r}.{did_you_mean(str(scorer), SCORERS)} "
             f"Scorers: {', '.join(SCORERS)}; or give a function of (text, row)."
         )
@@ -80,28 +107,28 @@ def _named(scorer: str | Scorer) -> Scorer:
 # Text.
 
 
-def exact(text: str, row: Mapping) -> bool:
+def exact(text: str, row: Row) -> bool:
     """The answer is ``expected``, but for case, white space and marks around it."""
     return _plain(text) == _plain(str(row["expected"]))
 
 
-def contains(text: str, row: Mapping) -> bool:
+def contains(text: str, row: Row) -> bool:
     """``expected`` (or, where it is a list, one of it) occurs as words in the answer."""
     wanted = row["expected"] if isinstance(row["expected"], list) else [row["expected"]]
     return any(_occurs(str(one), text) for one in wanted)
 
 
-def regex(text: str, row: Mapping) -> bool:
+def regex(text: str, row: Row) -> bool:
     """The regular expression in ``expected`` is found; case does not matter, ``.`` takes all."""
     return re.search(row["expected"], text, re.IGNORECASE | re.DOTALL) is not None
 
 
-def label(text: str, row: Mapping) -> bool:
+def label(text: str, row: Row) -> bool:
     """Of all the ``labels``, ``expected`` is the only one that the answer names."""
     return [one for one in row["labels"] if _occurs(one, text)] == [row["expected"]]
 
 
-def facts(text: str, row: Mapping) -> float:
+def facts(text: str, row: Row) -> float:
     """The share of the expected facts that the answer names; 0 if it is over ``max_words``.
 
     Each fact is a word's beginning, or several with ``|`` between, of which one is enough.
@@ -112,7 +139,7 @@ def facts(text: str, row: Mapping) -> float:
     return sum(one is not None for one in found) / len(found)
 
 
-def number(text: str, row: Mapping) -> bool:
+def number(text: str, row: Row) -> bool:
     """The last number in the answer is ``expected``, within ``tolerance`` (default 1e-6) of it.
 
     The last one, because a model that thinks aloud names others on its way.
@@ -133,7 +160,7 @@ def words(at_most: int) -> Scorer:
 # Structure.
 
 
-def json_valid(text: str, row: Mapping) -> bool:
+def json_valid(text: str, row: Row) -> bool:
     """The answer holds JSON, and that fits the JSON schema in ``schema`` where there is one."""
     import jsonschema
 
@@ -151,7 +178,7 @@ def json_valid(text: str, row: Mapping) -> bool:
     return True
 
 
-def json_fields(text: str, row: Mapping) -> float:
+def json_fields(text: str, row: Row) -> float:
     """The share of the fields of ``expected`` (a dict) that the JSON in the answer has right."""
     try:
         value = _json(text)
@@ -163,7 +190,7 @@ def json_fields(text: str, row: Mapping) -> float:
     return sum(right) / len(right)
 
 
-def code(text: str, row: Mapping) -> bool:
+def code(text: str, row: Row) -> bool:
     """The Python code in the answer passes ``tests``, run in a separate, limited process.
 
     See ``slmlab.evaluation.code_runner`` for what these limits are worth.
@@ -189,7 +216,7 @@ def similar(model: str, host: str | None = None) -> Scorer:
         with models.sentences(host, model):
             return tuple(client(host).embed(model, text).embeddings[0])
 
-    def similarity(text: str, row: Mapping) -> float:
+    def similarity(text: str, row: Row) -> float:
         import numpy as np
 
         if not text.strip():

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slmlab.errors import SlmlabError
 
@@ -73,6 +73,63 @@ def interval(values: Sequence[float]) -> Interval:
     return Interval(mean, float(found.low), float(found.high), n, "bootstrap")
 
 
+def difference(a: Sequence[float], b: Sequence[float]) -> Interval:
+    """The mean of ``a - b`` with its 95 % interval, for two scores of each of the same prompts.
+
+    Two-sided always, so that it may hold 0 whichever of the two did better. Where all scores are 0
+    or 1 it is Newcombe's interval for the difference of paired proportions (1998, method 10,
+    https://pubmed.ncbi.nlm.nih.gov/9839354/), else that of the paired t test.
+
+    Raises:
+        SlmlabError: there is no pair, or not as many in ``a`` as in ``b``.
+    """
+    import numpy as np
+    from scipy import stats
+
+    x, y = np.asarray(a, float), np.asarray(b, float)
+    if len(x) != len(y) or not len(x):
+        raise SlmlabError(f"Each score needs its partner; got {len(x)} and {len(y)}.")
+    gaps, n = (x - y).round(12), len(x)
+    mean = float(gaps.mean())
+    if np.isin([x, y], (0.0, 1.0)).all():
+        low, high = _newcombe(
+            int((x * y).sum()), int((x > y).sum()), int((x < y).sum()), int(((x + y) == 0).sum())
+        )
+        return Interval(mean, low, high, n, "Newcombe")
+    if n < 2 or np.ptp(gaps) == 0:
+        return Interval(mean, math.nan, math.nan, n, "none")
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * gaps.std(ddof=1) / math.sqrt(n))
+    return Interval(mean, mean - half, mean + half, n, "t")
+
+
+def _newcombe(both: int, only_a: int, only_b: int, neither: int) -> tuple[float, float]:
+    """Newcombe's interval for the difference of two paired proportions, from the four counts."""
+    from scipy import stats
+
+    n = both + only_a + only_b + neither
+    p_a, p_b = (both + only_a) / n, (both + only_b) / n
+    (low_a, high_a), (low_b, high_b) = (
+        stats.binomtest(both + only, n).proportion_ci(CONFIDENCE, method="wilson")
+        for only in (only_a, only_b)
+    )
+    # How the two go together (phi), with Newcombe's correction for continuity.
+    product = (both + only_a) * (only_b + neither) * (both + only_b) * (only_a + neither)
+    excess = float(both * neither - only_a * only_b)
+    if excess > 0:
+        excess = max(excess - n / 2, 0.0)
+    phi = excess / math.sqrt(product) if product else 0.0
+
+    def distance(one: float, other: float) -> float:
+        # Rounding may leave a tiny number below zero.
+        return math.sqrt(max(0.0, one**2 - 2 * phi * one * other + other**2))
+
+    gap = p_a - p_b
+    return (
+        float(gap - distance(p_a - low_a, high_b - p_b)),
+        float(gap + distance(high_a - p_a, p_b - low_b)),
+    )
+
+
 def means(
     frame: pd.DataFrame, score: str = "score", by: str | Sequence[str] = "model"
 ) -> pd.DataFrame:
@@ -111,8 +168,8 @@ def paired(frame: pd.DataFrame, score: str = "score", by: str = "model") -> pd.D
 
     Returns:
         One row for each pair: ``a``, ``b``, ``a_better``, ``b_better``, ``same`` (prompts), ``n``,
-        ``difference`` (mean of a − b) with ``low`` and ``high``, ``p``, ``p_adjusted`` and
-        ``sentence``.
+        ``difference`` (mean of a − b) with ``low``, ``high`` and the interval's ``method`` (see
+        ``difference``), ``p``, ``p_adjusted`` and ``sentence``.
 
     Raises:
         SlmlabError: there are not two to compare, or no prompts in common.
@@ -132,7 +189,7 @@ def paired(frame: pd.DataFrame, score: str = "score", by: str = "model") -> pd.D
             continue
         gap = (both[a] - both[b]).round(12)
         better, worse = int((gap > 0).sum()), int((gap < 0).sum())
-        found = interval(gap)
+        found = difference(both[a], both[b])
         rows.append(
             {
                 "a": a,
@@ -144,6 +201,7 @@ def paired(frame: pd.DataFrame, score: str = "score", by: str = "model") -> pd.D
                 "difference": found.value,
                 "low": found.low,
                 "high": found.high,
+                "method": found.method,
                 "p": stats.binomtest(better, better + worse).pvalue if better + worse else 1.0,
             }
         )
@@ -157,20 +215,20 @@ def paired(frame: pd.DataFrame, score: str = "score", by: str = "model") -> pd.D
     return pairs
 
 
-def _sentence(row: dict, pairs: int) -> str:
+def _sentence(row: dict[str, Any], pairs: int) -> str:
     """What a paired test says, in one sentence."""
     a, b, n = row["a"], row["b"], row["n"]
     better, worse, same = row["a_better"], row["b_better"], row["same"]
     if worse > better:
         a, b, better, worse = b, a, worse, better
     p = row["p_adjusted"]
-    said = f"p = {p:.3f}" if p >= 0.001 else "p < 0.001"
-    test = f"sign test, {said}" + (f", corrected for {pairs} comparisons" if pairs > 1 else "")
+    p_value = f"p = {p:.3f}" if p >= 0.001 else "p < 0.001"
+    test = f"sign test, {p_value}" + (f", corrected for {pairs} comparisons" if pairs > 1 else "")
     counts = f"{a} did better on {better} of {n} prompts, {b} on {worse}"
     if p < SIGNIFICANT:
         equal = f", the same on {same}" if same else ""
         return f"{counts}{equal} ({test})."
-    needed = prompts_needed(better, worse, same)
+    needed = prompts_needed(better, worse, same, pairs)
     more = (
         f"about {needed:,} could, if the shares stay as they are"
         if needed
@@ -179,11 +237,18 @@ def _sentence(row: dict, pairs: int) -> str:
     return f"These {n} prompts can't tell {a} and {b} apart ({counts}; {test}); {more}."
 
 
-def prompts_needed(better: int, worse: int, same: int) -> int | None:
+def prompts_needed(better: int, worse: int, same: int, comparisons: int = 1) -> int | None:
     """About how many prompts a sign test would need to see such a difference (power 80 %).
 
     The shares are taken as they are, but pulled a little towards even, since a split of 3 to 0
     proves no split of 100 to 0. None where the split is even, or over a million would be needed.
+
+    Args:
+        better: on how many prompts one did better.
+        worse: on how many the other did.
+        same: on how many neither did; such prompts tell nothing, but are asked as well.
+        comparisons: how many pairs are compared. The level is 5 % divided by that, which is what
+            the correction asks of a pair that stands alone.
     """
     import numpy as np
     from scipy import stats
@@ -194,9 +259,9 @@ def prompts_needed(better: int, worse: int, same: int) -> int | None:
     share = (max(better, worse) + 0.5) / (decided + 1)
     for n in np.unique(np.geomspace(5, 1e6, 400).astype(int)):
         # The smallest number of wins that the two-sided test calls significant, and its chance.
-        wins = stats.binom.isf(SIGNIFICANT / 2, n, 0.5) + 1
+        wins = stats.binom.isf(SIGNIFICANT / comparisons / 2, n, 0.5) + 1
         if stats.binom.sf(wins - 1, n, share) >= POWER:
-            prompts = math.ceil(n * (decided + same) / decided)
+            prompts = math.ceil(int(n) * (decided + same) / decided)
             return round(prompts, -2) if prompts > 1000 else prompts
     return None
 

@@ -7,18 +7,21 @@ they are in English (``translation`` from it). The clinical notes are invented.
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slmlab import hardware
-from slmlab.errors import PromptError, did_you_mean
+from slmlab.errors import TaskError, did_you_mean
 from slmlab.run.tables import read_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+log = logging.getLogger(__name__)
 FOLDER = Path(__file__).parent.parent / "data" / "tasks"
 
 
@@ -34,35 +37,39 @@ def load(name: str | Path | Iterable[str | Path], items: int | None = None) -> p
         name: a set's name (see ``names``), the path of your own ``.csv`` or ``.jsonl`` file with a
             column ``prompt``, or several of these.
         items: only the first so many of each set. The environment's ``SLMLAB_ITEMS`` caps it, for
-            runs that only have to show that everything works.
+            runs that only have to show that everything works; a line on stderr says so.
 
     Returns:
         One row for each item: ``task`` (the set's name), ``id``, ``prompt``, ``scorer`` (see
         ``slmlab.scorers``), ``expected`` and what else the scorer needs.
 
     Raises:
-        PromptError: there is no such set or file, or it has no column ``prompt``.
+        TaskError: there is no such set, or a file has no column ``prompt``.
+        PromptError: a file cannot be read.
     """
     import pandas as pd
 
-    if most := hardware.env_number("SLMLAB_ITEMS"):
-        items = min(items or most, most)
+    if (most := hardware.env_number("SLMLAB_ITEMS")) and (items is None or items > most):
+        items = most
+        note = f"SLMLAB_ITEMS={most}: only the first {most} items of each task set."
+        log.info(note)
+        print(note, file=sys.stderr)
     tables = []
     for one in [name] if isinstance(name, (str, Path)) else name:
         path = Path(one)
         if path.suffix not in (".csv", ".jsonl"):
             if one not in names():
-                raise PromptError(
+                raise TaskError(
                     f"There is no task set {one!r}.{did_you_mean(str(one), names())} "
                     f"Sets: {', '.join(names())}; or give the path of a .csv or .jsonl file."
                 )
             path = FOLDER / f"{one}.jsonl"
         table = read_table(path)
         if "prompt" not in table:
-            raise PromptError(
+            raise TaskError(
                 f"{path.name} has no column `prompt`; it has {', '.join(map(str, table.columns))}."
             )
         tables.append(table.head(items or len(table)).assign(task=path.stem))
     if not tables:
-        raise PromptError("Name at least one task set.")
+        raise TaskError("Name at least one task set.")
     return pd.concat(tables, ignore_index=True)

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slmlab.errors import ResultsError, SlmlabError
 from slmlab.evaluation import statistics
@@ -18,7 +18,12 @@ from slmlab.run.compare import compare
 from slmlab.run.store import append
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pandas as pd
+
+    Floats = npt.NDArray[np.float64]
+    Indices = npt.NDArray[np.int64]
 
 
 WINNERS = ("a", "b", "tie")
@@ -29,28 +34,36 @@ JUDGE_TEMPLATE = (
     "Which answer is better: more correct, more to the point, clearer? "
     "Reply with 1, 2 or tie, and nothing else."
 )
+# One line that is a verdict and nothing but one, perhaps with its reason behind it.
+VERDICT = re.compile(
+    r"(?:(?:the )?(?:better|best) (?:answer|one) is|(?:my )?(?:verdict|winner|choice)(?: is)?:?"
+    r"|i (?:prefer|choose)|it(?:'s| is)(?: a)?)?\s*(?:answer|number)?:?\s*#?(?P<winner>1|2|tie)"
+    r"(?: is (?:the )?(?:clearly |much )?(?:better|best)(?: (?:answer|one))?)?"
+    r"(?:[,;:.]?\s*(?:because|since|as) .*)?",
+    re.IGNORECASE,
+)
 
 
 # Votes of people.
 
 
-def blind_pairs(frame: pd.DataFrame, seed: int = 0) -> list[tuple[dict, dict]]:
+def blind_pairs(frame: pd.DataFrame, seed: int = 0) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """Pairs of answers to vote on: two models' answers to one prompt, sides and order shuffled.
 
     Takes what ``slmlab.compare`` returned; failed generations are left out. Each pair is two rows
     as dicts; show ``text``, keep ``model`` for after the vote.
     """
-    pairs = []
+    pairs: list[tuple[dict[str, Any], dict[str, Any]]] = []
     for _, rows in frame[frame["error"].isna()].groupby(["prompt_id", "repeat"], sort=False):
         pairs += itertools.combinations(rows.drop_duplicates("model").to_dict("records"), 2)
     shuffle = random.Random(seed)  # noqa: S311  an order for the eyes, no secret
     shuffle.shuffle(pairs)
-    return [pair if shuffle.random() < 0.5 else pair[::-1] for pair in pairs]
+    return [(one, two) if shuffle.random() < 0.5 else (two, one) for one, two in pairs]
 
 
 def add_vote(
     path: str | Path, *, voter: str, prompt: str, model_a: str, model_b: str, winner: str
-) -> dict:
+) -> dict[str, str]:
     """Append one vote to a file of votes (JSON lines), and return it.
 
     Raises:
@@ -70,7 +83,7 @@ def add_vote(
     try:
         append(path, json.dumps(vote).encode() + b"\n")
     except OSError as error:
-        raise ResultsError(f"The vote cannot be written to {path}: {error.strerror}.") from None
+        raise ResultsError(f"The vote cannot be written to {path}: {error.strerror}.") from error
     return vote
 
 
@@ -82,22 +95,22 @@ def read_votes(*paths: str | Path) -> pd.DataFrame:
     """
     import pandas as pd
 
-    votes: dict[str, dict] = {}
+    votes: dict[str, dict[str, str]] = {}
     for path in map(Path, paths):
         try:
             lines = path.read_text(encoding="utf-8").split("\n")
         except (OSError, UnicodeDecodeError) as error:
-            raise ResultsError(f"{path} cannot be read: {error}.") from None
+            raise ResultsError(f"{path} cannot be read: {error}.") from error
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
+            place = f"{path.name}, line {number}"
             try:
                 vote = json.loads(line)
-                wrong = _wrong(vote)
-            except (ValueError, RecursionError):
-                wrong = "it is not JSON"
-            if wrong:
-                raise ResultsError(f"{path.name}, line {number} is no vote: {wrong}.")
+            except (ValueError, RecursionError) as error:
+                raise ResultsError(f"{place} is no vote: it is not JSON.") from error
+            if wrong := _wrong(vote):
+                raise ResultsError(f"{place} is no vote: {wrong}.")
             votes.setdefault(vote["id"], {name: vote[name] for name in COLUMNS})
     return pd.DataFrame(votes.values(), columns=COLUMNS)
 
@@ -147,10 +160,10 @@ def ratings(votes: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
     a, b = votes["model_a"].map(number).to_numpy(), votes["model_b"].map(number).to_numpy()
     share = votes["winner"].map({"a": 1.0, "b": 0.0, "tie": 0.5}).to_numpy()
     _all_connected(names, a, b)
-    draw = np.random.default_rng(0)
-    samples = (draw.integers(0, len(votes), len(votes)) for _ in range(resamples))
-    spread = [_strengths(len(names), a[take], b[take], share[take]) for take in samples]
-    low, high = np.percentile(spread, [2.5, 97.5], axis=0)
+    rng = np.random.default_rng(0)
+    samples = (rng.integers(0, len(votes), len(votes)) for _ in range(resamples))
+    resampled = [_bradley_terry(len(names), a[i], b[i], share[i]) for i in samples]
+    low, high = np.percentile(np.array(resampled), [2.5, 97.5], axis=0)
     won = np.bincount(a[share == 1], minlength=len(names)) + np.bincount(
         b[share == 0], minlength=len(names)
     )
@@ -161,7 +174,7 @@ def ratings(votes: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
     table = pd.DataFrame(
         {
             "model": names,
-            "rating": _strengths(len(names), a, b, share),
+            "rating": _bradley_terry(len(names), a, b, share),
             "low": low,
             "high": high,
             "wins": won,
@@ -173,7 +186,7 @@ def ratings(votes: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
     return table.sort_values("rating", ascending=False, ignore_index=True)
 
 
-def _strengths(n: int, a: object, b: object, share: object) -> object:
+def _bradley_terry(n: int, a: Indices, b: Indices, share: Floats) -> Floats:
     """Ratings on the scale of chess from votes; ``share`` is what ``a`` got of each: 1, ½ or 0."""
     import choix
     import numpy as np
@@ -181,10 +194,12 @@ def _strengths(n: int, a: object, b: object, share: object) -> object:
     wins = np.zeros((n, n))
     np.add.at(wins, (a, b), share)
     np.add.at(wins, (b, a), 1 - share)
-    return 1000 + 400 / np.log(10) * choix.ilsr_pairwise_dense(wins, alpha=0.1)
+    strengths: Floats = choix.ilsr_pairwise_dense(wins, alpha=0.1)
+    ratings: Floats = 1000 + 400 / np.log(10) * strengths
+    return ratings
 
 
-def _all_connected(names: list[str], a: object, b: object) -> None:
+def _all_connected(names: list[str], a: Indices, b: Indices) -> None:
     import numpy as np
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -211,7 +226,7 @@ def judge(
     template: str = JUDGE_TEMPLATE,
     question: str = "prompt",
     num_predict: int = 8,
-    **options: object,
+    **options: Any,
 ) -> pd.DataFrame:
     """Let a model say which of two answers is better, each pair in both orders.
 
@@ -242,19 +257,20 @@ def judge(
             pairs.append((prompt_id, repeat, one, two))
     if not pairs:
         raise SlmlabError("There is no prompt with answers of two models to judge between.")
-    asked = [
+    questions = [
         {"question": str(one[question]), "one": first["text"], "two": second["text"]}
         for _, _, one, two in pairs
         for first, second in ((one, two), (two, one))
     ]
     arguments = {"temperature": 0.0, "timing": False, **options}
-    said = compare(model, asked, template=template, num_predict=num_predict, **arguments)
-    verdicts = [_verdict(text) for text in said["text"]]
+    replies = compare(model, questions, template=template, num_predict=num_predict, **arguments)
+    verdicts = [_verdict(text) for text in replies["text"]]
     votes = []
     for (prompt_id, repeat, one, two), first, turned in zip(
         pairs, verdicts[::2], verdicts[1::2], strict=True
     ):
-        second = {"a": "b", "b": "a"}.get(turned, turned)
+        # Asked the other way round, its "first" is our second.
+        second = {"a": "b", "b": "a", "tie": "tie", None: None}[turned]
         consistent = first is not None and first == second
         votes.append(
             {
@@ -274,9 +290,14 @@ def judge(
 
 
 def _verdict(text: str) -> str | None:
-    """``a`` for the first answer, ``b`` for the second, ``tie``; None where it says neither."""
-    found = re.search(r"\b(1|2|tie)\b", text, re.IGNORECASE)
-    return {"1": "a", "2": "b", "tie": "tie"}[found[1].lower()] if found else None
+    """``a`` for the first answer, ``b`` for the second, ``tie``; None where it is not clear.
+
+    Clear is a line that says nothing else (see ``VERDICT``), if no other line contradicts it: a
+    judge that is misread is worse than one that is not understood.
+    """
+    lines = [re.sub(r"[*_`\"“”()\[\]]", "", line).strip(" \t.!") for line in text.splitlines()]
+    found = {match["winner"].lower() for line in lines if (match := VERDICT.fullmatch(line))}
+    return {"1": "a", "2": "b", "tie": "tie"}[found.pop()] if len(found) == 1 else None
 
 
 def judge_consistency(votes: pd.DataFrame) -> statistics.Interval:

@@ -49,9 +49,32 @@ class TestVotes:
         said = votes.judge(frame, SMOL, quiet=True)
         assert len(said) == 2
         assert set(said["winner"]) <= {"a", "b", "tie"}
-        for row in said.to_dict("records"):
-            assert row["consistent"] == (row["first"] is not None and row["first"] == row["second"])
-            assert row["consistent"] or row["winner"] == "tie"
+        # The judge's own words, from the records of the same questions, read again here.
+        texts = frame.groupby("prompt_id", sort=False)["text"].apply(list)
+        questions = [
+            {"question": question, "one": one, "two": two}
+            for question, (x, y) in zip(frame["prompt"].unique(), texts, strict=True)
+            for one, two in ((x, y), (y, x))
+        ]
+        replies = slmlab.compare(
+            SMOL,
+            questions,
+            template=votes.JUDGE_TEMPLATE,
+            num_predict=8,
+            temperature=0,
+            timing=False,
+            quiet=True,
+        )["text"]
+        meant = {"1": "a", "2": "b", "tie": "tie"}
+        for row, forward, turned in zip(
+            said.to_dict("records"), replies[::2], replies[1::2], strict=True
+        ):
+            first, second = (meant.get(text.strip(" .").lower()) for text in (forward, turned))
+            second = {"a": "b", "b": "a"}.get(second, second)
+            agreed = first is not None and first == second
+            assert agreed <= row["consistent"], "what is plainly said in both orders counts"
+            assert row["winner"] == (row["first"] if row["consistent"] else "tie")
+            assert not agreed or row["winner"] == first
         assert 0 <= votes.judge_consistency(said).value <= 1
         assert votes.agreement(said["winner"], said["winner"]).value == 1
         with pytest.raises(SlmlabError, match="answers of two models"):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from types import FunctionType
 from typing import Any
 
-from slmlab.errors import PromptError, did_you_mean
+from slmlab.errors import TaskError, did_you_mean
 
 # A check takes the answers and returns a hint, or None where all is right. Its docstring says what
 # it looks at; readers see that where an answer could not be read at all.
@@ -23,12 +23,10 @@ def check(exercise: str, *answers: Any) -> None:
         answers: what the exercise asks for, and what the check needs to compute it again.
 
     Raises:
-        PromptError: there is no such exercise.
+        TaskError: there is no such exercise.
     """
     if exercise not in CHECKS:
-        raise PromptError(
-            f"There is no exercise {exercise!r}.{did_you_mean(str(exercise), CHECKS)}"
-        )
+        raise TaskError(f"There is no exercise {exercise!r}.{did_you_mean(str(exercise), CHECKS)}")
     if any(is_open(answer) for answer in answers):
         print(f"○ {exercise}: open. Put your code in place of the `...`.")
         return

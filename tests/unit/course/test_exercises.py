@@ -13,7 +13,7 @@ import pytest
 import slmlab
 from slmlab.course import distillation, exercises, weights
 from slmlab.course.transformer import Model, perplexity
-from slmlab.errors import PromptError
+from slmlab.errors import TaskError
 from slmlab.evaluation import scorers, statistics
 from slmlab.memory import MEMORY_OVER_FILE
 from slmlab.run import prompts
@@ -104,7 +104,7 @@ class TestCheck:
             assert f"{number}: open" in capsys.readouterr().out
 
     def test_an_unknown_number_is_an_error(self):
-        with pytest.raises(PromptError, match=r"Did you mean '01\.2'"):
+        with pytest.raises(TaskError, match=r"Did you mean '01\.2'"):
             slmlab.check("01.2.")
 
     def test_all_33_are_there(self):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
 import slmlab
-from slmlab.errors import PromptError
+from slmlab.errors import SlmlabError, TaskError
 from slmlab.evaluation import scorers
 from slmlab.run import results
 from tests.support.records import record
@@ -35,6 +36,11 @@ class TestScorers:
             ("number", "about 3.1", {"expected": 3.14}, 0),
             ("number", "-2.5e3", {"expected": -2500}, 1),
             ("number", "none", {"expected": 1}, 0),
+            ("number", "7.001", {"expected": 7}, 0),
+            ("number", "0.001", {"expected": 0}, 0),
+            ("number", "7.000001", {"expected": 7}, 1),
+            ("label", "I know: yes.", {"expected": "yes", "labels": ["yes", "no"]}, 1),
+            ("label", "Yesterday.", {"expected": "yes", "labels": ["yes", "no"]}, 0),
             ("json_valid", 'Sure:\n```json\n{"a": 1}\n```', {}, 1),
             ("json_valid", '{"a": "x"}', {"schema": {"properties": {"a": {"type": "integer"}}}}, 0),
             ("json_valid", "{a: 1", {}, 0),
@@ -68,11 +74,11 @@ class TestScorers:
         assert scored.tolist()[:2] == [1, 1]
         assert math.isnan(scored[2]), "what failed has no score"
         assert slmlab.score(frame, lambda text, row: len(text), "length")["length"][0] == 1
-        with pytest.raises(PromptError, match="Did you mean 'exact'"):
+        with pytest.raises(TaskError, match="Did you mean 'exact'"):
             slmlab.score(frame, "exakt")
-        with pytest.raises(PromptError, match="needs a column 'tests'"):
+        with pytest.raises(TaskError, match="needs a column 'tests'"):
             slmlab.score(frame, "code")
-        with pytest.raises(PromptError, match="no column `scorer`"):
+        with pytest.raises(TaskError, match="no column `scorer`"):
             slmlab.score(frame.drop(columns="scorer"))
 
     @given(some.text(max_size=200), some.sampled_from(sorted(set(scorers.SCORERS) - {"code"})))
@@ -81,3 +87,40 @@ class TestScorers:
         row |= {"number": {"expected": 1}, "json_fields": {"expected": {"a": 1}}}.get(name, {})
         row |= {"facts": {"expected": ["x"]}}.get(name, {})
         assert 0 <= scorers.SCORERS[name](text, row) <= 1
+
+
+class TestMistakesInScorers:
+    """A column that a row lacks is told from all else that may go wrong in a reader's scorer."""
+
+    FRAME = results.to_frame([record(text="one"), record(text="two")])
+
+    def test_a_missing_column_is_named(self):
+        def strict(text, row):
+            return row["wanted"] == text
+
+        with pytest.raises(TaskError, match=r"scorer strict needs a column 'wanted'") as caught:
+            slmlab.score(self.FRAME, strict)
+        assert isinstance(caught.value.__cause__, KeyError)
+
+    def test_another_key_error_stays_what_it_is(self):
+        def counts(text, row):
+            return {"one": 1}[text]
+
+        with pytest.raises(KeyError, match="two") as caught:
+            slmlab.score(self.FRAME, counts)
+        assert not isinstance(caught.value, SlmlabError)
+        if sys.version_info >= (3, 11):
+            assert "counts failed on row 1: 'two'" in caught.value.__notes__[0]
+
+    def test_a_key_that_happens_to_be_no_column_either(self):
+        with pytest.raises(KeyError) as caught:
+            slmlab.score(self.FRAME, lambda text, row: {}["wanted"])
+        assert not isinstance(caught.value, scorers.MissingColumn)
+
+    def test_other_errors_too(self):
+        with pytest.raises(ZeroDivisionError):
+            slmlab.score(self.FRAME, lambda text, row: 1 / 0)
+
+    def test_a_column_may_be_optional(self):
+        scored = slmlab.score(self.FRAME, lambda text, row: row.get("wanted", 1))
+        assert scored["score"].tolist() == [1, 1]

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
+from scipy import stats
 
 from slmlab.errors import SlmlabError
 from slmlab.evaluation import statistics
@@ -107,3 +108,135 @@ class TestStatistics:
     def test_an_interval_holds_its_mean(self, values):
         found = statistics.interval(values)
         assert math.isnan(found.low) or found.low - 1e-9 <= found.value <= found.high + 1e-9
+
+
+class TestDifference:
+    """Intervals of differences are two-sided, whatever the differences are."""
+
+    @pytest.mark.parametrize(
+        ("both", "only_a", "only_b", "neither", "low", "high"),
+        [
+            # An example of the paper: Newcombe 1998, Statistics in Medicine 17, 2635-2650.
+            (36, 12, 2, 0, 0.0569, 0.3404),
+            # What another implementation gives.
+            (89, 82, 21, 8, 0.2118, 0.3911),
+        ],
+    )
+    def test_published_values(self, both, only_a, only_b, neither, low, high):
+        a = [1] * both + [1] * only_a + [0] * only_b + [0] * neither
+        b = [1] * both + [0] * only_a + [1] * only_b + [0] * neither
+        found = statistics.difference(a, b)
+        assert (found.low, found.high) == pytest.approx((low, high), abs=1e-4)
+        turned = statistics.difference(b, a)
+        assert (turned.low, turned.high) == pytest.approx((-high, -low), abs=1e-4)
+        assert found.method == turned.method == "Newcombe"
+
+    @pytest.mark.parametrize(
+        ("a", "b"),
+        [
+            ([1] + [0] * 9, [0] * 10),
+            ([0] * 10, [0] * 10),
+            ([1] * 10, [1] * 10),
+            ([0.5, 1] + [0.5] * 8, [0.5] * 10),
+        ],
+        ids=["one win in ten", "ten ties at 0", "ten ties at 1", "shares"],
+    )
+    def test_what_proves_nothing_holds_zero_inside(self, a, b):
+        found = statistics.difference(a, b)
+        assert found.low < 0 < found.high
+        (row,) = statistics.paired(scored(a=a, b=b)).to_dict("records")
+        assert (row["low"], row["high"], row["method"]) == (found.low, found.high, found.method)
+        assert row["p"] == 1
+
+    def test_shares_are_those_of_the_paired_t_test(self):
+        rng = np.random.default_rng(0)
+        a, b = rng.random(30), rng.random(30)
+        right = stats.ttest_rel(a, b).confidence_interval(0.95)
+        found = statistics.difference(a, b)
+        assert (found.low, found.high) == pytest.approx((right.low, right.high))
+        assert found.method == "t"
+
+    def test_without_spread_there_is_no_interval(self):
+        found = statistics.difference([0.5, 0.7], [0.4, 0.6])
+        assert found.value == pytest.approx(0.1)
+        assert math.isnan(found.low)
+        with pytest.raises(SlmlabError, match="partner"):
+            statistics.difference([1], [])
+
+    def test_it_covers_as_often_as_it_says(self):
+        rng, hits = np.random.default_rng(1), []
+        for _ in range(300):
+            # The harder a prompt is, the likelier both fail: 70 % and 40 % right, not independent.
+            difficulty = rng.random(20)
+            found = statistics.difference(difficulty < 0.7, difficulty < 0.4)
+            hits.append(found.low <= 0.3 <= found.high)
+        assert np.mean(hits) >= 0.92
+
+
+class TestMeans:
+    def test_repeats_are_no_prompts(self):
+        frame = pd.DataFrame(
+            [
+                {"model": "a", "prompt_id": prompt, "repeat": repeat, "score": float(prompt < 3)}
+                for prompt in range(4)
+                for repeat in range(10)
+            ]
+        )
+        (row,) = statistics.means(frame).to_dict("records")
+        assert row["n"] == 4
+        right = stats.binomtest(3, 4).proportion_ci(0.95)
+        assert (row["low"], row["high"]) == pytest.approx((right.low, right.high))
+
+
+class TestCorrection:
+    # Benjamini and Hochberg 1995, their example: at 5 % their procedure rejects the first four.
+    PUBLISHED = (
+        *(0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344),
+        *(0.0459, 0.3240, 0.4262, 0.5719, 0.6528, 0.7590, 1.0),
+    )
+
+    def test_published_values_and_their_sentences(self, monkeypatch):
+        p_values = iter(self.PUBLISHED)
+        real = stats.binomtest
+
+        def published(k, n, **more):
+            result = real(k, n, **more)
+            result.pvalue = next(p_values)
+            return result
+
+        monkeypatch.setattr(stats, "binomtest", published)
+        # Shares, so that no interval asks for a test of its own.
+        rng = np.random.default_rng(0)
+        pairs = statistics.paired(scored(**{name: rng.random(9) for name in "abcdef"}))
+        assert pairs["p"].tolist() == list(self.PUBLISHED)
+        assert (pairs["p_adjusted"] < 0.05).tolist() == [True] * 4 + [False] * 11
+        assert pairs["p_adjusted"][:4].tolist() == pytest.approx(
+            [0.0015, 0.0030, 0.0095, 0.0095 * 15 / 4]
+        )
+        unsure = pairs["sentence"].str.startswith("These 9 prompts can't tell")
+        assert unsure.tolist() == [False] * 4 + [True] * 11
+        assert "p = 0.060" in pairs["sentence"][4], "the corrected one, where 0.0201 was not"
+
+
+class TestPower:
+    @pytest.mark.parametrize("comparisons", [1, 10])
+    @pytest.mark.parametrize("split", [(12, 6, 2), (12, 6, 18), (14, 4, 60)])
+    def test_so_many_prompts_give_80_percent_with_ties(self, split, comparisons):
+        better, worse, same = split
+        needed = statistics.prompts_needed(better, worse, same, comparisons)
+        decided = better + worse
+        share = (better + 0.5) / (decided + 1)
+        rng = np.random.default_rng(0)
+        n = rng.binomial(needed, decided / (decided + same), 4000)
+        wins = rng.binomial(n, share)
+        p = np.minimum(1, 2 * stats.binom.sf(np.maximum(wins, n - wins) - 1, n, 0.5))
+        power = (p < 0.05 / comparisons).mean()
+        assert 0.75 < power < 0.87
+
+    def test_more_comparisons_need_more_prompts_and_the_sentence_says_so(self):
+        assert statistics.prompts_needed(12, 6, 2, 6) > statistics.prompts_needed(12, 6, 2)
+        a, b = [1] * 12 + [0] * 6 + [1] * 2, [0] * 12 + [1] * 6 + [1] * 2
+        alone = statistics.paired(scored(a=a, b=b))["sentence"][0]
+        among = statistics.paired(scored(a=a, b=b, c=[0.5] * 20, d=[0.5] * 20))["sentence"][0]
+        assert f"about {statistics.prompts_needed(12, 6, 2):,} could" in alone
+        assert f"about {statistics.prompts_needed(12, 6, 2, 6):,} could" in among
