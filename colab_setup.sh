@@ -130,7 +130,6 @@ run_tests() {
   unset PYTHONDONTWRITEBYTECODE
   compile=(--compile-bytecode)
   make_environment
-  install_slmlab
   install tests pyproject.toml -- -e '.[dev]'
   if [ "$fast" = yes ]; then
     exec "$python" -m pytest tests/unit tests/repository "$@"
