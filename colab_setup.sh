@@ -116,6 +116,7 @@ get_system_packages() {
 
 run_tests() {
   local fast=no ollama='' status=0
+  local lanes=(-n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder)
   while [ $# -gt 0 ]; do
     case $1 in
       --fast) fast=yes; shift ;;
@@ -132,7 +133,7 @@ run_tests() {
   make_environment
   install tests pyproject.toml -- -e '.[dev]'
   if [ "$fast" = yes ]; then
-    exec "$python" -m pytest tests/unit tests/repository "$@"
+    exec "$python" -m pytest tests/unit tests/repository "${lanes[@]}" "$@"
   fi
   get_system_packages
   if [ -n "$ollama" ]; then
@@ -143,8 +144,7 @@ run_tests() {
     exec "$python" -m pytest "$@"
   fi
   # Files side by side, what waits beside what computes; then, alone, what measures times.
-  "$python" -m pytest -m "not alone" -n logical --maxprocesses 4 \
-    --dist loadfile --no-loadscope-reorder || status=$?
+  "$python" -m pytest -m "not alone" "${lanes[@]}" || status=$?
   "$python" -m pytest -m alone || status=$?
   exit "$status"
 }
