@@ -19,8 +19,8 @@ comparison::
 
     slmlab.start()
     names = slmlab.ready()
-    prompts = slmlab.tasks.load("sentiment", items=3)
-    frame = slmlab.score(slmlab.compare(names, prompts, temperature=0))
+    prompts = slmlab.tasks.load(["sentiment", "arithmetic"], items=3)
+    frame = slmlab.score(slmlab.compare(names, prompts, repeats=2))
 """
 
 
@@ -82,6 +82,9 @@ AREAS = (
     Area("errors", "Errors", (), ("slmlab.errors",)),
 )
 
+# Public to slmlab's own modules, of no use to others.
+HELPERS = ("slmlab.errors.did_you_mean", "slmlab.models.sentences", "slmlab.server.to_dict")
+
 
 def resolve(path: str) -> Any:
     """The object of that dotted path, where a part may be handed out lazily."""
@@ -100,11 +103,14 @@ def public(area: Area) -> Iterator[tuple[str, Any]]:
         yield f"slmlab.{name}", getattr(slmlab, name)
     for path in area.modules:
         module = resolve(path)
-        for name in getattr(module, "__all__", vars(module)):
-            value = getattr(module, name)
-            own = value.__module__.startswith(module.__name__) if callable(value) else False
+        named = getattr(module, "__all__", None)
+        for name, value in vars(module).items():
+            described = inspect.isfunction(value) or inspect.isclass(value)
+            ours = value.__module__ == module.__name__ if described and named is None else described
             # What stands among slmlab's own functions is described there.
-            if own and name[0] != "_" and getattr(slmlab, name, None) is not value:
+            double = getattr(slmlab, name, None) is value
+            hidden = name[0] == "_" or f"{path}.{name}" in HELPERS
+            if ours and not double and not hidden and (named is None or name in named):
                 yield f"{path}.{name}", value
     for path in area.classes:
         yield path, resolve(path)
