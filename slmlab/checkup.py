@@ -56,6 +56,9 @@ def doctor() -> Report:
     Returns:
         A list of checks, each with ``level`` (OK, WARN, FAIL), ``name``, ``found`` and ``remedy``.
         It shows as a table in a notebook; ``print`` it elsewhere.
+
+    Examples:
+        >>> findings = slmlab.doctor()
     """
     machine = hardware.machine()
     return Report([*_hardware(machine), *_packages(), *_engines(), *_server()])

@@ -110,7 +110,12 @@ def gib(size: int) -> str:
 
 
 def machine() -> Machine:
-    """Look at this machine now. Takes well under a second and starts nothing."""
+    """Look at this machine now. Takes well under a second and starts nothing.
+
+    Examples:
+        >>> slmlab.machine().cores >= 1
+        True
+    """
     import psutil
 
     memory = psutil.virtual_memory()

@@ -54,6 +54,12 @@ def examples(teacher: Model, texts: Sequence[str], context_length: int = 4) -> E
 
     The vocabulary is the tokens that occur in these texts; the teacher's logits of all others are
     left out, so that the student has few enough outputs to be trained in seconds.
+
+    Examples:
+        >>> teacher = slmlab.weights.read()
+        >>> data = slmlab.distillation.examples(teacher, ["The cat sat on the mat."])
+        >>> data.contexts.shape[1]
+        4
     """
     coder = tokenizer(teacher)
     encoded = [coder.encode(text).ids for text in texts]
@@ -176,7 +182,13 @@ class Student:
 
 
 def perplexity(logits: Array, targets: Tokens) -> float:
-    """How surprised logits (n, v) are by the tokens that came: e to the mean of -log(p)."""
+    """How surprised logits (n, v) are by the tokens that came: e to the mean of -log(p).
+
+    Examples:
+        >>> import numpy as np
+        >>> round(slmlab.distillation.perplexity(np.zeros((3, 5)), np.array([0, 1, 2])), 3)
+        5.0
+    """
     log_probabilities = log_softmax(logits.astype(np.float64))
     return float(np.exp(-log_probabilities[np.arange(len(targets)), targets].mean()))
 
@@ -185,13 +197,26 @@ def kl(teacher_logits: Array, student_logits: Array) -> float:
     """Kullback–Leibler divergence of two sets of logits (n, v), mean over n: 0 where they agree.
 
     In nats: what it costs, per token, to believe the student where the teacher is right.
+
+    Examples:
+        >>> import numpy as np
+        >>> slmlab.distillation.kl(np.zeros((1, 5)), np.zeros((1, 5)))
+        0.0
     """
     log_p, log_q = (log_softmax(z.astype(np.float64)) for z in (teacher_logits, student_logits))
     return float((np.exp(log_p) * (log_p - log_q)).sum(axis=-1).mean())
 
 
 def measure(student: Student, examples: Examples) -> dict[str, float]:
-    """A student's ``perplexity`` on what came next, and its ``kl`` from the teacher."""
+    """A student's ``perplexity`` on what came next, and its ``kl`` from the teacher.
+
+    Examples:
+        >>> teacher = slmlab.weights.read()
+        >>> data = slmlab.distillation.examples(teacher, ["The cat sat on the mat."])
+        >>> student = slmlab.distillation.Student(len(data.vocabulary))
+        >>> sorted(slmlab.distillation.measure(student, data))
+        ['kl', 'perplexity']
+    """
     logits = student.logits(examples.contexts)
     return {
         "perplexity": perplexity(logits, examples.targets),

@@ -78,7 +78,13 @@ class Model:
 
 
 def tokenizer(model: Model) -> Tokenizer:
-    """The model's own tokenizer: ``.encode(text).ids``, ``.decode(ids)``."""
+    """The model's own tokenizer: ``.encode(text).ids``, ``.decode(ids)``.
+
+    Examples:
+        >>> tokenizer = slmlab.weights.tokenizer(slmlab.weights.read())
+        >>> tokenizer.encode("A cat sat").tokens
+        ['A', 'Ġcat', 'Ġsat']
+    """
     from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
     from tokenizers.models import BPE
 
@@ -106,6 +112,12 @@ def forward(model: Model, tokens: Sequence[int]) -> Array:
     and a feed-forward network, each added to what came in (the residual stream); at the end one
     logit for each token of the vocabulary. https://arxiv.org/abs/2302.13971, with grouped-query
     attention (https://arxiv.org/abs/2305.13245).
+
+    Examples:
+        >>> model = slmlab.weights.read()
+        >>> tokens = slmlab.weights.tokenizer(model).encode("A cat sat").ids
+        >>> slmlab.weights.forward(model, tokens).shape  # tokens × vocabulary
+        (3, 49152)
     """
     hyperparameters, weight = model.metadata, model.tensors
     heads = int(hyperparameters["llama.attention.head_count"])
@@ -138,7 +150,13 @@ def forward(model: Model, tokens: Sequence[int]) -> Array:
 
 
 def softmax(logits: npt.NDArray[Floats], temperature: float = 1.0) -> npt.NDArray[Floats]:
-    """Logits as probabilities, over the last axis; a higher temperature makes them more even."""
+    """Logits as probabilities, over the last axis; a higher temperature makes them more even.
+
+    Examples:
+        >>> import numpy as np
+        >>> slmlab.weights.softmax(np.array([0.0, 0.0]))
+        array([0.5, 0.5])
+    """
     scaled = logits / temperature
     exponentials = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
     return cast("npt.NDArray[Floats]", exponentials / exponentials.sum(axis=-1, keepdims=True))
@@ -156,6 +174,10 @@ def perplexity(model: Model, texts: Sequence[str]) -> float:
 
     A perplexity of 20 means: as unsure as between 20 equally likely tokens. The first token of each
     text is not counted, since nothing comes before it.
+
+    Examples:
+        >>> slmlab.weights.perplexity(slmlab.weights.read(), ["The cat sat on the mat."]) > 1
+        True
     """
     encode = tokenizer(model).encode
     losses: list[float] = []

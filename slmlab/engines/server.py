@@ -84,12 +84,21 @@ def host() -> str:
 
     ``OLLAMA_HOST`` where it is set, read as Ollama reads it; else a running server that slmlab
     started; else Ollama's default.
+
+    Examples:
+        >>> slmlab.server.host()
+        'http://127.0.0.1:...'
     """
     return configured_host() or next((state["host"] for state in states()), DEFAULT_HOST)
 
 
 def status() -> Server | None:
-    """The server that calls would reach now, or None. Starts nothing."""
+    """The server that calls would reach now, or None. Starts nothing.
+
+    Examples:
+        >>> slmlab.status() is None  # is there none?
+        False
+    """
     return _server_at(host())
 
 
@@ -119,6 +128,11 @@ def start(engine: str = "auto", *, version: str | None = None, quiet: bool = Fal
     Raises:
         ServerError: a remote ``OLLAMA_HOST`` does not answer, or a server does not come up.
         InstallError: ``engine="ollama"`` was asked for and Ollama cannot be installed.
+
+    Examples:
+        >>> server = slmlab.start()
+        >>> server.engine in ("ollama", "embedded")
+        True
     """
     if engine not in ENGINES:
         raise ServerError(f"There is no engine {engine!r}; choose one of {', '.join(ENGINES)}.")
@@ -335,6 +349,9 @@ def stop() -> list[str]:
 
     A server that somebody else started is left alone. Where ``OLLAMA_HOST`` is the address of one
     that was stopped, it is removed from this process's environment.
+
+    Examples:
+        >>> stopped = slmlab.stop()
     """
     stopped = []
     for state in list(states()):

@@ -62,6 +62,13 @@ def score(
     Raises:
         TaskError: there is no such scorer, or the table lacks a column that its scorer needs.
         Exception: whatever your own scorer raised, with a note that names the row.
+
+    Examples:
+        >>> scored = slmlab.score(frame)  # each row by the scorer that its task names
+        >>> def brief(text, row):
+        ...     return len(text) < 200
+        >>> slmlab.score(frame, brief, column="brief")["brief"].unique().tolist()
+        [1.0]
     """
     if scorer is None and "scorer" not in frame:
         raise TaskError(
@@ -108,23 +115,46 @@ def _named(scorer: str | Scorer) -> Scorer:
 
 
 def exact(text: str, row: Row) -> bool:
-    """The answer is ``expected``, but for case, white space and marks around it."""
+    """The answer is ``expected``, but for case, white space and marks around it.
+
+    Examples:
+        >>> slmlab.scorers.exact("Paris.", {"expected": "paris"})
+        True
+    """
     return _plain(text) == _plain(str(row["expected"]))
 
 
 def contains(text: str, row: Row) -> bool:
-    """``expected`` (or, where it is a list, one of it) occurs as words in the answer."""
+    """``expected`` (or, where it is a list, one of it) occurs as words in the answer.
+
+    Examples:
+        >>> slmlab.scorers.contains("It is Paris, of course.", {"expected": "Paris"})
+        True
+    """
     wanted = row["expected"] if isinstance(row["expected"], list) else [row["expected"]]
     return any(_occurs(str(one), text) for one in wanted)
 
 
 def regex(text: str, row: Row) -> bool:
-    """The regular expression in ``expected`` is found; case does not matter, ``.`` takes all."""
+    """The regular expression in ``expected`` is found; case does not matter, ``.`` takes all.
+
+    Examples:
+        >>> slmlab.scorers.regex("Call 555-1234.", {"expected": "[0-9]{3}-[0-9]{4}"})
+        True
+    """
     return re.search(row["expected"], text, re.IGNORECASE | re.DOTALL) is not None
 
 
 def label(text: str, row: Row) -> bool:
-    """Of all the ``labels``, ``expected`` is the only one that the answer names."""
+    """Of all the ``labels``, ``expected`` is the only one that the answer names.
+
+    Examples:
+        >>> row = {"labels": ["positive", "negative"], "expected": "positive"}
+        >>> slmlab.scorers.label("I would say positive.", row)
+        True
+        >>> slmlab.scorers.label("Positive or negative, who knows?", row)
+        False
+    """
     return [one for one in row["labels"] if _occurs(one, text)] == [row["expected"]]
 
 
@@ -132,6 +162,11 @@ def facts(text: str, row: Row) -> float:
     """The share of the expected facts that the answer names; 0 if it is over ``max_words``.
 
     Each fact is a word's beginning, or several with ``|`` between, of which one is enough.
+
+    Examples:
+        >>> row = {"expected": ["Warsaw", "1867", "physic|chem"]}
+        >>> slmlab.scorers.facts("She was born in Warsaw in 1867.", row)
+        0.66...
     """
     if row.get("max_words") and len(text.split()) > row["max_words"]:
         return 0.0
@@ -143,6 +178,10 @@ def number(text: str, row: Row) -> bool:
     """The last number in the answer is ``expected``, within ``tolerance`` (default 1e-6) of it.
 
     The last one, because a model that thinks aloud names others on its way.
+
+    Examples:
+        >>> slmlab.scorers.number("3 boxes of 4 are 12.", {"expected": 12})
+        True
     """
     found = re.findall(r"[-+]?\d[\d,]*\.?\d*(?:[eE][-+]?\d+)?", text)
     if not found:
@@ -153,7 +192,12 @@ def number(text: str, row: Row) -> bool:
 
 
 def words(at_most: int) -> Scorer:
-    """A scorer: the answer has at most so many words."""
+    """A scorer: the answer has at most so many words.
+
+    Examples:
+        >>> slmlab.scorers.words(3)("Short and clear.", {})
+        True
+    """
     return lambda text, _: len(text.split()) <= at_most
 
 
@@ -161,7 +205,15 @@ def words(at_most: int) -> Scorer:
 
 
 def json_valid(text: str, row: Row) -> bool:
-    """The answer holds JSON, and that fits the JSON schema in ``schema`` where there is one."""
+    """The answer holds JSON, and that fits the JSON schema in ``schema`` where there is one.
+
+    Examples:
+        >>> row = {"schema": {"type": "object", "required": ["age"]}}
+        >>> slmlab.scorers.json_valid('{"age": 4}', row)
+        True
+        >>> slmlab.scorers.json_valid('{"name": "Ada"}', row)
+        False
+    """
     import jsonschema
 
     try:
@@ -179,7 +231,13 @@ def json_valid(text: str, row: Row) -> bool:
 
 
 def json_fields(text: str, row: Row) -> float:
-    """The share of the fields of ``expected`` (a dict) that the JSON in the answer has right."""
+    """The share of the fields of ``expected`` (a dict) that the JSON in the answer has right.
+
+    Examples:
+        >>> row = {"expected": {"name": "Ada", "age": 4}}
+        >>> slmlab.scorers.json_fields('{"name": "Ada", "age": 3}', row)
+        0.5
+    """
     try:
         value = _json(text)
     except ValueError:
@@ -194,6 +252,10 @@ def code(text: str, row: Row) -> bool:
     """The Python code in the answer passes ``tests``, run in a separate, limited process.
 
     See ``slmlab.evaluation.code_runner`` for what these limits are worth.
+
+    Examples:
+        >>> slmlab.scorers.code("def twice(x): return 2 * x", {"tests": "assert twice(2) == 4"})
+        True
     """
     return code_runner.run_tests(_code(text), row["tests"]).passed
 
@@ -207,6 +269,11 @@ def similar(model: str, host: str | None = None) -> Scorer:
     Gives the cosine of the two embeddings, cut at 0. It tells subjects apart better than right from
     wrong; an embedding model (``all-minilm``, ``nomic-embed-text``) does it better than a chat
     model.
+
+    Examples:
+        >>> similar = slmlab.scorers.similar(names[0])
+        >>> round(similar("A cat.", {"expected": "A cat."}), 2)
+        1.0
     """
     host = host or server.host()
     models.resolve(model, host)
@@ -231,12 +298,24 @@ def similar(model: str, host: str | None = None) -> Scorer:
 
 
 def all_of(*scorers: str | Scorer) -> Scorer:
-    """A scorer: the lowest of several scores, so that all have to hold."""
+    """A scorer: the lowest of several scores, so that all have to hold.
+
+    Examples:
+        >>> brief_and_right = slmlab.scorers.all_of("contains", slmlab.scorers.words(5))
+        >>> brief_and_right("Paris.", {"expected": "Paris"})
+        1.0
+    """
     return lambda text, row: min(float(_named(one)(text, row)) for one in scorers)
 
 
 def any_of(*scorers: str | Scorer) -> Scorer:
-    """A scorer: the highest of several scores, so that one is enough."""
+    """A scorer: the highest of several scores, so that one is enough.
+
+    Examples:
+        >>> either = slmlab.scorers.any_of("exact", "number")
+        >>> either("That makes 12.", {"expected": 12})
+        1.0
+    """
     return lambda text, row: max(float(_named(one)(text, row)) for one in scorers)
 
 

@@ -47,6 +47,11 @@ def interval(values: Sequence[float]) -> Interval:
 
     Raises:
         SlmlabError: there is no value.
+
+    Examples:
+        >>> found = slmlab.statistics.interval([1, 1, 0, 1])
+        >>> round(found.low, 2), found.value, round(found.high, 2)
+        (0.19, 0.75, 0.99)
     """
     import numpy as np
     from scipy import stats
@@ -140,6 +145,9 @@ def means(
 
     Raises:
         SlmlabError: the table has no such column.
+
+    Examples:
+        >>> slmlab.statistics.means(frame)
     """
     import pandas as pd
 
@@ -173,6 +181,9 @@ def paired(frame: pd.DataFrame, score: str = "score", by: str = "model") -> pd.D
 
     Raises:
         SlmlabError: there are not two to compare, or no prompts in common.
+
+    Examples:
+        >>> print(slmlab.statistics.paired(frame)["sentence"][0])
     """
     import pandas as pd
     from scipy import stats
@@ -249,6 +260,9 @@ def prompts_needed(better: int, worse: int, same: int, comparisons: int = 1) -> 
         same: on how many neither did; such prompts tell nothing, but are asked as well.
         comparisons: how many pairs are compared. The level is 5 % divided by that, which is what
             the correction asks of a pair that stands alone.
+
+    Examples:
+        >>> slmlab.statistics.prompts_needed(better=9, worse=3, same=8)
     """
     import numpy as np
     from scipy import stats

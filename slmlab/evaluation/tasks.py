@@ -26,7 +26,12 @@ FOLDER = Path(__file__).parent.parent / "data" / "tasks"
 
 
 def names() -> list[str]:
-    """The names of the task sets that come with slmlab."""
+    """The names of the task sets that come with slmlab.
+
+    Examples:
+        >>> "sentiment" in slmlab.tasks.names()
+        True
+    """
     return sorted(file.stem for file in FOLDER.glob("*.jsonl"))
 
 
@@ -46,6 +51,10 @@ def load(name: str | Path | Iterable[str | Path], items: int | None = None) -> p
     Raises:
         TaskError: there is no such set, or a file has no column ``prompt``.
         PromptError: a file cannot be read.
+
+    Examples:
+        >>> slmlab.tasks.load(["sentiment", "arithmetic"], items=2)["task"].tolist()
+        ['sentiment', 'sentiment', 'arithmetic', 'arithmetic']
     """
     import pandas as pd
 

@@ -52,6 +52,11 @@ def blind_pairs(frame: pd.DataFrame, seed: int = 0) -> list[tuple[dict[str, Any]
 
     Takes what ``slmlab.compare`` returned; failed generations are left out. Each pair is two rows
     as dicts; show ``text``, keep ``model`` for after the vote.
+
+    Examples:
+        >>> one, other = slmlab.votes.blind_pairs(frame)[0]
+        >>> one["prompt"] == other["prompt"], one["model"] == other["model"]
+        (True, False)
     """
     pairs: list[tuple[dict[str, Any], dict[str, Any]]] = []
     for _, rows in frame[frame["error"].isna()].groupby(["prompt_id", "repeat"], sort=False):
@@ -68,6 +73,11 @@ def add_vote(
 
     Raises:
         ResultsError: the winner is not ``a``, ``b`` or ``tie``, or the file cannot be written.
+
+    Examples:
+        >>> vote = slmlab.votes.add_vote(
+        ...     "votes.jsonl", voter="Ada", prompt="Hi!", model_a="x", model_b="y", winner="a"
+        ... )
     """
     vote = {
         "id": uuid.uuid4().hex,
@@ -92,6 +102,13 @@ def read_votes(*paths: str | Path) -> pd.DataFrame:
 
     Raises:
         ResultsError: a file cannot be read, or a line in it is no vote; the message names it.
+
+    Examples:
+        >>> vote = slmlab.votes.add_vote(
+        ...     "votes.jsonl", voter="Ada", prompt="Hi!", model_a="x", model_b="y", winner="a"
+        ... )
+        >>> slmlab.votes.read_votes("votes.jsonl")["winner"].tolist()
+        ['a']
     """
     import pandas as pd
 
@@ -149,6 +166,12 @@ def ratings(votes: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
 
     Raises:
         SlmlabError: there are no votes, or the models fall into groups that were never compared.
+
+    Examples:
+        >>> import pandas as pd
+        >>> votes = pd.DataFrame({"model_a": "x", "model_b": "y", "winner": list("aaaaaabb")})
+        >>> slmlab.votes.ratings(votes)["model"].tolist()
+        ['x', 'y']
     """
     import numpy as np
     import pandas as pd
@@ -246,6 +269,11 @@ def judge(
         Votes for ``ratings``: ``model_a``, ``model_b``, ``winner`` (``a``, ``b``, ``tie``),
         ``prompt_id``, ``repeat``, ``prompt``, ``voter``, ``first`` and ``second`` (the verdict in
         each order: ``a``, ``b``, ``tie``, or None where it could not be read) and ``consistent``.
+
+    Examples:
+        >>> votes = slmlab.votes.judge(frame, names[0])
+        >>> set(votes["winner"]) <= {"a", "b", "tie"}
+        True
     """
     import pandas as pd
 
@@ -304,11 +332,21 @@ def judge_consistency(votes: pd.DataFrame) -> statistics.Interval:
     """The share of pairs on which a judge said the same in both orders, with its interval.
 
     A judge that tosses a coin between two answers is consistent on half of them.
+
+    Examples:
+        >>> votes = slmlab.votes.judge(frame, names[0])
+        >>> 0 <= slmlab.votes.judge_consistency(votes).value <= 1
+        True
     """
     return statistics.interval(votes["consistent"].astype(float).tolist())
 
 
 def agreement(votes: Iterable[str], others: Iterable[str]) -> statistics.Interval:
-    """The share of pairs on which two voters named the same winner, with its interval."""
+    """The share of pairs on which two voters named the same winner, with its interval.
+
+    Examples:
+        >>> slmlab.votes.agreement(["a", "b", "tie"], ["a", "b", "b"]).value
+        0.66...
+    """
     pairs = zip(votes, others, strict=True)
     return statistics.interval([float(one == other) for one, other in pairs])

@@ -62,6 +62,10 @@ def table() -> pd.DataFrame:
     ``full_attention_every``-th layer looks at the whole context;
     ``released`` year and month, ``download_gb`` the size of the tag in Ollama's library (GB). What
     is not known is None.
+
+    Examples:
+        >>> table = slmlab.catalog.table()
+        >>> small = table[table["parameters"] < 1e9]["name"]
     """
     import pandas as pd
 
@@ -79,6 +83,10 @@ def sources(name: str) -> dict[str, str]:
 
     Raises:
         KeyError: the catalogue has no model of that name.
+
+    Examples:
+        >>> slmlab.catalog.sources("Gemma 3 1B")["context"]
+        'https://...'
     """
     known = _read()["sources"]
     for one in _read()["models"]:
@@ -88,7 +96,12 @@ def sources(name: str) -> dict[str, str]:
 
 
 def read_on() -> str:
-    """The day on which the sources were last read, as ``YYYY-MM-DD``."""
+    """The day on which the sources were last read, as ``YYYY-MM-DD``.
+
+    Examples:
+        >>> slmlab.catalog.read_on()
+        '20...'
+    """
     return str(_read()["read"])
 
 
@@ -102,6 +115,10 @@ def memory(model: dict[str, Any], num_ctx: int = 4096, parallel: int = 1) -> int
         model: a row of ``table()``.
         num_ctx: the context length in tokens.
         parallel: how many requests the server runs at once.
+
+    Examples:
+        >>> rows = slmlab.catalog.table().to_dict("records")
+        >>> sizes = {row["name"]: slmlab.catalog.memory(row, num_ctx=8192) for row in rows}
     """
     if model["parameters"] is None:
         return None
@@ -112,7 +129,12 @@ def memory(model: dict[str, Any], num_ctx: int = 4096, parallel: int = 1) -> int
 
 
 def cache_shape(model: dict[str, Any]) -> CacheShape | None:
-    """What the model's KV cache depends on; None where it is not known."""
+    """What the model's KV cache depends on; None where it is not known.
+
+    Examples:
+        >>> rows = slmlab.catalog.table().to_dict("records")
+        >>> shapes = {row["name"]: slmlab.catalog.cache_shape(row) for row in rows}
+    """
     layers, heads, size = (model[name] for name in ("layers", "kv_heads", "head_size"))
     if layers is None or heads is None or size is None:
         return None
@@ -126,6 +148,10 @@ def on_this_machine(num_ctx: int = 4096, host: str | None = None) -> pd.DataFram
     ``memory`` is in bytes with that context length, for as many requests as the server runs at
     once; ``fits`` compares it with what models may take on this machine; ``here`` is the full name
     of an installed model of that tag, or None. Without a server nothing counts as here.
+
+    Examples:
+        >>> table = slmlab.catalog.on_this_machine(num_ctx=8192)
+        >>> table[["name", "memory", "fits"]].head()
     """
     import pandas as pd
 

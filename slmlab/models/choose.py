@@ -36,6 +36,11 @@ def ready(
     Raises:
         ModelError: a wanted model cannot be had, or there is none at all.
         ServerError: no server answers.
+
+    Examples:
+        >>> names = slmlab.ready()
+        >>> slmlab.ready(names[0])
+        ['smollm2:135m-instruct-q4_1']
     """
     say: Callable[[str], object] = (lambda _: None) if quiet else print
     host = host or server.host()

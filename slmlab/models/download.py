@@ -59,6 +59,9 @@ def pull(
 
     Raises:
         ModelError: a name is unknown, the disk is too small or the download failed for good.
+
+    Examples:
+        >>> slmlab.pull("smollm2:135m-instruct-q4_1", quiet=True)
     """
     host = host or server.host()
     names = as_names(models)
@@ -186,6 +189,9 @@ def download_size(model: str) -> int | None:
     """Bytes that a model takes in its registry (Ollama's by default); None where that is silent.
 
     A name may begin with another registry's address, as in ``host:5000/library/llama3.2:1b``.
+
+    Examples:
+        >>> size = slmlab.models.download_size("llama3.2:1b")  # about 1.3 GB
     """
     *address, namespace, last = ["library", *model.split("/")][-3:]
     base, _, tag = last.partition(":")

@@ -100,6 +100,11 @@ def will_it_fit(model: str, num_ctx: int = 4096, *, host: str | None = None) -> 
 
     Raises:
         ModelError: the model is neither here nor in Ollama's library (or that is out of reach).
+
+    Examples:
+        >>> fit = slmlab.will_it_fit(names[0], num_ctx=8192)
+        >>> fit.needed > fit.weights
+        True
     """
     host = host or server.host()
     machine = hardware.machine()

@@ -59,6 +59,11 @@ def installed(host: str | None = None) -> list[InstalledModel]:
 
     Raises:
         ServerError: no server answers.
+
+    Examples:
+        >>> newest = slmlab.models.installed()[0]
+        >>> newest.size > 50_000_000
+        True
     """
     host = host or server.host()
     with sentences(host):
@@ -77,7 +82,12 @@ def installed(host: str | None = None) -> list[InstalledModel]:
 
 
 def table(host: str | None = None) -> pd.DataFrame:
-    """The installed models as a DataFrame: one row each, sizes in GB (10⁹ bytes)."""
+    """The installed models as a DataFrame: one row each, sizes in GB (10⁹ bytes).
+
+    Examples:
+        >>> slmlab.models.table().shape[0] == len(names)
+        True
+    """
     import pandas as pd
 
     rows = [
@@ -112,7 +122,12 @@ def as_names(models: Iterable[str | Iterable[str]]) -> list[str]:
 
 
 def is_among(name: str, full_names: Collection[str]) -> bool:
-    """Whether a name, for which ``:latest`` may be left out, is one of the server's full names."""
+    """Whether a name, for which ``:latest`` may be left out, is one of the server's full names.
+
+    Examples:
+        >>> slmlab.models.is_among("llama3.2", ["llama3.2:latest", "gemma3:1b"])
+        True
+    """
     return name in full_names or f"{name}:latest" in full_names
 
 
@@ -121,6 +136,10 @@ def resolve(model: str, host: str | None = None) -> InstalledModel:
 
     Raises:
         ModelError: there is none; the message names the nearest.
+
+    Examples:
+        >>> slmlab.models.resolve(names[0]).quantization
+        'Q4_1'
     """
     host = host or server.host()
     have = installed(host)
@@ -136,7 +155,13 @@ def resolve(model: str, host: str | None = None) -> InstalledModel:
 
 
 def show(model: str, host: str | None = None) -> dict[str, Any]:
-    """All that the server knows of one model: template, parameters, licence, architecture."""
+    """All that the server knows of one model: template, parameters, licence, architecture.
+
+    Examples:
+        >>> facts = slmlab.models.show(names[0])
+        >>> facts["modelinfo"]["general.architecture"]
+        'llama'
+    """
     host = host or server.host()
     with sentences(host, model):
         return client(host).show(model).model_dump()
@@ -151,6 +176,10 @@ def remove(model: str, host: str | None = None) -> None:
 
     Raises:
         ModelError: there is no such model.
+
+    Examples:
+        >>> slmlab.add("my-model", slmlab.weights.default_model_file())
+        >>> slmlab.remove("my-model")
     """
     host = host or server.host()
     with sentences(host, model):
@@ -169,7 +198,13 @@ class LoadedModel:
 
 
 def loaded(host: str | None = None) -> list[LoadedModel]:
-    """The models that are in memory now, and how much of each is on the GPU."""
+    """The models that are in memory now, and how much of each is on the GPU.
+
+    Examples:
+        >>> seconds = slmlab.models.load(names[0], num_ctx=2048)
+        >>> slmlab.models.loaded()[0].context_length
+        2048
+    """
     host = host or server.host()
     with sentences(host):
         found = client(host).ps().models
@@ -189,6 +224,9 @@ def load(model: str, num_ctx: int, host: str | None = None, **options: Any) -> f
     """Load a model into memory; returns the seconds that it took, by the client's clock.
 
     The server answers a request that only loads without any duration of its own.
+
+    Examples:
+        >>> seconds = slmlab.models.load(names[0], num_ctx=2048)
     """
     host = host or server.host()
     started = time.perf_counter()
@@ -201,6 +239,9 @@ def unload(model: str, host: str | None = None) -> None:
     """Take a model out of memory, and wait until it is out (ten seconds at most).
 
     Ollama answers at once and unloads afterwards.
+
+    Examples:
+        >>> slmlab.models.unload(names[0])
     """
     host = host or server.host()
     with sentences(host, model):
@@ -225,6 +266,10 @@ def add(model: str, path: str | os.PathLike[str], host: str | None = None) -> No
     Raises:
         ModelError: there is no such file, it is no GGUF file, or the server refuses it. The first
             two are found before anything is sent.
+
+    Examples:
+        >>> path = slmlab.weights.default_model_file()  # any GGUF file
+        >>> slmlab.add("my-model", path)
     """
     host = host or server.host()
     file = _gguf_file(path)

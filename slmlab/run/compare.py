@@ -103,6 +103,15 @@ def compare(
         ResultsError: a record cannot be written; ``.frame`` has what was finished.
         ServerGone: every server went away and did not come back; ``.frame`` as above.
         Interrupted: the reader stopped it; what was finished is kept, and in ``.frame``.
+
+    Examples:
+        >>> frame = slmlab.compare(names, ["Say hello.", "What is 2 + 2?"], num_predict=20)
+        >>> len(frame)  # models × prompts
+        4
+        >>> prompts = slmlab.tasks.load("arithmetic", items=2)
+        >>> frame = slmlab.compare(names[0], prompts, temperature=[0, 1], repeats=2, num_predict=5)
+        >>> len(frame)  # prompts × temperatures × repeats
+        8
     """
     cells = plan(
         models,

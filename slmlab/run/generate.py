@@ -106,6 +106,11 @@ def generate(
         ModelError: there is no such model.
         ServerError: no server answers.
         GenerationError: it failed in the middle; ``.record`` has what came until then.
+
+    Examples:
+        >>> record = slmlab.generate(names[0], "Why is the sky blue?", num_predict=40)
+        >>> record.tokens, record.stop_reason
+        (40, 'length')
     """
     prompt = validate_prompt(prompt)
     sent = full_options(options, parameters=parameters_of(generate))

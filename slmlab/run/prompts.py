@@ -38,6 +38,10 @@ def template_text(template: str) -> str:
 
     Raises:
         PromptError: a single word that is no template's name, or no text at all.
+
+    Examples:
+        >>> slmlab.prompts.template_text("plain")
+        '{question}'
     """
     if not isinstance(template, str):
         raise PromptError(f"A template is a text; got {template!r}.")
@@ -56,6 +60,10 @@ def variables(template: str) -> list[str]:
 
     Raises:
         PromptError: braces that do not pair up, or a place without a name.
+
+    Examples:
+        >>> slmlab.prompts.variables("Say {word} in {language}.")
+        ['word', 'language']
     """
     text = template_text(template)
     try:
@@ -77,6 +85,10 @@ def fill(template: str, **values: Any) -> str:
 
     Raises:
         PromptError: a variable is missing, or one is given that the template does not have.
+
+    Examples:
+        >>> slmlab.prompts.fill("Say {word} in {language}.", word="yes", language="French")
+        'Say yes in French.'
     """
     wanted = variables(template)
     missing = [name for name in wanted if name not in values]
@@ -114,6 +126,10 @@ def chain(
 
     Raises:
         PromptError: the template or an option is not usable.
+
+    Examples:
+        >>> chain = slmlab.chain(names[0], "step_by_step", num_predict=20)
+        >>> text = chain.invoke({"question": "What is 3 × 4?"})
     """
     variables(template)
     sent = full_options(options, parameters=parameters_of(chain))

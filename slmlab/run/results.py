@@ -38,6 +38,11 @@ def flags(record: Generation) -> list[str]:
     ``failed`` · ``stopped`` (by the reader) · ``prompt truncated`` · ``answer cut`` · ``cold`` ·
     ``on the CPU`` · ``partly on the CPU`` · ``not alone`` (other requests ran beside it, so its
     times say little).
+
+    Examples:
+        >>> record = slmlab.generate(names[0], "Tell me a long story.", num_predict=5)
+        >>> "answer cut" in slmlab.results.flags(record)
+        True
     """
     found = {
         "failed": record.error is not None,
@@ -60,6 +65,11 @@ def to_frame(
     Besides: ``tokens_per_s`` (decode), ``prompt_tokens_per_s`` (prefill; only where the prompt was
     fresh and not truncated, see ``Generation.prompt_fresh``), ``cut``, and ``flags`` (words joined
     by ``, ``). ``columns`` has further columns for each row, by name.
+
+    Examples:
+        >>> record = slmlab.generate(names[0], "What is 2 + 2?", num_predict=10)
+        >>> slmlab.results.to_frame([record])["num_predict"].tolist()
+        [10]
     """
     import pandas as pd
 
@@ -79,12 +89,21 @@ def to_frame(
 
 
 def comparable(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows whose times may be compared: finished, warm, and measured alone."""
+    """The rows whose times may be compared: finished, warm, and measured alone.
+
+    Examples:
+        >>> len(slmlab.results.comparable(frame)) <= len(frame)
+        True
+    """
     return frame[frame["error"].isna() & ~frame["cold"] & (frame["in_flight"] == 1)]
 
 
 def table(frame: pd.DataFrame) -> pd.DataFrame:
-    """The columns that people read, rounded."""
+    """The columns that people read, rounded.
+
+    Examples:
+        >>> slmlab.results.table(frame)
+    """
     short = frame[list(TABLE_COLUMNS)].rename(columns=TABLE_COLUMNS)
     return short.round({"first token (s)": 2, "tokens/s": 1, "seconds": 1})
 
@@ -96,6 +115,10 @@ def summary(frame: pd.DataFrame, by: str | Sequence[str] = "model") -> pd.DataFr
     runs whose times may be compared (finished, warm, alone), ``model_load_s`` (seconds to load the
     model, measured once), and how many runs carry each flag: ``failed``, ``truncated`` (prompts),
     ``cut`` (answers), ``cold``, ``on_cpu``, ``not_alone``. ``by`` names other columns to group by.
+
+    Examples:
+        >>> slmlab.results.summary(frame)
+        >>> slmlab.results.summary(frame, by=["model", "task"])
     """
     import pandas as pd
 
@@ -124,6 +147,9 @@ def warnings(frame: pd.DataFrame, of_times: bool = True) -> str:
     """How many runs carry which flag, as one line for the foot of a table or plot; or nothing.
 
     ``of_times=False`` leaves out the flags that touch times only and not answers.
+
+    Examples:
+        >>> print(slmlab.results.warnings(frame))
     """
     words = frame["flags"].str.split(", ").explode()
     shown = [word for word in words if word and (of_times or word in ANSWER_FLAGS)]
@@ -136,6 +162,9 @@ def to_csv(frame: pd.DataFrame, path: str | Path) -> None:
 
     Raises:
         ResultsError: it cannot be written.
+
+    Examples:
+        >>> slmlab.results.to_csv(frame, "comparison.csv")
     """
     write(path, _plain(frame).to_csv(index=False))
 
@@ -145,6 +174,9 @@ def to_json(frame: pd.DataFrame, path: str | Path) -> None:
 
     Raises:
         ResultsError: it cannot be written.
+
+    Examples:
+        >>> slmlab.results.to_json(frame, "comparison.json")
     """
     write(path, frame.to_json(orient="records", indent=2, force_ascii=False))
 

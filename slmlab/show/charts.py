@@ -39,7 +39,13 @@ def lines(
     dark: bool = False,
     ax: Axes | None = None,
 ) -> Drawn:
-    """A line with markers through column ``y`` over column ``x``, one for each value of ``by``."""
+    """A line with markers through column ``y`` over column ``x``, one for each value of ``by``.
+
+    Examples:
+        >>> import pandas as pd
+        >>> table = pd.DataFrame({"bits": [2, 4, 8], "perplexity": [31.0, 13.4, 12.1]})
+        >>> slmlab.plots.lines(table, "bits", "perplexity", xlabel="bits", ylabel="perplexity")
+    """
     groups = [("", frame)] if by is None else list(frame.groupby(by, sort=False))
     parts = []
     for name, rows in groups:
@@ -85,7 +91,13 @@ def points(
     dark: bool = False,
     ax: Axes | None = None,
 ) -> Drawn:
-    """A labelled point for each row without gaps; colour and marker by column ``by``."""
+    """A labelled point for each row without gaps; colour and marker by column ``by``.
+
+    Examples:
+        >>> import pandas as pd
+        >>> table = pd.DataFrame({"name": ["x", "y"], "size": [0.3, 1.2], "score": [0.4, 0.7]})
+        >>> slmlab.plots.points(table, "size", "score", "name", xlabel="size (GB)", ylabel="score")
+    """
     from adjustText import adjust_text
 
     known = frame.dropna(subset=[x, y]).astype({x: float, y: float})
@@ -133,7 +145,11 @@ def bars(
     dark: bool = False,
     ax: Axes | None = None,
 ) -> Drawn:
-    """A bar for each name, its number at the end; with ``log_x`` from 1 up, as perplexity does."""
+    """A bar for each name, its number at the end; with ``log_x`` from 1 up, as perplexity does.
+
+    Examples:
+        >>> slmlab.plots.bars({"8 bits": 12.1, "4 bits": 13.4}, xlabel="perplexity")
+    """
     values = dict(values)
     alt = f"{title or 'Bars'}. {xlabel}: {words(values)}"
     size = (9, 1.6 + 0.36 * len(values))

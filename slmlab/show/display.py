@@ -102,6 +102,11 @@ def ask(
         ModelError: there is no such model.
         ServerError: no server answers.
         GenerationError: it failed in the middle; ``.record`` has what came until then.
+
+    Examples:
+        >>> answer = slmlab.ask(names[0], "Why is the sky blue?", num_predict=40)
+        >>> answer.tokens
+        40
     """
     full_options(options, parameters=parameters_of(ask))
     if isinstance(prompt, str) or prompt is None:

@@ -91,6 +91,9 @@ def speed(frame: pd.DataFrame, dark: bool = False, *, ax: Iterable[Axes] | None 
 
     Raises:
         SlmlabError: there is no run to show.
+
+    Examples:
+        >>> slmlab.plots.speed(frame)
     """
     timed = _timed(frame)
     names = _names(timed)
@@ -141,6 +144,9 @@ def quality_speed(
 
     Raises:
         SlmlabError: there are no scores or no runs whose times may be compared.
+
+    Examples:
+        >>> slmlab.plots.quality_speed(frame)
     """
     quality = statistics.means(frame, score).set_index("model")
     speeds = _timed(frame).groupby("model", sort=False)["tokens_per_s"].median()
@@ -190,7 +196,12 @@ def _with_bar(axis: Axes, x: float, row: pd.Series, index: int) -> None:
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """The positions of the points that no other point equals or beats in both (more is better)."""
+    """The positions of the points that no other point equals or beats in both (more is better).
+
+    Examples:
+        >>> slmlab.plots.pareto_front([(1, 5), (2, 4), (1, 4)])
+        [0, 1]
+    """
     return [
         index
         for index, (x, y) in enumerate(points)
@@ -201,7 +212,11 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
 def heatmap(
     frame: pd.DataFrame, score: str = "score", dark: bool = False, *, ax: Axes | None = None
 ) -> Drawn:
-    """Mean scores, models × tasks, the number in each field (needs a column ``task``)."""
+    """Mean scores, models × tasks, the number in each field (needs a column ``task``).
+
+    Examples:
+        >>> slmlab.plots.heatmap(frame)
+    """
     table = statistics.means(frame, score, by=["model", "task"])
     means = table.pivot(index="model", columns="task", values="mean")
     counts = table.pivot(index="model", columns="task", values="n")
@@ -243,7 +258,11 @@ def scores(
     *,
     ax: Axes | None = None,
 ) -> Drawn:
-    """The mean score of each model (or template, …) with its 95 % interval."""
+    """The mean score of each model (or template, …) with its 95 % interval.
+
+    Examples:
+        >>> slmlab.plots.scores(frame)
+    """
     table = statistics.means(frame, score, by)
     note = flagged(
         f"Bars are 95 % intervals over prompts (n = {table['n'].min():.0f}). Where two overlap, a "
@@ -255,7 +274,13 @@ def scores(
 
 
 def ratings(table: pd.DataFrame, dark: bool = False, *, ax: Axes | None = None) -> Drawn:
-    """Bradley–Terry ratings with their intervals; takes what ``slmlab.votes.ratings`` returns."""
+    """Bradley–Terry ratings with their intervals; takes what ``slmlab.votes.ratings`` returns.
+
+    Examples:
+        >>> import pandas as pd
+        >>> votes = pd.DataFrame({"model_a": "x", "model_b": "y", "winner": list("aaaaaabb")})
+        >>> slmlab.plots.ratings(slmlab.votes.ratings(votes))
+    """
     note = f"Bars are 95 % bootstrap intervals; n = {table['votes'].sum() // 2} votes."
     return _intervals(table, "model", "rating", "Rating (1000 is the mean)", note, dark, ax)
 
@@ -296,7 +321,11 @@ def _intervals(
 
 
 def memory(fits: Iterable[Fit], dark: bool = False, *, ax: Axes | None = None) -> Drawn:
-    """What each model needs of the memory, part by part; takes results of ``will_it_fit``."""
+    """What each model needs of the memory, part by part; takes results of ``will_it_fit``.
+
+    Examples:
+        >>> slmlab.plots.memory([slmlab.will_it_fit(name) for name in names])
+    """
     fits = list(fits)
     parts = [
         ("weights", [fit.weights for fit in fits]),
@@ -341,6 +370,9 @@ def context_latency(frame: pd.DataFrame, dark: bool = False, *, ax: Axes | None 
 
     Raises:
         SlmlabError: no prompt is left.
+
+    Examples:
+        >>> slmlab.plots.context_latency(frame)
     """
     timed = _timed(frame)
     timed = timed[timed["prompt_fresh"].fillna(True).astype(bool) & ~timed["truncated"]]

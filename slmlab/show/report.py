@@ -56,6 +56,10 @@ def report(
 
     Raises:
         ResultsError: there is nothing to report, or the file cannot be written.
+
+    Examples:
+        >>> slmlab.report(frame, "comparison.html").name
+        'comparison.html'
     """
     if frame.empty:
         raise ResultsError("There is nothing to report: the comparison has no rows.")

@@ -63,6 +63,9 @@ def arena(
     Raises:
         PromptError: the prompt or an option is not usable.
         SlmlabError: there are no two answers to one prompt.
+
+    Examples:
+        >>> slmlab.arena(answers=frame)  # or slmlab.arena(names)
     """
     pairs = None
     if answers is not None:

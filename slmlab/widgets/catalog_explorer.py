@@ -65,6 +65,11 @@ def catalog_explorer(*, num_ctx: int = 4096, host: str | None = None) -> Catalog
     Returns:
         An ipywidget: the last line of a cell shows it, and it can stand in an ``HBox`` or ``Tab``.
         Its ``frame`` has the rows that are shown as a DataFrame.
+
+    Examples:
+        >>> explorer = slmlab.catalog_explorer(num_ctx=8192)
+        >>> explorer.frame["name"].is_unique
+        True
     """
     return CatalogExplorer(num_ctx, controls.host_here(host))
 

@@ -57,6 +57,12 @@ def playground(
 
     Raises:
         PromptError: the prompt, an option or the template is not usable.
+
+    Examples:
+        >>> page = slmlab.playground(names[0], "Why is the sky blue?", num_predict=10)
+        >>> page.run()  # as the button does
+        >>> page.frame["tokens"].tolist()
+        [10]
     """
     return Playground(model, prompt, template, system, host, options)
 

@@ -63,6 +63,12 @@ def side_by_side(
 
     Raises:
         PromptError: the prompt or an option is not usable, or there are not two to six models.
+
+    Examples:
+        >>> lab = slmlab.side_by_side(names, "Why is the sky blue?", num_predict=10)
+        >>> lab.run()  # as the button does
+        >>> len(lab.frame)
+        2
     """
     names = controls.model_names(models)
     if names and not isinstance(models, str) and not FEWEST <= len(names) <= MOST:

@@ -24,6 +24,10 @@ def check(exercise: str, *answers: Any) -> None:
 
     Raises:
         TaskError: there is no such exercise.
+
+    Examples:
+        >>> slmlab.check("01.2", ...)
+        ○ 01.2: open. Put your code in place of the `...`.
     """
     if exercise not in CHECKS:
         raise TaskError(f"There is no exercise {exercise!r}.{did_you_mean(str(exercise), CHECKS)}")
