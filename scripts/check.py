@@ -59,7 +59,9 @@ def links() -> None:
     wrong = [
         f"{document}: {link}"
         for document in tracked("*.md")
-        for link in re.findall(r"\]\((?!https?:|mailto:)([^)#\s]+)", (ROOT / document).read_text())
+        for link in re.findall(
+            r"\]\((?!https?:|mailto:)([^)#\s]+)", (ROOT / document).read_text("utf-8")
+        )
         if not (ROOT / document.parent / link).exists()
     ]
     if wrong:

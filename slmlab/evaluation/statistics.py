@@ -87,6 +87,9 @@ def difference(a: Sequence[float], b: Sequence[float]) -> Interval:
 
     Raises:
         SlmlabError: there is no pair, or not as many in ``a`` as in ``b``.
+
+    Examples:
+        >>> found = slmlab.statistics.difference([1, 1, 0, 1], [0, 1, 0, 0])
     """
     import numpy as np
     from scipy import stats

@@ -4,38 +4,14 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
-
-import pytest
 
 from tests.support.paths import ROOT
-
-DOCS = sorted((ROOT / "docs").glob("*.md"))
 
 
 def git(*arguments: str) -> str:
     return subprocess.run(
         ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True
     ).stdout
-
-
-def test_style():
-    for command in (["check"], ["format", "--check"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "ruff", *command, str(ROOT)], capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_lower_rooms_never_import_upper_ones():
-    """The contracts stand in pyproject.toml."""
-    done = subprocess.run(
-        [sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()"],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_each_requirement_has_a_reason_and_a_floor():
@@ -54,9 +30,7 @@ def test_the_public_address_stands_in_one_place():
     assert places == ["pyproject.toml"]
 
 
-def test_shell_scripts_parse_and_help():
-    for script in ("colab_setup.sh", ".ci/run"):
-        subprocess.run(["bash", "-n", str(ROOT / script)], check=True)
+def test_the_setup_helps():
     done = subprocess.run(
         ["bash", str(ROOT / "colab_setup.sh"), "--help"], capture_output=True, text=True
     )
@@ -68,13 +42,3 @@ def test_shell_scripts_parse_and_help():
 def test_readme_and_ci_name_the_same_test_command():
     assert "\nbash colab_setup.sh test\n" in (ROOT / "README.md").read_text()
     assert (ROOT / ".ci/run").read_text().rstrip().endswith("bash colab_setup.sh test")
-
-
-@pytest.mark.parametrize(
-    "document",
-    ["README.md", "SECURITY.md", "notebooks/README.md", *(f"docs/{one.name}" for one in DOCS)],
-)
-def test_links_lead_somewhere(document):
-    path = ROOT / document
-    for link in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text()):
-        assert (path.parent / link).exists(), link
