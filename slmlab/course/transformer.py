@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slmlab.errors import ModelError
+from slmlab.hardware import env_number
 
 if TYPE_CHECKING:
     import gguf
@@ -173,16 +174,18 @@ def perplexity(model: Model, texts: Sequence[str]) -> float:
     """How surprised the model is by texts: e to the mean of -log(probability of each token).
 
     A perplexity of 20 means: as unsure as between 20 equally likely tokens. The first token of each
-    text is not counted, since nothing comes before it.
+    text is not counted, since nothing comes before it. The environment's ``SLMLAB_TOKENS`` caps how
+    much of each text is read, as it caps answers, for runs that only have to show that all works.
 
     Examples:
         >>> slmlab.weights.perplexity(slmlab.weights.read(), ["The cat sat on the mat."]) > 1
         True
     """
     encode = tokenizer(model).encode
+    most = env_number("SLMLAB_TOKENS")
     losses: list[float] = []
     for text in texts:
-        ids = encode(text).ids
+        ids = encode(text).ids[:most]
         log_probabilities = log_softmax(forward(model, ids)[:-1])
         losses.extend(-log_probabilities[np.arange(len(ids) - 1), ids[1:]])
     return float(np.exp(np.mean(losses)))

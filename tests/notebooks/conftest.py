@@ -32,7 +32,7 @@ def newest(
     ``SLMLAB_EXECUTED`` names a folder that keeps the notebooks with their outputs.
     """
     folder = tmp_path_factory.mktemp("newest")
-    more = {"SLMLAB_TOKENS": "60"}
+    more = {"SLMLAB_TOKENS": "24"}
     host = None
     if request.config.getoption("--ollama"):
         host = _with_models(request.getfixturevalue("real"), shelf_home)
