@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pandas as pd
 import psutil
 import pytest
@@ -134,23 +133,8 @@ def real(
 ) -> Iterator[Engine]:
     """A real Ollama with SmolLM2."""
     home = tmp_path_factory.mktemp("ollama")
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    env = {"OLLAMA_HOST": f"127.0.0.1:{port}", "HOME": str(home), "OLLAMA_NUM_PARALLEL": "4"}
-    with serving([str(ollama_release / "bin/ollama"), "serve"], url, home / "log", **env):
-        digest = f"sha256:{SHELF[0].sha256}"
-        version = real_ollama.version(url)
-        with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
-            client.post(f"/api/blobs/{digest}", content=smol_gguf.read_bytes()).raise_for_status()
-            source = (
-                {"files": {"smollm2.gguf": digest}}
-                if version >= real_ollama.CREATES_FROM_FILES
-                else {"modelfile": f"FROM @{digest}"}
-            )
-            made = client.post("/api/create", json={"model": "smollm2:test"} | source)
-            assert "success" in made.text, made.text
-        text = real_ollama.writes_text(ollama_release)
-        yield Engine("ollama", url, "smollm2:test", version, text)
+    with real_ollama.running(ollama_release, home, {"smollm2:test": smol_gguf}) as engine:
+        yield engine
 
 
 @pytest.fixture(params=["embedded", "ollama"])

@@ -13,11 +13,9 @@ from tests.support.processes import run
 
 
 @pytest.fixture
-def text_counts(request):
+def text_counts(course_ollama):
     """Whether what the models write has to be right; see tests/support/real_ollama.py."""
-    if not request.config.getoption("--ollama"):
-        return True
-    return request.getfixturevalue("real").writes_text
+    return course_ollama is None or course_ollama.writes_text
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ thing; its text is not (the kernels expect the GPU), so nothing here judges what
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -14,9 +15,13 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import httpx
+
+from tests.support.engines import Engine
+from tests.support.processes import free_port, serving
 
 PINS = """\
 bigdl-core-cpp==2.6.0 --hash=sha256:{bigdl}
@@ -81,6 +86,30 @@ def version(url: str) -> tuple[int, ...]:
     """The version of the server at this address; what follows the numbers is left out."""
     text = httpx.get(f"{url}/api/version", trust_env=False).json()["version"]
     return tuple(int(part) for part in re.findall(r"\d+", text.partition("-")[0])[:3])
+
+
+@contextlib.contextmanager
+def running(release: Path, home: Path, models: Mapping[str, Path]) -> Iterator[Engine]:
+    """A server of this release with models under these names; the first is the engine's model."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    env = {"OLLAMA_HOST": f"127.0.0.1:{port}", "HOME": str(home), "OLLAMA_NUM_PARALLEL": "4"}
+    with serving([str(release / "bin/ollama"), "serve"], url, home / "log", **env):
+        number = version(url)
+        for name, file in models.items():
+            _add(url, number, name, file)
+        yield Engine("ollama", url, next(iter(models)), number, writes_text(release))
+
+
+def _add(url: str, number: tuple[int, ...], name: str, file: Path) -> None:
+    digest = file.name.replace("-", ":", 1)  # blobs are named so
+    source: dict[str, object] = {"modelfile": f"FROM @{digest}"}
+    if number >= CREATES_FROM_FILES:
+        source = {"files": {"model.gguf": digest}}
+    with httpx.Client(base_url=url, timeout=120, trust_env=False) as client:
+        client.post(f"/api/blobs/{digest}", content=file.read_bytes()).raise_for_status()
+        made = client.post("/api/create", json={"model": name} | source)
+        assert "success" in made.text, made.text
 
 
 def assemble(cache: Path) -> Path:
