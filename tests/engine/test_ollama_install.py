@@ -35,8 +35,8 @@ def archive(release: Path, ending: str, extra: dict[str, bytes] | None = None) -
 
 
 @pytest.fixture(scope="session")
-def packed(ollama_release: Path) -> dict[str, bytes]:
-    return {ending: archive(ollama_release, ending) for ending in (".tar.zst", ".tgz")}
+def packed(assembled_ollama: Path) -> dict[str, bytes]:
+    return {ending: archive(assembled_ollama, ending) for ending in (".tar.zst", ".tgz")}
 
 
 def offer(files, content: bytes, ending: str = ".tar.zst", digest: str | None = None) -> str:
@@ -140,9 +140,9 @@ class TestFromAnArchive:
             install(files, tmp_path)
         assert not list(tmp_path.iterdir())
 
-    def test_members_outside_the_folder_are_refused(self, files, ollama_release, tmp_path):
+    def test_members_outside_the_folder_are_refused(self, files, assembled_ollama, tmp_path):
         outside = tmp_path / "outside"
-        offer(files, archive(ollama_release, ".tar.zst", {"../outside": b"x"}))
+        offer(files, archive(assembled_ollama, ".tar.zst", {"../outside": b"x"}))
         with pytest.raises(InstallError, match="cannot be unpacked"):
             install(files, tmp_path / "folder")
         assert not outside.exists()
@@ -157,8 +157,8 @@ class TestFromAnArchive:
             assert not list(disk.iterdir())
             assert shutil.disk_usage(disk).used < 1_000_000
 
-    def test_the_binary_on_path_is_used(self, ollama_release, tmp_path, monkeypatch):
+    def test_the_binary_on_path_is_used(self, assembled_ollama, tmp_path, monkeypatch):
         monkeypatch.setenv("SLMLAB_HOME", str(tmp_path))
-        monkeypatch.setenv("PATH", f"{ollama_release / 'bin'}:{os.environ['PATH']}")
-        assert ollama_install.ensure(say=print) == ollama_release / "bin/ollama"
+        monkeypatch.setenv("PATH", f"{assembled_ollama / 'bin'}:{os.environ['PATH']}")
+        assert ollama_install.ensure(say=print) == assembled_ollama / "bin/ollama"
         assert ollama_install.find("99.0.0") is None
