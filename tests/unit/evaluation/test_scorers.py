@@ -34,6 +34,7 @@ class TestScorers:
             ("number", "The result is 1,024", {"expected": 1024}, 1),
             ("number", "about 3.1", {"expected": 3.14, "tolerance": 0.02}, 1),
             ("number", "about 3.1", {"expected": 3.14}, 0),
+            ("number", "about 3.141", {"expected": 3.14}, 0),
             ("number", "-2.5e3", {"expected": -2500}, 1),
             ("number", "none", {"expected": 1}, 0),
             ("number", "7.001", {"expected": 7}, 0),

@@ -20,6 +20,9 @@ def test_a_prompt_counts_as_truncated_only_where_the_numbers_say_so():
     chat = [{"role": "user", "content": long}, {"role": "user", "content": "x"}]
     assert was_truncated(chat, 12, options), "the oldest message was dropped"
     assert not was_truncated("word " * 60, 62, options)
+    # Few bytes a token: only that the number is the one of the cut tells it, 256 - (256 - 4) // 2.
+    assert was_truncated("1 2 3 " * 80, 130, options)
+    assert not was_truncated("1 2 3 " * 80, 140, options)
 
 
 def test_no_server_is_a_sentence(monkeypatch):

@@ -74,6 +74,7 @@ class TestStore:
         assert base == key(replace(target, host="other", cold=True), "x", options, False)
         others = [
             key(replace(target, digest="e"), "x", options, False),
+            key(replace(target, model="n"), "x", options, False),
             key(replace(target, engine="embedded"), "x", options, False),
             key(replace(target, engine_version="2"), "x", options, False),
             key(target, "y", options, False),
