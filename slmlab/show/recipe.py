@@ -75,11 +75,20 @@ def _arguments(frame: pd.DataFrame, rows: list[dict[str, Any]]) -> dict[str, Any
     for name in (one for one in OPTIONS if one in frame):
         # Repeat r ran with the seed `seed + r`.
         values = _distinct(
-            row[name] - row["repeat"] if name == "seed" else row[name] for row in rows
+            _option(name, row[name] - row["repeat"] if name == "seed" else row[name])
+            for row in rows
         )
         if len(values) > 1 or values[0] != DEFAULT_OPTIONS.get(name):
             found[name] = values if len(values) > 1 else values[0]
     return found
+
+
+def _option(name: str, value: Any) -> Any:
+    """An option's value in its own type, which files and joined tables do not always keep."""
+    value = _known(value)
+    if value is None or name == "stop":
+        return value
+    return type(DEFAULT_OPTIONS.get(name, 0))(value)
 
 
 def _models(rows: list[dict[str, Any]]) -> list[str]:
@@ -155,8 +164,8 @@ def _distinct(values: Iterable[Any]) -> list[Any]:
 
 def _known(value: Any) -> Any:
     """A table's cell as a plain value; None where it is empty."""
-    if hasattr(value, "item"):
-        value = value.item()
+    if hasattr(value, "tolist"):  # numpy's numbers and arrays
+        value = value.tolist()
     return None if value is None or value != value else value
 
 

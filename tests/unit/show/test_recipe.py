@@ -125,6 +125,13 @@ def test_prompts_of_joined_comparisons_are_told_apart(tmp_path):
     assert "Prompt 0 of two, run 1: Two 0?" in page
 
 
+def test_a_table_that_was_stored_gives_the_same_program(tmp_path):
+    found = frame_of(["a"], TASKS, {"temperature": [0.0, 1.0], "stop": ["x"]})
+    results.to_json(found, tmp_path / "found.json")
+    stored = pd.read_json(tmp_path / "found.json", orient="records")
+    assert recipe(stored) == recipe(found)
+
+
 def test_templates_and_system_prompts_are_not_counted_as_prompts():
     found = frame_of(
         ["a"], ["One", "Two"], {"template": ["plain", "short"], "system": [None, "Be kind."]}
