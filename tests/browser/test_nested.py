@@ -40,7 +40,7 @@ class TestNested:
             button(page, "Run", 1).click()
             pressable(page, "All equally good")
             assert page.locator(".slmlab-strip").count() == 2
-            shoot(front, page, "nested")
+            shoot(front, page, "nested", ".outer")
 
     def test_tabs(self, front):
         with shown(front, TABS, height=900) as page:

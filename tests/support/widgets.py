@@ -50,7 +50,7 @@ def shown(front, *cells: str, **more):
         (front.folder / "votes.jsonl").unlink(missing_ok=True)
 
 
-def shoot(front, page, name: str) -> None:
+def shoot(front, page, name: str, what: str = ".slmlab") -> None:
     """Keep pictures of a widget, light and dark, where somebody asked for pictures."""
     if not SHOTS:
         return
@@ -63,7 +63,7 @@ def shoot(front, page, name: str) -> None:
             )
             page.wait_for_timeout(1000)
         picture = f"{SHOTS}/{name}-{front.kind}-{theme.lower()}.png"
-        page.locator(".slmlab").first.screenshot(path=picture)
+        page.locator(what).first.screenshot(path=picture)
 
 
 def button(page, text: str, nth: int = 0):
