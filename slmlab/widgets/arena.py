@@ -126,7 +126,7 @@ class Arena(AnswersPanel):
                 keys,
                 self.ratings,
             )
-        self._draw()
+        self.draw()
 
     def _make_buttons(self) -> None:
         button = controls.button
@@ -188,7 +188,7 @@ class Arena(AnswersPanel):
             self.ballot.cast(left["prompt"], left["model"], right["model"], winner)
             self.voted = True
             self.say(f"Vote kept in {self.ballot.file.resolve()}")
-            self._draw()
+            self.draw()
 
     def next(self) -> None:
         """Go on to the next pair, once there is a vote."""
@@ -196,7 +196,7 @@ class Arena(AnswersPanel):
             self.place += 1
             self.voted = False
             self.say("")
-            self._draw()
+            self.draw()
 
     # Drawing.
 

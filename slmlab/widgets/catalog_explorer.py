@@ -137,16 +137,15 @@ class CatalogExplorer(Panel):
         self.progress = widgets.HTML()
         self.details = widgets.HTML()
         for part in (self.words, self.sort, self.size, self.fitting, self.present):
-            part.observe(lambda _: self._draw(), "value")
-        self.model.observe(lambda _: self._draw_details(), "value")
+            part.observe(lambda _: self.draw(), "value")
+        self.model.observe(lambda _: self.draw(), "value")
         self.arrange(
             controls.row(self.words, self.size, self.sort, self.fitting, self.present),
             self.table,
             controls.row(self.model, self.pull_button, self.progress),
             self.details,
         )
-        self._draw()
-        self._draw_details()
+        self.draw()
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -186,8 +185,7 @@ class CatalogExplorer(Panel):
             return
         self.say(f"{pulling.name} is here.")
         self.all = catalog.on_this_machine(self.num_ctx, self.host)
-        self._draw()
-        self._draw_details()
+        self.draw()
 
     def _chosen(self) -> dict[str, Any]:
         row: dict[str, Any] = self.all[self.all["name"] == self.model.value].iloc[0].to_dict()
@@ -208,6 +206,10 @@ class CatalogExplorer(Panel):
         )
 
     def _draw(self) -> None:
+        self._draw_table()
+        self._draw_details()
+
+    def _draw_table(self) -> None:
         frame = self.frame
         rows = [
             (

@@ -64,18 +64,14 @@ class AnswersPanel(Panel):
         self.say("")
         if unattended():
             finish(answers)
-            self._draw()
+            self.draw()
         else:
-            follow(answers, self._draw, self._draw)
+            follow(answers, self.draw, self.draw)
 
     def stop(self) -> None:
         """End all answers that are under way; what has come stays."""
         if self.answers is not None:
             self.answers.stop()
-
-    def _draw(self) -> None:
-        """Bring everything that is shown up to date."""
-        raise NotImplementedError
 
 
 def follow(answers: Work, draw: Callable[[], None], end: Callable[[], None]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,12 +34,25 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         style, message = widgets.HTML(STYLE), widgets.HTML()
         super().__init__([style, message])
         self._style, self.message = style, message
+        self._drawing = threading.RLock()
         self.add_class("slmlab")
         self.add_class(f"slmlab-{name}")
 
     def arrange(self, *parts: widgets.Widget) -> None:
         """Put the parts on the screen; what is said to the reader stands below them."""
         self.children = (self._style, *parts, self.message)
+
+    def draw(self) -> None:
+        """Bring everything that is shown up to date.
+
+        Kernels may handle changes of two parts at once, in threads (ipykernel 7 does). So they draw
+        one after the other, and who draws last knows of all changes.
+        """
+        with self._drawing:
+            self._draw()
+
+    def _draw(self) -> None:
+        raise NotImplementedError
 
     def say(self, text: str, wrong: bool = False) -> None:
         """Tell the reader something, until the next thing is said; nothing takes it away."""

@@ -128,7 +128,7 @@ class Playground(AnswersPanel):
             controls.folded("Show the code", self.code),
         )
         self._find_models(wanted[0] if wanted else None)
-        self._draw()
+        self.draw()
 
     def _make_fields(self, template: str, text: str, system: str) -> None:
         self.model = widgets.Dropdown(description="Model", layout=widgets.Layout(width="24em"))
@@ -244,7 +244,7 @@ class Playground(AnswersPanel):
         for name, value in run.values.items():
             self.fields[name].value = value
         self.settings.values = run.settings
-        self._draw()
+        self.draw()
 
     @property
     def records(self) -> list[Generation]:

@@ -128,13 +128,13 @@ class SideBySide(AnswersPanel):
         )
         self._first_columns(models)
         self._note_timing()
-        self._draw()
+        self.draw()
 
     def _make_buttons(self) -> None:
         self.blind = controls.checkbox("Hide names until I vote")
         self.at_once = controls.checkbox("All at once")
         self.at_once.observe(lambda _: self._note_timing(), "value")
-        self.blind.observe(lambda _: self._draw(), "value")
+        self.blind.observe(lambda _: self.draw(), "value")
         button = controls.button
         self.run_button = button("Run", self.run, "Put the prompt to all models", "primary")
         self.again_button = button("Another seed", self.again, "The same with the next seed")
@@ -172,13 +172,13 @@ class SideBySide(AnswersPanel):
         unused = [name for name in self.names if name not in shown]
         if len(self.columns) < MOST and not self.running:
             self._add_column(unused[0] if unused else next(iter(self.names), None))
-            self._draw()
+            self.draw()
 
     def drop(self) -> None:
         """One column less."""
         if len(self.columns) > FEWEST and not self.running:
             self._set_columns(self.columns[:-1])
-            self._draw()
+            self.draw()
 
     # Running.
 
@@ -239,7 +239,7 @@ class SideBySide(AnswersPanel):
             text = prompt if isinstance(prompt, str) else prompt[-1]["content"]
             cast = self.ballot.choose(text, [one.model for one in answers], best)
             self.voted = True
-            self._draw()
+            self.draw()
             self.table.value = self.ballot.ratings_html()
             result = "All equally good." if best is None else f"Best: {answers[best].model}."
             count = "1 vote" if cast == 1 else f"{cast} votes"
@@ -250,7 +250,7 @@ class SideBySide(AnswersPanel):
         for column in self.columns:
             if on and column.letter != letter:
                 column.reference.value = False
-        self._draw()
+        self.draw()
 
     # What comes out.
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+
 import ipywidgets
 import pytest
 
 import slmlab
 from slmlab.errors import PromptError, SlmlabError
 from slmlab.run import results
+from slmlab.widgets import markup
 from tests.support.processes import free_port
 from tests.support.records import record
 
@@ -73,6 +76,36 @@ class TestArguments:
     def test_models_are_names(self, make, models):
         with pytest.raises(PromptError, match="Models are given by their names"):
             make(models)
+
+
+class TestCatalogue:
+    def test_two_changes_at_once_end_in_what_both_say(self, monkeypatch):
+        """As ipykernel 7 makes them: it handles messages to two parts in two threads."""
+        explorer = slmlab.catalog_explorer()
+        draws, goes_on, make = threading.Event(), threading.Event(), markup.table_html
+
+        def make_slowly(*given):
+            if threading.current_thread() is first:
+                draws.set()
+                assert goes_on.wait(10)
+            return make(*given)
+
+        monkeypatch.setattr(markup, "table_html", make_slowly)
+        first, second = (
+            threading.Thread(target=setattr, args=(field, "value", value))
+            for field, value in ((explorer.words, "gemma"), (explorer.size, "up to 1 B"))
+        )
+        first.start()
+        assert draws.wait(10)
+        second.start()
+        second.join(0.5)
+        goes_on.set()
+        first.join()
+        second.join()
+        rows = explorer.table.value.count("<tr>") - 1
+        assert rows == len(explorer.frame) < len(explorer.all)
+        assert set(explorer.frame["developer"]) == {"Google"}
+        assert explorer.frame["parameters"].max() <= 1.05e9
 
 
 class TestSideBySide:
