@@ -10,6 +10,7 @@ import nbformat
 import pytest
 
 from tests.support.engines import GEMMA, SMOL, give_models
+from tests.support.paths import ROOT
 from tests.support.processes import answers, free_port, run, serving, wait_for
 from tests.support.widgets import STORY, button, pressable, shown, side_by_side, start, texts
 
@@ -99,7 +100,7 @@ class TestWithoutAFrontEnd:
         ]
         code = [nbformat.v4.new_code_cell(cell) for cell in cells]
         nbformat.write(nbformat.v4.new_notebook(cells=code), tmp_path / "book.ipynb")
-        env = os.environ | {"OLLAMA_HOST": embedded.url}
+        env = os.environ | {"OLLAMA_HOST": embedded.url, "PYTHONPATH": str(ROOT)}
         run(
             python,
             "-m",

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from tests.support import browser
+from tests.support.paths import ROOT
 from tests.support.processes import free_port
 
 SHOTS = os.environ.get("TEST_SHOTS")
@@ -26,6 +27,7 @@ def start(kind, python, chromium, server, tmp_path_factory, **env):
         chromium,
         OLLAMA_HOST=server.url,
         SLMLAB_HOME=str(folder / "home"),
+        PYTHONPATH=str(ROOT),  # slmlab is not in Colab's environment
         **env,
     )
 
