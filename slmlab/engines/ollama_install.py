@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import logging
 import os
 import platform
 import re
@@ -28,6 +29,8 @@ import zstandard
 
 from slmlab import hardware, paths
 from slmlab.errors import InstallError
+
+log = logging.getLogger(__name__)
 
 PINNED_VERSION = "0.32.15"
 RELEASES = "https://github.com/ollama/ollama/releases/download"
@@ -80,10 +83,14 @@ def installed_version(binary: Path) -> str | None:
             stdin=subprocess.DEVNULL,
             env={**os.environ, "OLLAMA_HOST": "127.0.0.1:1"},
         )
-    except (OSError, subprocess.TimeoutExpired):
+    except (OSError, subprocess.TimeoutExpired) as error:
+        log.info("%s does not run: %s", binary, error)
         return None
-    numbers = re.findall(r"version is (\S+)", done.stdout + done.stderr)
-    return numbers[-1] if numbers and done.returncode == 0 else None
+    numbers: list[str] = re.findall(r"version is (\S+)", done.stdout + done.stderr)
+    if done.returncode != 0 or not numbers:
+        log.info("%s does not say its version: status %d", binary, done.returncode)
+        return None
+    return numbers[-1]
 
 
 def install(
@@ -138,8 +145,8 @@ def install(
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             _leave_nothing(folder, version)
-            raise InstallError(_no_room(folder)) from None
-        raise InstallError(f"Ollama cannot be installed into {folder}: {error}.") from None
+            raise InstallError(_no_room(folder)) from error
+        raise InstallError(f"Ollama cannot be installed into {folder}: {error}.") from error
     return binary
 
 
@@ -172,10 +179,10 @@ def _asset(client: httpx.Client, release: str, version: str, architecture: str) 
     """The archive to fetch and its SHA-256, from the release's own list."""
     try:
         answer = client.get(f"{release}/sha256sum.txt")
-    except httpx.HTTPError:
+    except httpx.HTTPError as error:
         raise InstallError(
             f"Ollama cannot be downloaded here: {httpx.URL(release).host} cannot be reached."
-        ) from None
+        ) from error
     if answer.status_code == 404:
         raise InstallError(
             f"There is no Ollama release {version}; see https://github.com/ollama/ollama/releases."
@@ -207,6 +214,7 @@ def _download(client: httpx.Client, url: str, part: Path, digest: str, label: st
         retry=tenacity.retry_if_exception_type(httpx.TransportError),
         wait=tenacity.wait_exponential(multiplier=0.5, max=8),
         stop=tenacity.stop_after_attempt(6),
+        before_sleep=tenacity.before_sleep_log(log, logging.INFO),
         reraise=True,
     )
     try:
@@ -215,7 +223,7 @@ def _download(client: httpx.Client, url: str, part: Path, digest: str, label: st
         raise InstallError(
             f"The download of {label} was cut off ({error}); run this again to go on from "
             f"{hardware.gib(part.stat().st_size if part.exists() else 0)}."
-        ) from None
+        ) from error
     real = hashlib.sha256()
     with part.open("rb") as file:
         while block := file.read(2**20):
@@ -284,7 +292,7 @@ def _unpack(archive: Path, asset: str, target: Path, gpu: bool) -> None:
                 tar.extract(member, target, filter="data")
     except (tarfile.TarError, zstandard.ZstdError, zlib.error, EOFError) as error:
         archive.unlink()
-        raise InstallError(f"The archive {asset} cannot be unpacked: {error}.") from None
+        raise InstallError(f"The archive {asset} cannot be unpacked: {error}.") from error
 
 
 def _tar_stream(file: IO[bytes], asset: str) -> tarfile.TarFile:

@@ -353,13 +353,18 @@ def stop() -> list[str]:
     Examples:
         >>> stopped = slmlab.stop()
     """
-    stopped = []
-    for state in list(states()):
-        _end(state)
-        stopped.append(state["host"])
-        if os.environ.get("OLLAMA_HOST") == state["host"]:
-            del os.environ["OLLAMA_HOST"]
-    return stopped
+    running = list(states())
+    with contextlib.ExitStack() as held:
+        if running:
+            # A start() that comes now waits until they are gone. For one that is under way stop()
+            # does not wait: it may be downloading Ollama.
+            with contextlib.suppress(OSError):
+                held.enter_context(exclusive(paths.servers() / supervisor.START_LOCK, timeout=0))
+        for state in running:
+            _end(state)
+            if os.environ.get("OLLAMA_HOST") == state["host"]:
+                del os.environ["OLLAMA_HOST"]
+    return [state["host"] for state in running]
 
 
 def _end(state: State) -> None:

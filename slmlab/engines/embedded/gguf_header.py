@@ -13,6 +13,7 @@ import struct
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 _SCALARS = {
     0: "B",
@@ -114,7 +115,7 @@ class GGUFError(ValueError):
 class Header:
     """What a GGUF file says of itself. Arrays of over 64 items (the vocabulary) are left out."""
 
-    metadata: dict
+    metadata: dict[str, Any]
     parameters: int
     tensor_types: dict[int, int]
 
@@ -126,7 +127,7 @@ class Header:
     @property
     def quantization(self) -> str:
         """The file's quantization, such as ``Q4_K_M``, or ``unknown``."""
-        return _FILE_TYPES.get(self.metadata.get("general.file_type"), "unknown")
+        return _FILE_TYPES.get(self.metadata.get("general.file_type", -1), "unknown")
 
     @property
     def chat_template(self) -> str | None:
@@ -154,8 +155,8 @@ def read_header(path: str | Path) -> Header:
     ):
         try:
             return _Reader(data, size).header()
-        except (struct.error, IndexError, UnicodeDecodeError, OverflowError):
-            raise GGUFError("the GGUF file is damaged or cut short") from None
+        except (struct.error, IndexError, UnicodeDecodeError, OverflowError) as error:
+            raise GGUFError("the GGUF file is damaged or cut short") from error
 
 
 class _Reader:
@@ -164,7 +165,8 @@ class _Reader:
     def __init__(self, data: mmap.mmap, size: int) -> None:
         self.data, self.size, self.at = data, size, 0
 
-    def scalar(self, code: str) -> float | int | bool:
+    def scalar(self, code: str) -> Any:
+        """The number here, in one of the formats of ``struct``."""
         (value,) = struct.unpack_from("<" + code, self.data, self.at)
         self.at += struct.calcsize("<" + code)
         return value
@@ -189,7 +191,7 @@ class _Reader:
             return self.array(depth)
         raise GGUFError(f"the GGUF file is damaged: it has a value of unknown type {kind}")
 
-    def array(self, depth: int) -> list | None:
+    def array(self, depth: int) -> list[object] | None:
         kind, count = self.scalar("I"), self.scalar("Q")
         if count > _MAX_ITEMS:
             raise GGUFError(f"the GGUF file is damaged: it has a list of {count} items")
@@ -217,7 +219,8 @@ class _Reader:
             value = self.value(self.scalar("I"))
             if value is not None:
                 metadata[key] = value
-        parameters, types, ends = 0, Counter(), 0
+        types: Counter[int] = Counter()
+        parameters, ends = 0, 0
         for _ in range(tensors):
             self.skip_string()
             dimensions = self.scalar("I")

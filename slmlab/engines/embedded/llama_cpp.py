@@ -1,4 +1,4 @@
-"""Speak to a runner's llama.cpp server: Ollama's words in, llama.cpp's out, and back."""
+"""Speak to a worker's llama.cpp server: Ollama's words in, llama.cpp's out, and back."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ TOO_LONG = (
 )
 
 
-def check_options(options: dict) -> dict:
+def check_options(options: dict[str, Any]) -> dict[str, Any]:
     """The options that we know, each of its right type; unknown ones are ignored, as by Ollama.
 
     A wrong type is the caller's mistake, yet Ollama answers 500, and so do we.
@@ -89,7 +89,7 @@ def check_options(options: dict) -> dict:
     return checked
 
 
-def sampling(options: dict, asked: GenerateRequest | ChatRequest) -> dict:
+def sampling(options: dict[str, Any], args: GenerateRequest | ChatRequest) -> dict[str, Any]:
     """The sampling options in the words of llama.cpp's ``/completion``."""
     body = {LLAMA_NAMES.get(key, key): options[key] for key in DEFAULT_OPTIONS}
     body["n_predict"] = max(-1, body["n_predict"])
@@ -97,22 +97,22 @@ def sampling(options: dict, asked: GenerateRequest | ChatRequest) -> dict:
     # that a reused prefix saves.
     body["cache_prompt"] = False
     # A piece for each token costs processor time that the model could have.
-    body["stream"] = asked.stream is not False
-    if asked.logprobs:
-        body["n_probs"] = max(1, asked.top_logprobs or 0)
+    body["stream"] = args.stream is not False
+    if args.logprobs:
+        body["n_probs"] = max(1, args.top_logprobs or 0)
     return body
 
 
-def grammar(asked: object) -> dict:
+def grammar(wanted: object) -> dict[str, Any]:
     """What holds the answer to the ``format`` asked for: nothing, any JSON object, a schema."""
-    if asked in (None, "", {}):
+    if wanted in (None, "", {}):
         return {}
-    if asked == "json":
+    if wanted == "json":
         return {"json_schema": {"type": "object"}}
-    if isinstance(asked, dict):
-        _check_repeats(asked)
-        return {"json_schema": asked}
-    raise ApiError(400, f'invalid format: {json.dumps(asked)}; expected "json" or a JSON schema')
+    if isinstance(wanted, dict):
+        _check_repeats(wanted)
+        return {"json_schema": wanted}
+    raise ApiError(400, f'invalid format: {json.dumps(wanted)}; expected "json" or a JSON schema')
 
 
 def _check_repeats(schema: object) -> None:
@@ -129,7 +129,7 @@ def _check_repeats(schema: object) -> None:
             continue
         todo += node.values()
         for key, value in node.items():
-            repeats = 0
+            repeats: float = 0
             if key in ("minItems", "maxItems", "minLength", "maxLength"):
                 repeats = value if isinstance(value, (int, float)) else 0
             elif key == "pattern" and isinstance(value, str):
@@ -141,22 +141,24 @@ def _check_repeats(schema: object) -> None:
                 )
 
 
-def logprobs_of(piece: dict, asked: GenerateRequest | ChatRequest) -> list | None:
+def logprobs_of(
+    piece: dict[str, Any], args: GenerateRequest | ChatRequest
+) -> list[dict[str, Any]] | None:
     """The log-probabilities of a piece's tokens, in Ollama's shape, where they were asked for."""
-    if not asked.logprobs:
+    if not args.logprobs:
         return None
     fields = ("token", "logprob", "bytes")
     rows = []
     for token in piece.get("completion_probabilities", []):
         row = {key: token[key] for key in fields}
-        if asked.top_logprobs:
-            tops = token.get("top_logprobs", [])[: asked.top_logprobs]
+        if args.top_logprobs:
+            tops = token.get("top_logprobs", [])[: args.top_logprobs]
             row["top_logprobs"] = [{key: top[key] for key in fields} for top in tops]
         rows.append(row)
     return rows
 
 
-def metrics(last: dict, started: int, loaded: int) -> dict:
+def metrics(last: dict[str, Any], started: int, loaded: int) -> dict[str, Any]:
     """The final chunk's counters, in nanoseconds; a zero is left out, as Ollama does."""
     timings = last.get("timings", {})
     stop = "length" if last.get("stop_type") == "limit" else "stop"
@@ -171,25 +173,28 @@ def metrics(last: dict, started: int, loaded: int) -> dict:
     return {"done_reason": stop} | {key: value for key, value in counters.items() if value}
 
 
-async def render(runner: Worker, model: Model, messages: list[dict]) -> str:
+async def render(worker: Worker, model: Model, messages: list[dict[str, Any]]) -> str:
     """The messages in the model's chat template; a base model has none and gets plain text."""
     if model.chat_template is None:
         return "\n\n".join(message["content"] for message in messages)
-    return (await post(runner, "/apply-template", {"messages": messages}))["prompt"]
+    answer = await post(worker, "/apply-template", {"messages": messages})
+    return str(answer["prompt"])
 
 
-async def tokenize(runner: Worker, text: str) -> list[int]:
+async def tokenize(worker: Worker, text: str) -> list[int]:
     """The tokens that a completion of ``text`` starts from."""
     body = {"content": text, "add_special": True, "parse_special": True}
-    return (await post(runner, "/tokenize", body))["tokens"]
+    tokens: list[int] = (await post(worker, "/tokenize", body))["tokens"]
+    return tokens
 
 
-async def post(runner: Worker, path: str, body: dict) -> dict:
-    """What the runner answers to one request that does not stream."""
-    async with runner.client.post(path, json=body) as response:
+async def post(worker: Worker, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """What the worker answers to one request that does not stream."""
+    async with worker.client.post(path, json=body) as response:
         if response.status != 200:
             raise _llama_error(response.status, await response.read())
-        return await response.json()
+        answer: dict[str, Any] = await response.json()
+        return answer
 
 
 def _llama_error(status: int, content: bytes) -> ApiError:
@@ -201,9 +206,9 @@ def _llama_error(status: int, content: bytes) -> ApiError:
     return ApiError(400 if status == 400 else 500, message)
 
 
-async def complete(runner: Worker, body: dict) -> AsyncIterator[dict]:
+async def complete(worker: Worker, body: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
     """llama.cpp's stream of pieces, or the one of all; the last has the timings."""
-    async with runner.client.post("/completion", json=body) as response:
+    async with worker.client.post("/completion", json=body) as response:
         if response.status != 200:
             raise _llama_error(response.status, await response.read())
         if not body["stream"]:
@@ -224,7 +229,7 @@ async def complete(runner: Worker, body: dict) -> AsyncIterator[dict]:
     raise aiohttp.ServerDisconnectedError("the model runner ended in mid-answer")
 
 
-def join_chunks(chunks: list[dict]) -> dict:
+def join_chunks(chunks: list[dict[str, Any]]) -> dict[str, Any]:
     """One answer out of a stream, for ``stream: false``."""
     last = dict(chunks[-1])
     if "response" in last:
@@ -237,26 +242,26 @@ def join_chunks(chunks: list[dict]) -> dict:
 
 
 async def fit_prompt(
-    runner: Worker,
-    asked: GenerateRequest | ChatRequest,
+    worker: Worker,
+    args: GenerateRequest | ChatRequest,
     model: Model,
-    messages: list[dict],
+    messages: list[dict[str, Any]],
     raw: str | None,
-    options: dict,
+    options: dict[str, Any],
 ) -> str | list[int]:
     """The prompt as text, or as tokens where it had to be cut to fit the context.
 
     Like Ollama, a conversation first loses its oldest messages (never the system's nor the
     last), and what is then still too long keeps its first ``num_keep`` tokens and its end.
     """
-    may_cut = asked.truncate is not False and asked.shift is not False
-    limit = runner.settings.num_ctx
+    may_cut = args.truncate is not False and args.shift is not False
+    limit = worker.settings.num_ctx
     while True:
-        prompt = raw if raw is not None else await render(runner, model, messages)
+        prompt = raw if raw is not None else await render(worker, model, messages)
         # A token is at least one byte, so a short text cannot be too long.
         if len(prompt.encode()) < limit:
             return prompt
-        tokens = await tokenize(runner, prompt)
+        tokens = await tokenize(worker, prompt)
         if len(tokens) < limit:
             return prompt
         if not may_cut:

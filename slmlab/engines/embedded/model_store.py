@@ -12,6 +12,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote
 
 from pydantic import TypeAdapter
@@ -40,11 +41,11 @@ class Model:
     parameters: int
     quantization: str
     context_length: int | None
-    metadata: dict
+    metadata: dict[str, Any]
     license: str = ""
     source: str = ""
     system: str = ""
-    options: dict = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -59,7 +60,7 @@ class Model:
         return self.metadata.get("tokenizer.chat_template")
 
     @property
-    def details(self) -> dict:
+    def details(self) -> dict[str, Any]:
         """The model's ``details`` in Ollama's words."""
         return {
             "parent_model": "",
@@ -118,7 +119,7 @@ class Store:
         os.replace(path, target)
         return target
 
-    def create(self, name: str, blob: str, **facts: object) -> Model:
+    def create(self, name: str, blob: str, **facts: Any) -> Model:
         """Give the blob with this digest a name.
 
         Raises:

@@ -1,36 +1,20 @@
-"""The embedded engine's API in OpenAPI's words, made from the bodies that it parses."""
+"""The embedded engine's API in OpenAPI's words, made from its table of routes."""
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
+from starlette.requests import Request
+from starlette.responses import Response
 
 import slmlab
-from slmlab.engines.embedded.schemas import (
-    ChatRequest,
-    CopyRequest,
-    CreateRequest,
-    EmbedRequest,
-    GenerateRequest,
-    NameRequest,
-)
+from slmlab.engines.embedded.engine import Engine
 
-# Route, method, body, what it does, and whether it may answer in lines.
-_ROUTES: list[tuple[str, str, type[BaseModel] | None, str, bool]] = [
-    ("/api/version", "get", None, "Version and engine", False),
-    ("/api/tags", "get", None, "Models on disk", False),
-    ("/api/ps", "get", None, "Models in memory", False),
-    ("/api/show", "post", NameRequest, "All that is known of one model", False),
-    ("/api/pull", "post", NameRequest, "Fetch a model from the package index", True),
-    ("/api/create", "post", CreateRequest, "Name an uploaded file or a changed model", True),
-    ("/api/copy", "post", CopyRequest, "A second name for a model", False),
-    ("/api/delete", "delete", NameRequest, "Unload and remove a model", False),
-    ("/api/generate", "post", GenerateRequest, "Continue one prompt", True),
-    ("/api/chat", "post", ChatRequest, "The next message of a conversation", True),
-    ("/api/embed", "post", EmbedRequest, "Vectors of texts", False),
-]
 _ERRORS = {
     400: "The request is not what it should be",
     404: "There is no such model",
@@ -40,37 +24,73 @@ _ERRORS = {
 }
 
 
-def description() -> dict[str, Any]:
-    """The OpenAPI 3.1 document that the engine serves at ``/openapi.json``."""
-    kinds = sorted({body for _, _, body, _, _ in _ROUTES if body}, key=lambda kind: kind.__name__)
+@dataclass(frozen=True)
+class Operation:
+    """One method of one path: who handles it, what goes in and what comes out.
+
+    Attributes:
+        method: in capitals, as HTTP writes it.
+        path: with parameters in braces.
+        handler: answers a request with the engine.
+        summary: what it does, in a few words.
+        body: the schema of the JSON body, or ``file`` for the bytes of a file.
+        answer: a JSON object, one that may also come in lines of JSON, plain text, or nothing.
+        status: of an answer that is no error.
+    """
+
+    method: Literal["GET", "HEAD", "POST", "DELETE"]
+    path: str
+    handler: Callable[[Engine, Request], Awaitable[Response]]
+    summary: str
+    body: type[BaseModel] | Literal["file"] | None = None
+    answer: Literal["json", "json or lines", "text", "nothing"] = "json"
+    status: int = 200
+
+
+def description(operations: Iterable[Operation]) -> dict[str, Any]:
+    """The OpenAPI 3.1 document of these operations."""
+    operations = list(operations)
+    schemas = {one.body for one in operations if one.body and one.body != "file"}
     refs, definitions = models_json_schema(
-        [(kind, "validation") for kind in kinds], ref_template="#/components/schemas/{model}"
+        [(schema, "validation") for schema in sorted(schemas, key=lambda one: one.__name__)],
+        ref_template="#/components/schemas/{model}",
     )
+    paths: dict[str, dict[str, Any]] = {}
+    for one in operations:
+        described: dict[str, Any] = {"summary": one.summary, "responses": _responses(one)}
+        if names := re.findall(r"\{(\w+)\}", one.path):
+            text = {"type": "string"}
+            described["parameters"] = [
+                {"name": name, "in": "path", "required": True, "schema": text} for name in names
+            ]
+        if one.body == "file":
+            described["requestBody"] = {"content": {"application/octet-stream": {}}}
+        elif one.body:
+            content = {"application/json": {"schema": refs[one.body, "validation"]}}
+            described["requestBody"] = {"required": True, "content": content}
+        paths.setdefault(one.path, {})[one.method.lower()] = described
     error = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
-    failures = {
-        str(status): {
-            "description": text,
-            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
-        }
-        for status, text in _ERRORS.items()
-    }
-    paths: dict[str, dict] = {}
-    for path, method, body, summary, lines in _ROUTES:
-        content: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
-        if lines:
-            content["application/x-ndjson"] = {"schema": {}}
-        done: dict[str, Any] = {"description": "Done"}
-        if path not in ("/api/copy", "/api/delete"):
-            done["content"] = content
-        operation: dict[str, Any] = {"summary": summary, "responses": {"200": done}}
-        if body:
-            schema = {"schema": refs[body, "validation"]}
-            operation["requestBody"] = {"required": True, "content": {"application/json": schema}}
-            operation["responses"] |= failures
-        paths.setdefault(path, {})[method] = operation
     return {
         "openapi": "3.1.0",
         "info": {"title": "slmlab's embedded engine", "version": slmlab.__version__},
         "paths": paths,
         "components": {"schemas": {**definitions["$defs"], "Error": error}},
     }
+
+
+def _responses(operation: Operation) -> dict[str, Any]:
+    done: dict[str, Any] = {"description": "Done"}
+    if operation.answer == "text":
+        done["content"] = {"text/plain": {"schema": {"type": "string"}}}
+    elif operation.answer != "nothing":
+        done["content"] = {"application/json": {"schema": {"type": "object"}}}
+        if operation.answer == "json or lines":
+            done["content"]["application/x-ndjson"] = {"schema": {}}
+    responses = {str(operation.status): done}
+    if operation.body or "{" in operation.path:
+        content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+        for status, text in _ERRORS.items():
+            responses[str(status)] = {"description": text}
+            if operation.method != "HEAD":  # which answers without a body
+                responses[str(status)]["content"] = content
+    return responses

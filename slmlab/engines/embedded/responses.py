@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import orjson
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 MAX_BODY = 64 * 2**20
+Result = TypeVar("Result")
 
 
 class ApiError(Exception):
@@ -26,9 +28,9 @@ class ApiError(Exception):
 
 async def reply(
     request: Request,
-    steps: AsyncIterator[dict],
+    steps: AsyncGenerator[dict[str, Any], None],
     stream: bool | None,
-    joined: Callable[[list[dict]], dict] = lambda chunks: chunks[-1],
+    joined: Callable[[list[dict[str, Any]]], dict[str, Any]] = lambda chunks: chunks[-1],
 ) -> Response:
     """Answer with ``steps`` as NDJSON while they come, or with all of them in one object.
 
@@ -36,7 +38,7 @@ async def reply(
     """
     if stream is False:
 
-        async def collect() -> list[dict]:
+        async def collect() -> list[dict[str, Any]]:
             return [step async for step in steps]
 
         return JSONResponse(joined(await unless_gone(request, collect())))
@@ -57,7 +59,7 @@ async def reply(
     return StreamingResponse(lines(), media_type="application/x-ndjson")
 
 
-async def unless_gone(request: Request, work: Awaitable) -> Any:
+async def unless_gone(request: Request, work: Awaitable[Result]) -> Result:
     """The result of ``work``, which is cancelled when the client hangs up meanwhile."""
 
     async def gone() -> None:
@@ -79,7 +81,7 @@ async def unless_gone(request: Request, work: Awaitable) -> Any:
                 await task
 
 
-def _line(step: dict) -> bytes:
+def _line(step: dict[str, Any]) -> bytes:
     return orjson.dumps(step, option=orjson.OPT_APPEND_NEWLINE)
 
 
@@ -101,12 +103,11 @@ class OnlyLocal:
     sends a request across sites by Origin. Ollama refuses both with 403 as well.
     """
 
-    def __init__(self, app: Callable) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
-    async def __call__(  # noqa: D102  ASGI's own signature
-        self, scope: dict, receive: Callable, send: Callable
-    ) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer with 403, or hand the request on."""
         if scope["type"] == "http":
             headers = dict(scope["headers"])
             host = headers.get(b"host", b"").decode("latin-1")

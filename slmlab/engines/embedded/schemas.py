@@ -124,4 +124,4 @@ def parse(kind: type[Kind], body: bytes) -> Kind:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
-        raise RequestError(f"{where}: {first['msg']}" if where else first["msg"]) from None
+        raise RequestError(f"{where}: {first['msg']}" if where else first["msg"]) from error

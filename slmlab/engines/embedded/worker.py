@@ -64,7 +64,7 @@ def main() -> None:
         server = xllamacpp.Server(params)
     except Exception as error:
         print(json.dumps({"error": str(error)}), file=answer, flush=True)
-        raise SystemExit(1) from None
+        raise SystemExit(1) from error
     print(json.dumps({"address": server.listening_address}), file=answer, flush=True)
     sys.stdin.read()
     # The native server's own teardown may wait for running requests; nobody waits for those now.

