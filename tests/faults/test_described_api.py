@@ -8,18 +8,18 @@ import re
 import schemathesis
 from hypothesis import HealthCheck, settings
 
-from slmlab.engines.embedded import openapi
+from slmlab.engines.embedded import routes
 from tests.support.engines import SMOL
 
 EXAMPLES = int(os.environ.get("TEST_EXAMPLES", "25"))
 
 
-api = schemathesis.openapi.from_dict(openapi.description())
+api = schemathesis.openapi.from_dict(routes.description())
 
 
 class TestDescribedApi:
     def test_the_description_is_served(self, client):
-        assert client.get("/openapi.json").json() == openapi.description()
+        assert client.get("/openapi.json").json() == routes.description()
 
     @api.parametrize()
     @settings(
