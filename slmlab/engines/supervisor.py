@@ -143,14 +143,15 @@ def states() -> Iterator[State]:
 
 
 def state_at(address: str) -> State | None:
-    """The state of the server at ``address``, where slmlab started it and its supervisor lives.
+    """The state of the server at ``address``, where slmlab started it and its supervisor lives."""
+    return _read_state(folder_of(address)) if _may_be_ours(address) else None
 
-    The servers that slmlab starts listen at 127.0.0.1, which people may also call localhost.
-    """
+
+def _may_be_ours(address: str) -> bool:
+    """Whether this is where slmlab's servers listen: 127.0.0.1, which is also called localhost."""
     parts = urlsplit(address)
-    if parts.scheme != "http" or parts.hostname not in ("127.0.0.1", "localhost") or parts.path:
-        return None
-    return _read_state(folder_of(address))
+    local = parts.hostname in ("127.0.0.1", "localhost")
+    return local and parts.scheme == "http" and not parts.path
 
 
 def _read_state(folder: Path) -> State | None:
@@ -163,10 +164,12 @@ def _read_state(folder: Path) -> State | None:
 
 def log_tail(address: str, lines: int = 15) -> str:
     """The last lines of the log of a server that slmlab started; empty for any other."""
-    log = folder_of(address) / "server.log"
+    if not _may_be_ours(address):
+        return ""
+    path = folder_of(address) / "server.log"
     try:
-        with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - 64_000))
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 64_000))
             text = file.read().decode(errors="replace")
     except OSError:
         return ""

@@ -95,10 +95,10 @@ def supervisor_of(starter: subprocess.Popen) -> list[psutil.Process]:
 
 MILESTONES: dict[str, Callable[[Path, subprocess.Popen], object]] = {
     "the folder": lambda where, _: where.exists(),
+    "the folder's lock": lambda where, _: (where / supervisor.LOCK).exists(),
     "what to start": lambda where, _: (where / "config.json").exists(),
     "its user": lambda where, starter: (where / "users" / str(starter.pid)).exists(),
     "the supervisor": lambda _, starter: supervisor_of(starter),
-    "the supervisor's lock": lambda where, _: (where / "supervisor.lock").exists(),
     "the supervisor's state": lambda where, _: (where / "state.json").exists(),
     "the server": lambda where, _: (where / "child.pid").exists(),
     "the port": lambda where, _: listens(int(where.name)),

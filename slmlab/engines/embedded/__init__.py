@@ -1,7 +1,8 @@
 """The embedded engine: Ollama's REST API over llama.cpp, for machines that cannot have Ollama.
 
-``routes`` has the API, ``schemas`` and ``responses`` the shapes of what comes in and goes out,
-``llama_cpp`` speaks to llama.cpp, ``model_store`` keeps models on disk, ``pypi_models`` knows the
-models that come as PyPI packages, ``pool`` keeps one process for each loaded model, ``worker`` is
-that process, ``gguf_header`` reads the header of a model file.
+``routes`` has the table of the API's routes, ``models_api`` and ``generate_api`` what handles them,
+``openapi`` their description, ``schemas`` and ``responses`` the shapes of what comes in and goes
+out. ``engine`` is what they share: ``model_store`` keeps models on disk, ``pool`` one process for
+each loaded model, ``worker`` is that process, and ``llama_cpp`` speaks to it. ``pypi_models`` knows
+the models that come as PyPI packages, ``gguf_header`` reads the header of a model file.
 """

@@ -98,7 +98,7 @@ class Pool:
     def __init__(self, max_loaded: int, parallel: int) -> None:
         self.max_loaded, self.parallel = max_loaded, parallel
         self.loaded: list[Worker] = []
-        # One condition guards `loaded` and every runner's `users`, and is notified on each change.
+        # One condition guards `loaded` and every worker's `users`, and is notified on each change.
         self.changed = asyncio.Condition()
         self.loading: set[str] = set()
 
@@ -106,20 +106,20 @@ class Pool:
     async def use(
         self, model: Model, path: Path, settings: Settings, keep_alive: float
     ) -> AsyncIterator[Worker]:
-        """Borrow the runner of ``model``, loading it first where that is needed.
+        """Borrow the worker of ``model``, loading it first where that is needed.
 
         Raises:
             LoadError: it does not fit into memory, or llama.cpp refuses the file.
         """
-        runner = await self._borrow(model, path, settings)
+        worker = await self._borrow(model, path, settings)
         try:
-            yield runner
+            yield worker
         finally:
-            runner.users -= 1
-            runner.last_used = time.monotonic()
-            runner.keep_alive = keep_alive
-            if runner.users == 0 and (keep_alive == 0 or runner.stale):
-                await asyncio.shield(self._unload(runner))
+            worker.users -= 1
+            worker.last_used = time.monotonic()
+            worker.keep_alive = keep_alive
+            if worker.users == 0 and (keep_alive == 0 or worker.stale):
+                await asyncio.shield(self._unload(worker))
             else:
                 await asyncio.shield(self._notify())
 
@@ -128,57 +128,57 @@ class Pool:
         async with self.changed:
             while True:
                 await self._drop_dead()
-                runner = self._find(model, settings.embedding)
-                if runner and runner.settings == settings and not runner.stale:
-                    runner.users += 1
-                    return runner
-                if runner and runner.users == 0:
-                    await self._remove(runner)
+                worker = self._find(model, settings.embedding)
+                if worker and worker.settings == settings and not worker.stale:
+                    worker.users += 1
+                    return worker
+                if worker and worker.users == 0:
+                    await self._remove(worker)
                     continue
-                if runner is None and key not in self.loading and await self._make_room():
+                if worker is None and key not in self.loading and await self._make_room():
                     self.loading.add(key)
                     break
                 await self.changed.wait()
         try:
-            runner = await self._load(model, path, settings)
+            worker = await self._load(model, path, settings)
         finally:
             async with self.changed:
                 self.loading.discard(key)
                 self.changed.notify_all()
         async with self.changed:
-            runner.users += 1
-            self.loaded.append(runner)
+            worker.users += 1
+            self.loaded.append(worker)
             self.changed.notify_all()
-        return runner
+        return worker
 
     def _find(self, model: Model, embedding: bool) -> Worker | None:
-        for runner in self.loaded:
-            if runner.model.digest == model.digest and runner.settings.embedding == embedding:
-                return runner
+        for worker in self.loaded:
+            if worker.model.digest == model.digest and worker.settings.embedding == embedding:
+                return worker
         return None
 
     async def _make_room(self) -> bool:
         """Unload the least recently used idle model where the limit is reached."""
         if len(self.loaded) + len(self.loading) < self.max_loaded:
             return True
-        idle = [runner for runner in self.loaded if runner.users == 0]
+        idle = [worker for worker in self.loaded if worker.users == 0]
         if not idle:
             return False
-        await self._remove(min(idle, key=lambda runner: runner.last_used))
+        await self._remove(min(idle, key=lambda worker: worker.last_used))
         return True
 
-    async def _remove(self, runner: Worker) -> None:
-        self.loaded.remove(runner)
-        await runner.close()
+    async def _remove(self, worker: Worker) -> None:
+        self.loaded.remove(worker)
+        await worker.close()
 
     async def _drop_dead(self) -> None:
-        for runner in [runner for runner in self.loaded if not runner.alive]:
-            await self._remove(runner)
+        for worker in [worker for worker in self.loaded if not worker.alive]:
+            await self._remove(worker)
 
-    async def _unload(self, runner: Worker) -> None:
+    async def _unload(self, worker: Worker) -> None:
         async with self.changed:
-            if runner in self.loaded and runner.users == 0:
-                await self._remove(runner)
+            if worker in self.loaded and worker.users == 0:
+                await self._remove(worker)
             self.changed.notify_all()
 
     async def _notify(self) -> None:
@@ -248,25 +248,25 @@ class Pool:
         return Worker(model, settings, process, client, last_used=time.monotonic())
 
     async def unload_model(self, model: Model) -> None:
-        """Unload every runner of ``model``: idle ones now, busy ones when they are done."""
-        for runner in [one for one in self.loaded if one.model.digest == model.digest]:
-            runner.stale = True
-            await self._unload(runner)
+        """Unload every worker of ``model``: idle ones now, busy ones when they are done."""
+        for worker in [one for one in self.loaded if one.model.digest == model.digest]:
+            worker.stale = True
+            await self._unload(worker)
 
     async def expire(self) -> None:
         """Unload what nobody used for its ``keep_alive``; runs until cancelled."""
         while True:
             await asyncio.sleep(0.5)
             now = time.monotonic()
-            for runner in list(self.loaded):
-                if not runner.alive or (runner.users == 0 and runner.expires < now):
-                    await self._unload(runner)
+            for worker in list(self.loaded):
+                if not worker.alive or (worker.users == 0 and worker.expires < now):
+                    await self._unload(worker)
 
     async def close(self) -> None:
-        """End all runners."""
-        runners, self.loaded = self.loaded, []
-        for runner in runners:
-            await runner.close()
+        """End all workers."""
+        workers, self.loaded = self.loaded, []
+        for worker in workers:
+            await worker.close()
 
 
 class _Output:
@@ -291,7 +291,7 @@ class _Output:
 
 
 async def _how_it_ended(process: asyncio.subprocess.Process) -> str:
-    """Why a runner said nothing."""
+    """Why a worker said nothing."""
     status = await process.wait()
     if status == -signal.SIGKILL:
         return "out of memory: the system ended the model runner while it loaded"

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import filelock
 import psutil
+import pytest
 
 from slmlab.engines import supervisor
-from tests.support.processes import free_port
+from slmlab.processes import start_time
+from tests.support.processes import free_port, wait_for
 
 
 class TestTime:
@@ -33,3 +40,88 @@ class TestTime:
 
 def test_the_folder_of_state_is_ours(lab: Path):
     assert supervisor.folder_of(f"http://127.0.0.1:{free_port()}").is_relative_to(lab)
+
+
+@pytest.fixture
+def ours(lab: Path) -> Iterator[int]:
+    """The port of a server that slmlab started, as far as its folder says."""
+    port = free_port()
+    host = f"http://127.0.0.1:{port}"
+    folder = supervisor.folder_of(host)
+    folder.mkdir(parents=True)
+    (folder / "server.log").write_text("it listens")
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        state = {"host": host, "engine": "embedded"}
+        state |= {"pid": process.pid, "start_time": start_time(process.pid)}
+        supervisor.write_json(folder / "state.json", state)
+        yield port
+        process.kill()
+
+
+class TestState:
+    @pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
+    def test_a_server_is_known_by_its_port_under_each_name_of_the_machine(self, name, ours):
+        state = supervisor.state_at(f"http://{name}:{ours}")
+        assert state["host"] == f"http://127.0.0.1:{ours}"
+        assert supervisor.log_tail(f"http://{name}:{ours}") == "it listens"
+
+    @pytest.mark.parametrize("address", ["http://gpu-server", "https://localhost", "http://[::1]"])
+    def test_a_server_elsewhere_on_the_same_port_is_another(self, address, ours):
+        assert supervisor.state_at(f"{address}:{ours}") is None
+        assert supervisor.log_tail(f"{address}:{ours}") == ""
+
+    @pytest.mark.parametrize("text", ["", "{}", "null", '{"pid": "x"}', '{"pid": 1}'])
+    def test_half_a_state_is_none(self, text, ours):
+        address = f"http://127.0.0.1:{ours}"
+        (supervisor.folder_of(address) / "state.json").write_text(text)
+        assert supervisor.state_at(address) is None
+        assert not list(supervisor.states())
+
+    def test_the_state_of_a_supervisor_that_ended_is_none(self, ours):
+        address = f"http://127.0.0.1:{ours}"
+        process = psutil.Process(supervisor.state_at(address)["pid"])
+        process.kill()
+        wait_for(lambda: process.status() == psutil.STATUS_ZOMBIE, 10, "it to end")
+        assert supervisor.state_at(address) is None, "although its parent took no note of it"
+
+
+class TestKeep:
+    """What the process does before it would start a server."""
+
+    @pytest.fixture
+    def folder(self, lab: Path) -> Path:
+        folder = lab / "servers" / str(free_port())
+        folder.mkdir(parents=True)
+        started = "from pathlib import Path; Path('started').touch()"
+        config = {"command": [sys.executable, "-c", started], "env": {}, "grace": 0.1}
+        supervisor.write_json(folder / "config.json", config)
+        return folder
+
+    def keep(self, folder: Path) -> int:
+        command = [sys.executable, "-m", "slmlab.engines.supervisor", str(folder)]
+        return subprocess.run(command, cwd=folder, timeout=60).returncode
+
+    def test_without_a_user_it_starts_nothing(self, folder):
+        assert self.keep(folder) == 0
+        assert not (folder / "started").exists()
+        assert not (folder / "state.json").exists()
+        assert "has ended; not starting it" in (folder / "server.log").read_text()
+
+    def test_beside_another_supervisor_it_starts_nothing(self, folder):
+        supervisor.add_user(folder)
+        (folder / "server.log").write_text("of the other one")
+        with filelock.FileLock(folder / supervisor.LOCK):
+            assert self.keep(folder) == 0
+        assert not (folder / "started").exists()
+        assert (folder / "server.log").read_text() == "of the other one"
+
+    def test_it_says_who_it_is_before_it_starts_the_server(self, folder):
+        supervisor.add_user(folder)
+        look = "import shutil, time; shutil.copy('state.json', 'seen.json'); "
+        look += "shutil.rmtree('users'); time.sleep(60)"
+        config = {"engine": "ollama", "command": [sys.executable, "-c", look], "env": {}}
+        supervisor.write_json(folder / "config.json", config | {"grace": 0.1})
+        assert self.keep(folder) == 0
+        assert "nobody used the server for 0.1 s" in (folder / "server.log").read_text()
+        seen = json.loads((folder / "seen.json").read_text())
+        assert (seen["host"], seen["engine"]) == (f"http://127.0.0.1:{folder.name}", "ollama")

@@ -1,0 +1,70 @@
+"""The engine's table of routes, without a server: the application is called directly."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import pytest
+
+from slmlab.engines.embedded import routes
+from slmlab.engines.embedded.engine import Engine
+from slmlab.engines.embedded.model_store import Store
+
+
+@pytest.fixture
+def request_to(tmp_path):
+    """Ask the application of an engine without models."""
+    transport = httpx.ASGITransport(routes.app(Engine(Store(tmp_path))))
+
+    def ask(method: str, path: str, **more) -> httpx.Response:
+        async def once() -> httpx.Response:
+            async with httpx.AsyncClient(
+                transport=transport, base_url="http://localhost"
+            ) as client:
+                return await client.request(method, path, **more)
+
+        return asyncio.run(once())
+
+    return ask
+
+
+@pytest.mark.parametrize("operation", routes.OPERATIONS, ids=lambda one: one.method + one.path)
+def test_every_route_of_the_table_is_handled_and_described(operation, request_to):
+    digest = "sha256:" + "0" * 64
+    answer = request_to(operation.method, operation.path.replace("{digest}", digest))
+    assert answer.text != "404 page not found"
+    described = routes.description()["paths"][operation.path][operation.method.lower()]
+    assert described["summary"] == operation.summary
+    assert str(answer.status_code) in described["responses"]
+    if operation.body and operation.body != "file":
+        assert (answer.status_code, answer.json()) == (400, {"error": "missing request body"})
+        schema = described["requestBody"]["content"]["application/json"]["schema"]
+        assert schema == {"$ref": f"#/components/schemas/{operation.body.__name__}"}
+
+
+def test_nothing_is_described_that_is_not_handled():
+    described = {
+        (path, method.upper())
+        for path, methods in routes.description()["paths"].items()
+        for method in methods
+    }
+    assert described == {(one.path, one.method) for one in routes.OPERATIONS}
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/api/nothing"), ("GET", "/api/chat"), ("PUT", "/api/tags")]
+)
+def test_what_is_not_in_the_table_is_not_found(method, path, request_to):
+    answer = request_to(method, path)
+    assert (answer.status_code, answer.text) == (404, "404 page not found")
+
+
+def test_an_unknown_model_is_named(request_to):
+    answer = request_to("POST", "/api/generate", json={"model": "llama9", "prompt": "Hi"})
+    assert (answer.status_code, answer.json()) == (404, {"error": "model 'llama9' not found"})
+
+
+def test_a_page_of_another_site_is_refused(request_to):
+    answer = request_to("GET", "/api/tags", headers={"Origin": "https://elsewhere.example"})
+    assert answer.status_code == 403
