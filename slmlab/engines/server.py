@@ -48,7 +48,6 @@ START_DEADLINE = 60.0
 LOCK_DEADLINE = 600.0
 # Seconds in which a server that is ending has to be gone.
 END_DEADLINE = 20.0
-INSTALL_OLLAMA_BY_HAND = "install Ollama from https://ollama.com/download"
 
 
 @dataclass(frozen=True)

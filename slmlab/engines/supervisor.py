@@ -105,9 +105,13 @@ def write_json(path: Path, data: Any) -> None:
 
 def add_user(folder: Path) -> None:
     """Enter this process as a user of the server in ``folder``."""
+    pid = os.getpid()
     users = folder / "users"
     users.mkdir(parents=True, exist_ok=True)
-    (users / str(os.getpid())).write_text(repr(start_time(os.getpid())))
+    # Not written in place: the supervisor would take a file that is still empty for a dead user's.
+    temporary = folder / f".user.{pid}"
+    temporary.write_text(repr(start_time(pid)))
+    os.replace(temporary, users / str(pid))
 
 
 def has_users(folder: Path) -> bool:

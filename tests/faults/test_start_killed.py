@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -139,6 +140,19 @@ def test_the_next_start_has_the_one_server(milestone, lab, short_grace):
     starter.start()
     reached(MILESTONES[milestone], starter)
     starter.kill()
+    one_server_that_is_ours(lab)
+
+
+@pytest.mark.parametrize("milestone", ["the supervisor", "the server", "the port"])
+def test_the_next_start_after_an_interrupt(milestone, lab, short_grace):
+    """Ctrl-C, or a cell's interrupt: the kernel lives on, and what it started is ended."""
+    starter = Starter()
+    starter.start()
+    reached(MILESTONES[milestone], starter)
+    starter.process.send_signal(signal.SIGINT)
+    assert "KeyboardInterrupt" in starter.process.communicate(timeout=30)[1]
+    assert not engines_of(lab)
+    assert not supervisors_of(lab)
     one_server_that_is_ours(lab)
 
 
