@@ -24,6 +24,8 @@ from slmlab import hardware
 from slmlab.engines.embedded.model_store import Model
 from slmlab.memory import BATCH, CacheShape, memory_needed
 
+log = logging.getLogger(__name__)
+
 # llama.cpp's threads meet several hundred times for each token, and wait there by spinning. By
 # default they spin for so long that, where anything else runs on the same cores (another model, a
 # browser), the one that waits keeps the core from the one that is waited for. So where there are
@@ -32,9 +34,6 @@ from slmlab.memory import BATCH, CacheShape, memory_needed
 # 130. With more cores it was not tried.
 FEW_CORES = 4
 SPIN = {"GOMP_SPINCOUNT": "300"}
-
-
-log = logging.getLogger(__name__)
 
 
 class LoadError(RuntimeError):
@@ -291,7 +290,7 @@ class _Output:
 
 
 async def _how_it_ended(process: asyncio.subprocess.Process) -> str:
-    """Why a worker said nothing."""
+    """Why a worker ended before it answered."""
     status = await process.wait()
     if status == -signal.SIGKILL:
         return "out of memory: the system ended the model runner while it loaded"

