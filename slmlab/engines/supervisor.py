@@ -227,14 +227,18 @@ def _supervise(folder: Path, config: Config, log: IO[bytes]) -> int:
     restarts, last_used = 0, time.monotonic()
     with contextlib.ExitStack() as ending:
         while not stopping:
-            child = subprocess.Popen(
-                config["command"],
-                env={**os.environ, **config["env"]},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                preexec_fn=end_with_parent if os.name == "posix" else None,
-            )
+            try:
+                child = subprocess.Popen(
+                    config["command"],
+                    env={**os.environ, **config["env"]},
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    preexec_fn=end_with_parent if os.name == "posix" else None,
+                )
+            except OSError as error:
+                note(f"cannot start {config['command'][0]}: {error}")
+                return 1
             (folder / "child.pid").write_text(str(child.pid))
             answered = None
             while child.poll() is None and not stopping:

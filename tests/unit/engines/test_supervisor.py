@@ -125,3 +125,10 @@ class TestKeep:
         assert "nobody used the server for 0.1 s" in (folder / "server.log").read_text()
         seen = json.loads((folder / "seen.json").read_text())
         assert (seen["host"], seen["engine"]) == (f"http://127.0.0.1:{folder.name}", "ollama")
+
+    def test_a_program_that_is_not_there_is_named_in_the_log(self, folder):
+        supervisor.add_user(folder)
+        config = {"command": [str(folder / "no-ollama"), "serve"], "env": {}}
+        supervisor.write_json(folder / "config.json", config)
+        assert self.keep(folder) == 1
+        assert "no-ollama: [Errno 2] No such file" in (folder / "server.log").read_text()
