@@ -313,8 +313,9 @@ def _launch(engine: str, command: list[str], port: int, env: dict[str, str]) -> 
     except BaseException:
         if state := state_at(address):
             _end(state)
-        if process.poll() is None:
-            end_tree(psutil.Process(process.pid))
+        with contextlib.suppress(psutil.NoSuchProcess):  # the thread above may have seen it end
+            if process.poll() is None:
+                end_tree(psutil.Process(process.pid))
         raise
     return _server(address, facts)
 
