@@ -1,5 +1,6 @@
 """The names that ``import slmlab`` hands out, read by ``lazy_loader`` and by type checkers."""
 
+from . import errors as errors
 from . import hardware as hardware
 from . import models as models
 from . import paths as paths

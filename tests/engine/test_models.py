@@ -15,6 +15,7 @@ from slmlab.models.choose import _fitting
 from slmlab.models.download import download_size
 from tests.support.disks import small_disk
 from tests.support.engines import SMOL
+from tests.support.processes import free_port
 
 
 class TestBoth:
@@ -98,6 +99,27 @@ class TestShelf:
         slmlab.add("mine", str(smol_gguf))
         assert slmlab.ready() == [*(one.name for one in SHELF), "mine:latest"]
         assert slmlab.ready([SMOL]) == [SMOL]
+        assert slmlab.ready("mine") == ["mine:latest"], "a single name is one model, not letters"
+
+    def test_names_lists_and_paths_are_taken_as_they_come(
+        self, lab_with_models, smol_gguf, monkeypatch, tmp_path
+    ):
+        host = slmlab.start("embedded", quiet=True).host
+        for name in ("HOME", "USERPROFILE"):
+            monkeypatch.setenv(name, str(tmp_path))
+        shutil.copy(smol_gguf, tmp_path / "own.gguf")
+        monkeypatch.setenv("OLLAMA_HOST", f"127.0.0.1:{free_port()}")
+        slmlab.add("by-path", tmp_path / "own.gguf", host)
+        slmlab.add("by-tilde", "~/own.gguf", host=host)
+        assert slmlab.ready(["by-path", "by-tilde"], host=host) == [
+            "by-path:latest",
+            "by-tilde:latest",
+        ]
+        seen = []
+        both = [one.name for one in SHELF]
+        slmlab.pull(both, SMOL, host=host, on_progress=lambda *event: seen.append(event))
+        assert {name for name, _, _ in seen} == set(both)
+        assert all(0 <= done <= total for _, done, total in seen)
 
 
 def test_the_size_of_a_model_comes_from_the_registry(files, smol_gguf, monkeypatch):
