@@ -1,0 +1,42 @@
+"""Score answers: a scorer is a function of an answer's text and its row, and gives 0 to 1.
+
+>>> def polite(text, row):
+...     return "please" in text.lower()
+>>> polite("Yes, please.", {})
+True
+
+Any function of that form can be given to ``score``, also one of your own. Those here read what they
+need (``expected``, ``labels``, ``tests``, …) from the row, where the table of prompts had put it.
+What a model thinks (``<think>…</think>``) is no part of its answer.
+"""
+
+from slmlab.evaluation.scorers.meaning import similar
+from slmlab.evaluation.scorers.numbers import number
+from slmlab.evaluation.scorers.python_code import code
+from slmlab.evaluation.scorers.reading import MissingColumn, Row, Scorer, Unscorable
+from slmlab.evaluation.scorers.registry import SCORERS, all_of, any_of
+from slmlab.evaluation.scorers.structure import json_fields, json_valid
+from slmlab.evaluation.scorers.table import score
+from slmlab.evaluation.scorers.text import contains, exact, facts, label, regex, words
+
+__all__ = [
+    "SCORERS",
+    "MissingColumn",
+    "Row",
+    "Scorer",
+    "Unscorable",
+    "all_of",
+    "any_of",
+    "code",
+    "contains",
+    "exact",
+    "facts",
+    "json_fields",
+    "json_valid",
+    "label",
+    "number",
+    "regex",
+    "score",
+    "similar",
+    "words",
+]

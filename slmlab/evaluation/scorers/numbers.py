@@ -1,0 +1,236 @@
+"""Scorers that look for a number, in the ways in which people and models write one."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from dataclasses import dataclass
+
+from slmlab.evaluation.scorers.matching import joins
+from slmlab.evaluation.scorers.reading import Row, Unscorable, answer, cell, float_cell, optional
+
+TOLERANCE = 1e-6
+
+_FRACTIONS = {one: unicodedata.normalize("NFKC", one).replace("⁄", "/") for one in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅛⅜⅝⅞"}
+_MARKS: dict[int, str] = str.maketrans(
+    _FRACTIONS
+    | dict(zip("⁻⁺⁰¹²³⁴⁵⁶⁷⁸⁹", "-+0123456789", strict=True))
+    | dict(zip("０１２３４５６７８９，．", "0123456789,.", strict=True))
+    | dict.fromkeys("−–‐‑﹣－", "-")
+    | dict.fromkeys("\u00a0\u2007\u2009", "\u202f")
+    | dict.fromkeys("’ʼ", "'")
+    | dict(zip("٫٬⁄∕∙⋅", ".,//··", strict=True))
+)
+# LaTeX, in the order in which it is taken away.
+_LATEX = (
+    (r"(?<=\d)\s*\\[dtc]?frac", r" \\frac"),
+    (r"\\[dtc]?frac\s*\{\s*(-?\d+)\s*\}\s*\{\s*(\d+)\s*\}", r"\1/\2"),
+    (r"\\[dtc]?frac\s*(\d)\s*(\d)", r"\1/\2"),
+    (r"\\[dtc]?frac\s*\{[^{}]*\}\s*\{[^{}]*\}", ""),
+    (r"\{([,.])\}", r"\1"),
+    (r"(?<=\d)(?:\\[,;: ]|~|\{\\,\})(?=\d{3})", "\u202f"),
+    (r"\\!|\\left|\\right|\\displaystyle", ""),
+    (r"\\(?:text|textbf|textit|mathrm|mathbf|mbox|bf|rm)\s*(?=\{)", ""),
+    (r"\\(?:times|cdot|ast)(?![a-zA-Z])", "×"),
+    (r"\^\s*\{?\s*\\(?:circ|degree)\s*\}?", "°"),
+    (r"\\sqrt", "√"),
+    (r"\\pi(?![a-zA-Z])", "π"),
+    (r"\\(?=[$%#&,;: ])", ""),
+    (r"([\^_])\s*\{\s*([^{}]*?)\s*\}", r"\1\2"),
+)
+_LATEX_RULES = [(re.compile(pattern), new) for pattern, new in _LATEX]
+
+_RUN = r"\d(?:[\d.,'\u202f]*\d)?"
+_ALONE = rf"(?:(?<![\w.])\.)?{_RUN}(?:[eE][-+]?\d+(?!\w))?"
+_SCIENTIFIC = (
+    rf"(?P<mantissa>(?:(?<![\w.])\.)?{_RUN})\s*[×x·*]\s*10"
+    r"\s*(?:\^|\*\*)\s*\(?(?P<power>[-+]?\d+)\)?"
+)
+# Digits that other digits are joined to: a range, a date, a time, a sum, a power, a name.
+_JOINED = rf"{_ALONE}(?:(?:\s?/\s?|[-:+×÷·*^]|[xX](?=\d)|\*\*)\(?[-.]?{_RUN}\)?)*"
+_MIXED = r"(?<![\w.,])(?P<whole>\d{1,3})\s{1,2}(?P<part>\d{1,2}/\d{1,3})(?![\d/])"
+_NUMBER = re.compile(rf"{_SCIENTIFIC}|{_MIXED}|(?P<joined>{_JOINED})")
+_FRACTION = re.compile(r"(\d+)\s?/\s?(\d+)")
+_SCALES = {"hundred": 1e2, "thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
+_CURRENCIES = re.compile(r"(?:^|[^A-Za-z])(?:USD|EUR|GBP|CHF|CAD|AUD|INR|JPY|CNY|US|Rs|R|kr)\.?$")
+_IN_WORDS = re.compile(
+    r"\b(?:zero|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen"
+    r"|fifteen|sixteen|seventeen|eighteen|nineteen|(?:twenty|thirty|forty|fifty|sixty|seventy"
+    r"|eighty|ninety)(?:-\w+)?|hundred|thousand|million)\b",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class _Value:
+    """A number as read; ``whole`` is it where it was written without a fraction."""
+
+    value: float
+    whole: int | None = None
+
+    def near(self, other: _Value, tolerance: float | None) -> bool:
+        if tolerance is None and self.whole is not None and other.whole is not None:
+            return self.whole == other.whole
+        within = TOLERANCE if tolerance is None else tolerance
+        return math.isclose(self.value, other.value, rel_tol=within, abs_tol=within)
+
+
+def number(text: str, row: Row) -> bool:
+    r"""The last number in the answer is ``expected``, within ``tolerance`` (default 1e-6) of it.
+
+    The last one, because a model that thinks aloud names others on its way; but what stands in
+    ``\boxed{…}``, or behind ``####``, is the answer. Whole numbers have to be equal where no
+    tolerance is given. ``decimal`` says which mark the answers put before the decimals, where it is
+    a comma: ``1.234`` is then a thousand and more.
+
+    Examples:
+        >>> slmlab.scorers.number("3 boxes of 4 are 12.", {"expected": 12})
+        True
+    """
+    comma = _decimal_comma(row)
+    expected = _expected(cell(row, "expected"), comma)
+    tolerance = float_cell(row, "tolerance")
+    found = answer(text)
+    for part in _parts(found):
+        if numbers := _numbers(part, comma):
+            return any(one.near(expected, tolerance) for one in numbers[-1])
+    if not re.search(r"\d", found) and (word := _IN_WORDS.search(found)):
+        raise Unscorable(f"The answer has its number in words ({word[0]!r}), which are not read.")
+    return False
+
+
+def _decimal_comma(row: Row) -> bool:
+    mark = optional(row, "decimal") or "."
+    if mark not in (".", ","):
+        raise Unscorable(f"`decimal` is {mark!r}; it is '.' or ','.")
+    return bool(mark == ",")
+
+
+def _expected(value: object, comma: bool) -> _Value:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if math.isfinite(number):
+            return _Value(number, int(value) if number.is_integer() else None)
+    elif isinstance(value, str):
+        marked = re.findall(r"####(.*)", value)
+        numbers = _numbers(_without_latex(marked[-1] if marked else value), comma)
+        if len(numbers) == 1:
+            return numbers[0][0]
+    raise Unscorable(f"`expected` is {value!r}, which is not one number.")
+
+
+def _parts(text: str) -> list[str]:
+    """Where the answer's number stands, the best place first."""
+    if boxed := _boxed(text):
+        return [_without_latex(boxed)]
+    marked = re.findall(
+        r"^\s*####(?!\s*\d+[.)]\s)\s*([-+*$€£]*\s?[\d.][^A-Za-z(\n]*)", text, re.MULTILINE
+    )
+    return [_without_latex(one) for one in (*marked[-1:], text)]
+
+
+def _boxed(text: str) -> str:
+    r"""What stands in the last ``\boxed{…}``, which may have braces in it."""
+    start = max(text.rfind(r"\boxed{"), text.rfind(r"\fbox{"))
+    if start < 0:
+        return ""
+    depth, begin = 0, text.index("{", start)
+    for place in range(begin, len(text)):
+        depth += {"{": 1, "}": -1}.get(text[place], 0)
+        if not depth:
+            return text[begin + 1 : place]
+    return ""
+
+
+def _without_latex(text: str) -> str:
+    text = re.sub(rf"(?<=\d)(?=[{''.join(_FRACTIONS)}])", " ", text)
+    text = re.sub(r"(?=[⁻⁺⁰¹²³⁴⁵⁶⁷⁸⁹])(?<![⁻⁺⁰¹²³⁴⁵⁶⁷⁸⁹])", "^", text).translate(_MARKS)
+    for pattern, new in _LATEX_RULES:
+        text = pattern.sub(new, text)
+    return text
+
+
+def _numbers(text: str, comma: bool) -> list[list[_Value]]:
+    """The numbers that stand by themselves, in order, each with all ways to read it."""
+    numbers = []
+    for match in _NUMBER.finditer(text):
+        if (value := _value(match, comma)) is None or not _by_itself(match, text):
+            continue
+        values = [_scaled(_signed(value, text, match.start()), text[match.end() :][:16])]
+        # With plain spaces, "9 500" is one number for some and two for others.
+        start = max(0, match.start() - 16)
+        before = re.search(r"(?<![\w.,])\d{1,3}(?: \d{3})* $", text[start : match.start()])
+        if before and re.match(r"\d{3}(?!\d)", match[0]):
+            joined = _read(before[0].replace(" ", "") + match[0], comma)
+            values += [_signed(joined, text, start + before.start())] if joined else []
+        numbers.append(values)
+    return numbers
+
+
+def _value(match: re.Match[str], comma: bool) -> _Value | None:
+    if match["mantissa"]:
+        mantissa, power = _read(match["mantissa"], comma), int(match["power"][:6])
+        if mantissa is None:
+            return None
+        try:
+            return _Value(mantissa.value * 10.0**power)
+        except OverflowError:
+            return _Value(math.inf)
+    written = match["part"] or match["joined"]
+    if fraction := _FRACTION.fullmatch(written):
+        over, under = float(fraction[1]), float(fraction[2])
+        return _Value(float(match["whole"] or 0) + over / under) if 0 < under < math.inf else None
+    return _read(written, comma)
+
+
+def _read(run: str, comma: bool) -> _Value | None:
+    """A run of digits and marks as a number; None where it is a list, a version, a date."""
+    digits, _, power = run.lower().partition("e")
+    exponent = f"e{power}" if power else ""
+    decimal, thousands = (",", ".") if comma else (".", ",")
+    # The other way counts too, where it is the only way: 3,14 is a number, 1,234 is two.
+    for point, group in ((decimal, thousands), (thousands, decimal)):
+        between = rf"[{group}'\u202f]"
+        fits = (
+            rf"\d*(?:[{point}]\d+)?",
+            rf"[1-9]\d{{0,2}}({between})\d{{3}}(?:\1\d{{3}})*(?:[{point}]\d+)?",
+            rf"[1-9]\d?(?:[{group}]\d\d)+[{group}]\d{{3}}(?:[{point}]\d+)?",  # in India
+        )
+        if any(re.fullmatch(one, digits) for one in fits):
+            plain = re.sub(between, "", digits).replace(point, ".")
+            whole = int(plain) if not exponent and re.fullmatch(r"\d{1,4000}", plain) else None
+            return _Value(float(plain + exponent), whole)
+    return None
+
+
+def _by_itself(match: re.Match[str], text: str) -> bool:
+    """Whether a number is not part of a name, a power, a root or another expression."""
+    before, after = text[max(0, match.start() - 16) : match.start()], text[match.end() :][:4]
+    sign = re.search(r"[-+]$", before)
+    outside = before[:-1] if sign else before
+    if before and joins(before[-1]) and before[-1] != "_" and not _CURRENCIES.search(before):
+        return False  # CO2, x1
+    if re.search(r"[^\W_]_$|[)\d]_$", before) or re.search(r"(?:\^|√[{(\[]?|[\w)]\*\*)-?$", before):
+        return False  # x_1, x^2, √2
+    if sign and outside and (joins(outside[-1]) or outside[-1] in ")]}%°"):
+        return False  # GPT-4, x-5, 10%-20%
+    return re.match(r"\s?(?:\^|√|π)|\*\*[\w(]|/\d", after) is None
+
+
+def _signed(value: _Value, text: str, start: int) -> _Value:
+    before = text[max(0, start - 8) : start]
+    if not re.search(r"(?:-[$€£¥]?|[=(]\s*-\s*[$€£¥]?)$", before):
+        return value
+    return _Value(-value.value, None if value.whole is None else -value.whole)
+
+
+def _scaled(value: _Value, after: str) -> _Value:
+    word = re.match(r"\s(hundred|thousand|million|billion|trillion)\b", after, re.IGNORECASE)
+    if not word:
+        return value
+    scaled = value.value * _SCALES[word[1].lower()]
+    return _Value(scaled, round(scaled) if math.isfinite(scaled) and abs(scaled) < 1e15 else None)

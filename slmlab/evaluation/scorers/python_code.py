@@ -1,0 +1,120 @@
+"""A scorer that runs the Python code in an answer."""
+
+from __future__ import annotations
+
+import builtins
+import re
+import symtable
+import textwrap
+import warnings
+from dataclasses import dataclass
+
+from slmlab.evaluation import code_runner
+from slmlab.evaluation.scorers.fences import blocks
+from slmlab.evaluation.scorers.reading import Row, Unscorable, answer, cell, parsed
+
+PYTHON = ("", "python", "py", "ipython", "pycon")
+_BEGINS = re.compile(r"(\s*)(?:def|class|async\s+def|from\s+\S+\s+import|import|@)\b")
+_NO_SYNTAX = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A piece of code, the names that it defines, and those that it takes from elsewhere."""
+
+    text: str
+    defines: frozenset[str]
+    needs: frozenset[str]
+
+
+def code(text: str, row: Row) -> bool:
+    """The Python code in the answer passes ``tests``, run in a separate, limited process.
+
+    The code is the last block that is complete and defines what the tests call, with the other
+    blocks that it needs; blocks in other languages, output and examples do not count. See
+    ``slmlab.evaluation.code_runner`` for what the limits are worth.
+
+    Examples:
+        >>> slmlab.scorers.code("def twice(x): return 2 * x", {"tests": "assert twice(2) == 4"})
+        True
+    """
+    given = cell(row, "tests")
+    tests = "\n".join(map(str, parsed(given, list) or [given]))
+    read = _read(tests)
+    if read is None:
+        raise Unscorable("`tests` is no Python that can be run.")
+    return code_runner.run_tests(_program(answer(text), read.needs), tests).passed
+
+
+def _program(text: str, names: frozenset[str]) -> str:
+    """The code in an answer that defines these names."""
+    parts = [
+        _prompts_removed(block.text) if block.language is not None else _code_in_prose(block.text)
+        for block in blocks(text)
+        if block.language is None or block.language in PYTHON
+    ]
+    sources = [_read(part) for part in parts]
+    chosen: set[int] = set()
+    wanted = set(names)
+    known: set[str] = set()
+    while wanted:
+        name = wanted.pop()
+        known.add(name)
+        having = [i for i, source in enumerate(sources) if source and name in source.defines]
+        if having and having[-1] not in chosen:
+            chosen.add(having[-1])
+            wanted |= sources[having[-1]].needs - known  # type: ignore[union-attr]
+    if chosen:
+        return "\n".join(parts[i] for i in sorted(chosen))
+    fenced = [block.text for block in blocks(text) if block.language in PYTHON]
+    return "\n".join(fenced) if fenced else text
+
+
+def _read(text: str) -> _Source | None:
+    """What a piece of code defines and needs; None where it is not complete Python."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            compile(text, "<answer>", "exec", dont_inherit=True)
+            top = symtable.symtable(text, "<answer>", "exec")
+    except _NO_SYNTAX:
+        return None
+    defines = {
+        one.get_name() for one in top.get_symbols() if one.is_assigned() or one.is_imported()
+    }
+    needs = {one.get_name() for one in top.get_symbols() if one.is_referenced()}
+    scopes = list(top.get_children())
+    while scopes:
+        scope = scopes.pop()
+        scopes += scope.get_children()
+        outer = [one for one in scope.get_symbols() if one.is_global()]
+        needs |= {one.get_name() for one in outer if one.is_referenced()}
+        defines |= {one.get_name() for one in outer if one.is_assigned()}
+    return _Source(text, frozenset(defines), frozenset(needs - defines - set(dir(builtins))))
+
+
+def _prompts_removed(text: str) -> str:
+    """The code of a session at Python's prompt, without what Python replied."""
+    if not text.lstrip().startswith(">>>"):
+        return text
+    lines = (re.match(r"\s*(?:>>>|\.\.\.)(?: (.*)|$)", line) for line in text.splitlines())
+    return "\n".join(line[1] or "" for line in lines if line)
+
+
+def _code_in_prose(text: str) -> str:
+    """Text outside of fences: as it is where it is Python, else its definitions and imports."""
+    if _read(text):
+        return text
+    found: list[str] = []
+    indent: str | None = None
+    for line in text.splitlines():
+        begins = _BEGINS.match(line)
+        if begins and (indent is None or len(begins[1]) <= len(indent)):
+            indent = begins[1]
+        elif line.strip() and indent is not None:
+            deeper = line.startswith((indent + " ", indent + "\t")) or line.strip()[0] in ")]}"
+            if not deeper:
+                indent = None
+        if indent is not None:
+            found.append(line)
+    return textwrap.dedent("\n".join(found))

@@ -1,0 +1,163 @@
+"""What a scorer reads: the answer within a text, and the cells of a row in whatever form they come.
+
+A table that went through a file has texts where lists and numbers were; one that went through
+Arrow has arrays. All of that is read here, so that a score does not depend on it.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from slmlab.errors import TaskError
+
+Row = Mapping[str, Any]
+Scorer = Callable[[str, Row], float]
+
+_THOUGHTS = r"think|thinking|thought|reasoning"
+_THOUGHT = re.compile(rf"(?<!`)<({_THOUGHTS})>.*?</\1>", re.IGNORECASE | re.DOTALL)
+# Some models' templates open the thought for them, so that the text has its end alone.
+_OPENED_BEFORE = re.compile(rf"\A.*(?<!`)</(?:{_THOUGHTS})>", re.IGNORECASE | re.DOTALL)
+_NEVER_ENDED = re.compile(rf"\A\s*<(?:{_THOUGHTS})>.*", re.IGNORECASE | re.DOTALL)
+
+
+class MissingColumn(KeyError):
+    """A scorer asked a row for a column that the table does not have."""
+
+
+class Unscorable(TaskError):
+    """This answer cannot be scored, because of its row or of itself; the message says why.
+
+    ``score`` gives such an answer no score, puts the reason beside it and goes on. Scorers of your
+    own may raise it too.
+
+    Examples:
+        >>> def as_long(text, row):
+        ...     if not row["length"]:
+        ...         raise slmlab.scorers.Unscorable("`length` is 0.")
+        ...     return min(1.0, len(text) / row["length"])
+    """
+
+
+def answer(text: Any) -> str:
+    """The answer in what a model wrote: all but its thoughts (``<think>…</think>``).
+
+    Thoughts that never end have no answer after them.
+    """
+    if not isinstance(text, str):
+        return "" if is_blank(plain(text)) else str(text)
+    if "<" not in text:
+        return text
+    found = _THOUGHT.sub("", text)
+    found = _OPENED_BEFORE.sub("", found)
+    found = _NEVER_ENDED.sub("", found)
+    return text if found == text else found.strip()
+
+
+def plain(value: Any) -> Any:
+    """A cell in Python's own types: arrays and tuples as lists, numpy's numbers as Python's."""
+    if hasattr(value, "tolist"):  # numpy, pandas, torch
+        value = value.tolist()
+    if isinstance(value, (set, frozenset)):
+        value = sorted(value, key=str)
+    if isinstance(value, (list, tuple)):
+        return [plain(one) for one in value]
+    if isinstance(value, Mapping):
+        return {key: plain(one) for key, one in value.items()}
+    return value
+
+
+def is_blank(value: Any) -> bool:
+    """Whether a cell holds nothing: None, pandas' NA, a blank text, an empty list or dict."""
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    if isinstance(value, float):
+        return math.isnan(value)
+    if isinstance(value, str):
+        return not value.strip()
+    return isinstance(value, (list, dict)) and not value
+
+
+def cell(row: Row, column: str) -> Any:
+    """What a row has in a column that the scorer cannot do without.
+
+    Raises:
+        Unscorable: the cell is blank.
+        KeyError: there is no such column.
+    """
+    value = plain(row[column])
+    if is_blank(value):
+        raise Unscorable(f"`{column}` is blank.")
+    return value
+
+
+def optional(row: Row, column: str) -> Any:
+    """What a row has in a column that may be blank or absent; None then."""
+    value = plain(row.get(column))
+    return None if is_blank(value) else value
+
+
+def float_cell(row: Row, column: str) -> float | None:
+    """The number of at least 0 in an optional column, which may be written as text.
+
+    Raises:
+        Unscorable: it is no such number.
+    """
+    value = optional(row, column)
+    if value is None:
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise Unscorable(f"`{column}` is {value!r}, not a number of at least 0.")
+    return number
+
+
+def as_text(value: Any) -> str:
+    """A cell as the text that a model would write: 4 for 4.0, which pandas makes of 4."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    return str(value)
+
+
+def parsed(value: Any, kind: type) -> Any:
+    """A list or dict, also where it is written as text, in JSON or in Python; None if it is none.
+
+    Examples:
+        >>> parsed("['a', 'b']", list)
+        ['a', 'b']
+        >>> parsed("a, b", list)
+    """
+    if isinstance(value, kind):
+        return value
+    if not isinstance(value, str) or value.strip()[:1] not in ("[", "(", "{"):
+        return None
+    try:
+        found = json.loads(value)
+    except (ValueError, RecursionError):
+        # A printed array has no commas; Python would take its texts for parts of one.
+        if re.search(r"(['\"])\s+\1", value):
+            return None
+        try:
+            found = plain(ast.literal_eval(value.strip()))
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            return None
+    return found if isinstance(found, kind) else None
+
+
+def alternatives(value: Any) -> list[str]:
+    """The texts of which one is enough: the cell itself, or each one of a list of texts."""
+    texts = parsed(value, list)
+    if isinstance(value, str) and not (texts and all(isinstance(one, str) for one in texts)):
+        texts = None
+    if texts is None:
+        return [str(value), as_text(value)]
+    if texts := [as_text(one) for one in texts if not is_blank(one)]:
+        return texts
+    raise Unscorable("`expected` holds nothing but blanks.")

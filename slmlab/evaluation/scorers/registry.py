@@ -1,0 +1,77 @@
+"""The scorers by name, and scorers made of several."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from slmlab.errors import TaskError, did_you_mean
+from slmlab.evaluation.scorers.numbers import number
+from slmlab.evaluation.scorers.python_code import code
+from slmlab.evaluation.scorers.reading import Row, Scorer, Unscorable
+from slmlab.evaluation.scorers.structure import json_fields, json_valid
+from slmlab.evaluation.scorers.text import contains, exact, facts, label, regex
+
+SCORERS: dict[str, Scorer] = {
+    one.__name__: one
+    for one in (exact, contains, regex, label, facts, number, json_valid, json_fields, code)
+}
+
+
+def named(scorer: Any) -> Scorer:
+    """The scorer of that name; a function is one itself.
+
+    Raises:
+        TaskError: there is none of that name.
+    """
+    if callable(scorer):
+        found: Scorer = scorer
+        return found
+    if not isinstance(scorer, str) or scorer not in SCORERS:
+        raise TaskError(
+            f"There is no scorer {scorer!r}.{did_you_mean(str(scorer), SCORERS)} "
+            f"Scorers: {', '.join(SCORERS)}; or give a function of (text, row)."
+        )
+    return SCORERS[scorer]
+
+
+def all_of(*scorers: str | Scorer) -> Scorer:
+    """A scorer: the lowest of several scores, so that all have to hold.
+
+    Examples:
+        >>> brief_and_right = slmlab.scorers.all_of("contains", slmlab.scorers.words(5))
+        >>> brief_and_right("Paris.", {"expected": "Paris"})
+        1.0
+    """
+    return _several(scorers, min, decisive=0.0)
+
+
+def any_of(*scorers: str | Scorer) -> Scorer:
+    """A scorer: the highest of several scores, so that one is enough.
+
+    Examples:
+        >>> either = slmlab.scorers.any_of("exact", "number")
+        >>> either("That makes 12.", {"expected": 12})
+        1.0
+    """
+    return _several(scorers, max, decisive=1.0)
+
+
+def _several(scorers: tuple[str | Scorer, ...], best: Any, decisive: float) -> Scorer:
+    chosen = [named(one) for one in scorers]
+    if not chosen:
+        raise TaskError("Name at least one scorer.")
+
+    def score(text: str, row: Row) -> float:
+        found: list[float] = []
+        unknown: Unscorable | None = None
+        for one in chosen:
+            try:
+                found.append(float(one(text, row)))
+            except Unscorable as error:
+                unknown = error
+        # What one scorer cannot tell does not matter where another has decided.
+        if unknown and decisive not in found:
+            raise unknown
+        return float(best(found))
+
+    return score

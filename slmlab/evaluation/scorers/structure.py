@@ -1,0 +1,206 @@
+"""Scorers that look for JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from slmlab.evaluation.scorers.fences import blocks
+from slmlab.evaluation.scorers.matching import bare
+from slmlab.evaluation.scorers.reading import (
+    Row,
+    Unscorable,
+    answer,
+    as_text,
+    cell,
+    optional,
+    parsed,
+)
+
+# A text of nothing but brackets must not take forever.
+ATTEMPTS = 200
+_ABSENT = object()
+
+
+def json_valid(text: str, row: Row) -> bool:
+    """The answer holds JSON, and that fits the JSON schema in ``schema`` where there is one.
+
+    Of several, the first object counts, or the first list where there is no object or the schema
+    asks for a list.
+
+    Examples:
+        >>> row = {"schema": {"type": "object", "required": ["age"]}}
+        >>> slmlab.scorers.json_valid('{"age": 4}', row)
+        True
+        >>> slmlab.scorers.json_valid('{"name": "Ada"}', row)
+        False
+    """
+    schema = _schema(row)
+    wanted = schema.get("type") if isinstance(schema, dict) else None
+    value = _json(answer(text), wanted if isinstance(wanted, str) else None)
+    if value is _ABSENT:
+        return False
+    return True if schema is None else _fits(value, schema)
+
+
+def json_fields(text: str, row: Row) -> float:
+    """The share of the fields of ``expected`` (a dict) that the JSON in the answer has right.
+
+    Texts are compared as by ``exact``, numbers as numbers: 54, 54.0 and "54" are the same.
+
+    Examples:
+        >>> row = {"expected": {"name": "Ada", "age": 4}}
+        >>> slmlab.scorers.json_fields('{"name": "Ada", "age": 3}', row)
+        0.5
+    """
+    given = cell(row, "expected")
+    expected = parsed(given, dict)
+    if not expected:
+        raise Unscorable(f"`expected` is {given!r}, not a dict of fields.")
+    value = _json(answer(text), "object")
+    if not isinstance(value, dict):
+        return 0.0
+    right = [_same(value.get(str(name), _ABSENT), wanted) for name, wanted in expected.items()]
+    return sum(right) / len(right)
+
+
+def _schema(row: Row) -> Any:
+    """The schema of a row, which may be written as text; None where there is none.
+
+    Raises:
+        Unscorable: it is no JSON schema.
+    """
+    import jsonschema
+
+    given = optional(row, "schema")
+    if given is None or isinstance(given, bool):
+        return given
+    schema = parsed(given, dict)
+    if schema is None:
+        raise Unscorable(f"`schema` is {given!r}, not a JSON schema.")
+    try:
+        jsonschema.validators.validator_for(schema).check_schema(schema)
+    except jsonschema.SchemaError as error:
+        raise Unscorable(f"`schema` is no JSON schema: {error.message.rstrip('.')}.") from error
+    except Exception as error:  # an unknown draft, a reference that leads nowhere
+        raise Unscorable(f"`schema` is no JSON schema: {str(error).rstrip('.')}.") from error
+    return schema
+
+
+def _fits(value: Any, schema: Any) -> bool:
+    import jsonschema
+    import referencing
+
+    if schema in (True, False):
+        return bool(schema)
+    validator = jsonschema.validators.validator_for(schema)
+    try:
+        # A registry of its own, so that no reference is fetched from the network.
+        validator(schema, registry=referencing.Registry()).validate(value)
+    except jsonschema.ValidationError:
+        return False
+    except Exception as error:  # a reference that leads nowhere, a pattern that is none
+        raise Unscorable(f"`schema` cannot be used: {str(error).rstrip('.')}.") from error
+    return True
+
+
+def _json(text: str, wanted: str | None) -> Any:
+    """The JSON in a text, which may stand in a code block or in prose; ``_ABSENT`` if none does."""
+    if wanted not in (None, "object", "array"):
+        try:
+            return json.loads(text, parse_constant=_refuse)
+        except (ValueError, RecursionError):
+            return _ABSENT
+    fenced = [block.text for block in blocks(text) if (block.language or "").startswith("json")]
+    for part in (*fenced, text):
+        values = list(_values(part))
+        objects = [one for one in values if isinstance(one, dict) or _has_objects(one)]
+        lists = [one for one in values if isinstance(one, list)]
+        order = (lists, objects) if wanted == "array" else (objects, lists)
+        for found in order:
+            if found:
+                return found[0]
+    return _ABSENT
+
+
+def _has_objects(value: Any) -> bool:
+    return isinstance(value, list) and any(isinstance(one, dict) for one in value)
+
+
+def _values(text: str) -> Iterator[Any]:
+    """The JSON objects and lists in a text, none of them part of another."""
+    decoder = json.JSONDecoder(parse_constant=_refuse)
+    place = 0
+    for _ in range(ATTEMPTS):
+        start = re.compile(r"[{\[]").search(text, place)
+        if not start:
+            return
+        place = start.start()
+        try:
+            value, place = decoder.raw_decode(text, place)
+            yield value
+        except RecursionError:
+            return
+        except ValueError:
+            if re.compile(r"\{\s*[\"'}]|\[\s*[{\"]").match(text, place):
+                # JSON with a fault in it, or cut: what is whole within it is not the answer.
+                place = _end(text, place)
+            else:
+                place += 1
+
+
+def _end(text: str, start: int) -> int:
+    """Where what opens at ``start`` ends; the end of the text where it does not."""
+    depth = 0
+    for match in re.compile(r'"(?:[^"\\\n]|\\.)*"|[{}\[\]]').finditer(text, start):
+        depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(match[0], 0)
+        if depth <= 0:
+            return match.end()
+    return len(text)
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"JSON has no {constant}.")
+
+
+def _same(value: Any, wanted: Any) -> bool:
+    """Whether a field of the answer has the expected value."""
+    if value is _ABSENT:
+        return False
+    if value is None or wanted is None:
+        return value is wanted
+    if isinstance(wanted, dict) or isinstance(value, dict):
+        return (
+            isinstance(wanted, dict)
+            and isinstance(value, dict)
+            and wanted.keys() == value.keys()
+            and all(_same(value[name], one) for name, one in wanted.items())
+        )
+    if isinstance(wanted, list) or isinstance(value, list):
+        return (
+            isinstance(wanted, list)
+            and isinstance(value, list)
+            and len(wanted) == len(value)
+            and all(_same(one, other) for one, other in zip(value, wanted, strict=True))
+        )
+    one, other = _number(value), _number(wanted)
+    if (
+        one is not None
+        and other is not None
+        and not (isinstance(value, str) and isinstance(wanted, str))
+    ):
+        return one == other
+    return bare(as_text(value)) == bare(as_text(wanted))
+
+
+def _number(value: Any) -> float | int | None:
+    """A JSON number, or the text of one."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, (int, float)):
+        return value
+    if isinstance(value, str) and re.fullmatch(r"-?(?:0|[1-9]\d{0,300})(?:\.\d+)?", value.strip()):
+        return float(value) if "." in value else int(value)
+    return None

@@ -1,0 +1,166 @@
+"""Scorers that look for words."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from slmlab.evaluation.scorers.matching import (
+    bare,
+    fold,
+    occurrences,
+    occurs,
+    without_emphasis,
+    word_count,
+)
+from slmlab.evaluation.scorers.reading import (
+    Row,
+    Scorer,
+    Unscorable,
+    alternatives,
+    answer,
+    as_text,
+    cell,
+    float_cell,
+    parsed,
+)
+
+# What turns a label into its opposite, right before it; in Japanese right behind it.
+_NEGATED = re.compile(
+    r"(?:(?:\b(?:not|never|neither|nor|no|non|without|nicht|kein\w*|pas|не)|n't)[ -]"
+    r"(?:(?:an?|the|at all|really|very|particularly|necessarily|exactly) )?"
+    r"|\bnon|不|不是|非|没有|無|无|未|ไม่|ไม่ใช่)$"
+)
+_NEGATED_BEHIND = re.compile(r"(?:的|である)?(?:では|じゃ|で)(?:ない|無い|ありません)")
+# "A" is the only letter of a multiple choice that is a word as well.
+_ARTICLE = re.compile(r" (?!(?:is|was|and|or|because|since|as|has|would|seems|fits)\b)[a-z]")
+
+
+def exact(text: str, row: Row) -> bool:
+    """The answer is ``expected``, but for case, white space and marks around it.
+
+    Where ``expected`` is a list, one of it is enough.
+
+    Examples:
+        >>> slmlab.scorers.exact("Paris.", {"expected": "paris"})
+        True
+    """
+    wanted = {bare(one) for one in alternatives(cell(row, "expected"))}
+    return bare(answer(text)) in wanted
+
+
+def contains(text: str, row: Row) -> bool:
+    """``expected`` (or, where it is a list, one of it) occurs as whole words in the answer.
+
+    Examples:
+        >>> slmlab.scorers.contains("It is Paris, of course.", {"expected": "Paris"})
+        True
+    """
+    found = answer(text)
+    return any(occurs(one, found) for one in alternatives(cell(row, "expected")))
+
+
+def regex(text: str, row: Row) -> bool:
+    """The regular expression in ``expected`` is found; case does not matter, ``.`` takes all.
+
+    Examples:
+        >>> slmlab.scorers.regex("Call 555-1234.", {"expected": "[0-9]{3}-[0-9]{4}"})
+        True
+    """
+    pattern = cell(row, "expected")
+    if not isinstance(pattern, str):
+        raise Unscorable(f"`expected` is {pattern!r}, not a regular expression.")
+    try:
+        wanted = re.compile(unicodedata.normalize("NFC", pattern), re.IGNORECASE | re.DOTALL)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise Unscorable(f"`expected` is no regular expression: {error}.") from error
+    return wanted.search(unicodedata.normalize("NFC", answer(text))) is not None
+
+
+def label(text: str, row: Row) -> bool:
+    """Of all the ``labels``, ``expected`` is the only one that the answer names.
+
+    Within a longer label a shorter one is not named (``spam`` in ``not spam``), nor is one that is
+    denied (``positive`` in ``it is not positive``).
+
+    Examples:
+        >>> row = {"labels": ["positive", "negative"], "expected": "positive"}
+        >>> slmlab.scorers.label("I would say positive.", row)
+        True
+        >>> slmlab.scorers.label("Positive or negative, who knows?", row)
+        False
+    """
+    given = cell(row, "labels")
+    listed = parsed(given, list)
+    if not listed:
+        raise Unscorable(f'`labels` is {given!r}, not a list such as ["yes", "no"].')
+    labels = {fold(as_text(one)): as_text(one) for one in listed}
+    expected = fold(as_text(cell(row, "expected")))
+    if expected not in labels:
+        raise Unscorable(
+            f"`expected` is {as_text(row['expected'])!r}, which is none of the labels "
+            f"{', '.join(labels.values())}."
+        )
+    return _named(answer(text), labels) == {expected}
+
+
+def facts(text: str, row: Row) -> float:
+    """The share of the expected facts that the answer names; 0 if it is over ``max_words``.
+
+    Each fact is a word's beginning, or several with ``|`` between, of which one is enough.
+
+    Examples:
+        >>> row = {"expected": ["Warsaw", "1867", "physic|chem"]}
+        >>> slmlab.scorers.facts("She was born in Warsaw in 1867.", row)
+        0.66...
+    """
+    given = cell(row, "expected")
+    expected = parsed(given, list) or [given]
+    wanted = [
+        [part for part in as_text(fact).split("|") if part.strip()] for fact in expected if fact
+    ]
+    if not any(wanted):
+        raise Unscorable("`expected` names no fact.")
+    most = float_cell(row, "max_words")
+    found = answer(text)
+    if most and word_count(found) > most:
+        return 0.0
+    named = [any(occurs(part, found, whole=False) for part in fact) for fact in wanted if fact]
+    return sum(named) / len(named)
+
+
+def words(at_most: int) -> Scorer:
+    """A scorer: the answer has at most so many words (of Chinese and Japanese: characters).
+
+    Examples:
+        >>> slmlab.scorers.words(3)("Short and clear.", {})
+        True
+    """
+    return lambda text, _: word_count(answer(text)) <= at_most
+
+
+def _named(text: str, labels: dict[str, str]) -> set[str]:
+    """The folded labels that a text names."""
+    plain = without_emphasis(text)
+    folded = fold(plain)
+    spans = [(start, end, one) for one in labels for start, end in occurrences(one, folded)]
+    # A single letter is a choice only as it is written: "a" is no answer A.
+    cased = " ".join(unicodedata.normalize("NFC", plain).split())
+    for one, written in labels.items():
+        if len(written) == 1 and written.isupper():
+            spans = [span for span in spans if span[2] != one]
+            spans += [
+                (start, end, one)
+                for start, end in occurrences(written, cased)
+                if not (written == "A" and _ARTICLE.match(cased, end))
+            ]
+    return {
+        one
+        for start, end, one in spans
+        if not any(
+            first <= start and end <= last and last - first > end - start
+            for first, last, _ in spans
+        )
+        and not _NEGATED.search(folded[:start])
+        and not _NEGATED_BEHIND.match(folded, end)
+    }
