@@ -116,10 +116,7 @@ def machine() -> Machine:
         >>> slmlab.machine().cores >= 1
         True
     """
-    import psutil
-
-    memory = psutil.virtual_memory()
-    total, free = _container_memory(memory.total, memory.available)
+    total, free = memory()
     folder = paths.existing_parent(paths.home())
     return Machine(
         platform=_platform(),
@@ -132,6 +129,14 @@ def machine() -> Machine:
         free_disk=shutil.disk_usage(folder).free,
         gpus=tuple(find_gpus()),
     )
+
+
+def memory() -> tuple[int, int]:
+    """Bytes of main memory that this machine, or the container around us, has: all, and free."""
+    import psutil
+
+    found = psutil.virtual_memory()
+    return _container_memory(found.total, found.available)
 
 
 def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:

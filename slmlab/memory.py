@@ -69,6 +69,36 @@ def parallel_requests(engine: str) -> int:
     return hardware.env_number("OLLAMA_NUM_PARALLEL") or _PARALLEL.get(engine, 1)
 
 
+def effective_context(num_ctx: int, trained: object) -> int:
+    """The context length that a model is loaded with where ``num_ctx`` is asked for.
+
+    Ollama and the embedded engine both stop at the length that the model was trained with, and take
+    no fewer than four tokens.
+
+    Args:
+        num_ctx: the context length in tokens that was asked for.
+        trained: the model's own, as it stands in its file; anything but a number above zero is
+            taken for not known.
+    """
+    num_ctx = max(4, num_ctx)
+    if isinstance(trained, int) and not isinstance(trained, bool) and trained > 0:
+        return min(num_ctx, trained)
+    return num_ctx
+
+
+def free_for(engine: str) -> tuple[int, str]:
+    """Bytes that an engine on this machine can give to models now, and of which memory.
+
+    The embedded engine runs models on the processor, so it is main memory; Ollama takes the GPU
+    where there is one.
+    """
+    if engine == "embedded":
+        return hardware.memory()[1], "memory"
+    machine = hardware.machine()
+    gpu = machine.gpu
+    return machine.model_memory, f"{gpu.name}'s memory" if gpu and gpu.total_memory else "memory"
+
+
 def cache_type() -> str:
     """The type of the values in the KV cache: ``OLLAMA_KV_CACHE_TYPE``, where it is one of them."""
     name = os.environ.get("OLLAMA_KV_CACHE_TYPE", "").lower()

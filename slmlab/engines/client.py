@@ -218,6 +218,11 @@ def ask_version(address: str, timeout: float = 2.0) -> dict[str, Any] | None:
     return facts if answer.status_code == 200 and "version" in facts else None
 
 
+def engine_of(address: str) -> str:
+    """``ollama`` or ``embedded``; where no server answers, what Ollama's defaults are taken for."""
+    return str((ask_version(address) or {}).get("engine", "ollama"))
+
+
 @functools.cache
 def _http_client(local: bool) -> httpx.Client:
     """One plain client for this machine's servers and one for others, kept for good.

@@ -11,11 +11,16 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slmlab import hardware
 from slmlab.engines import server
-from slmlab.engines.client import ask_version
+from slmlab.engines.client import engine_of
 from slmlab.errors import ServerError
-from slmlab.memory import CacheShape, memory_needed, parallel_requests
+from slmlab.memory import (
+    CacheShape,
+    effective_context,
+    free_for,
+    memory_needed,
+    parallel_requests,
+)
 from slmlab.models import inventory
 
 if TYPE_CHECKING:
@@ -113,7 +118,7 @@ def memory(model: dict[str, Any], num_ctx: int = 4096, parallel: int = 1) -> int
 
     Args:
         model: a row of ``table()``.
-        num_ctx: the context length in tokens.
+        num_ctx: the context length in tokens; where the model's own is shorter, that one counts.
         parallel: how many requests the server runs at once.
 
     Examples:
@@ -125,7 +130,8 @@ def memory(model: dict[str, Any], num_ctx: int = 4096, parallel: int = 1) -> int
     weights = model["parameters"] * BITS_PER_WEIGHT / 8
     if model["download_gb"]:
         weights = model["download_gb"] * 1e9
-    return memory_needed(int(weights), cache_shape(model), num_ctx, parallel)
+    length = effective_context(num_ctx, model.get("context"))
+    return memory_needed(int(weights), cache_shape(model), length, parallel)
 
 
 def cache_shape(model: dict[str, Any]) -> CacheShape | None:
@@ -160,8 +166,8 @@ def on_this_machine(num_ctx: int = 4096, host: str | None = None) -> pd.DataFram
         installed = [one.name for one in inventory.installed(host)]
     except ServerError:
         installed = []
-    parallel = parallel_requests((ask_version(host) or {}).get("engine", "ollama"))
-    room = hardware.machine().model_memory
+    engine = engine_of(host)
+    parallel, (room, _) = parallel_requests(engine), free_for(engine)
     needed = [memory(row, num_ctx, parallel) for row in frame.to_dict("records")]
     frame["memory"] = pd.Series(needed, dtype=object)
     frame["fits"] = pd.Series(

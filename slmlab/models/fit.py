@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from slmlab import hardware
 from slmlab.engines import server
-from slmlab.engines.client import ask_version
+from slmlab.engines.client import engine_of
 from slmlab.errors import ModelError
 from slmlab.facts import facts_html
 from slmlab.hardware import gib
 from slmlab.memory import (
     CacheShape,
+    effective_context,
+    free_for,
     kv_cache_bytes,
     memory_needed,
     parallel_requests,
@@ -24,6 +25,8 @@ from slmlab.models.download import download_size
 class Fit:
     """What a model needs and what there is, in bytes. ``kv_cache`` is None where it is not known.
 
+    ``num_ctx`` is the context length that the server loads the model with: no more than the model's
+    own, whatever was asked for (``requested_ctx``).
     ``needed`` is with the context full; a model that was just loaded may show less, since systems
     hand out memory when it is first written to.
     """
@@ -36,6 +39,7 @@ class Fit:
     needed: int
     available: int
     place: str
+    requested_ctx: int | None = None
 
     @property
     def overhead(self) -> int:
@@ -54,7 +58,8 @@ class Fit:
     @property
     def _tokens(self) -> str:
         times = f" × {self.parallel} at once" if self.parallel > 1 else ""
-        return f"{self.num_ctx:,} tokens{times}"
+        most = ", the most that it has" if self.num_ctx < (self.requested_ctx or 0) else ""
+        return f"{self.num_ctx:,} tokens{most}{times}"
 
     def __str__(self) -> str:
         """A line for a person."""
@@ -95,7 +100,7 @@ def will_it_fit(model: str, num_ctx: int = 4096, *, host: str | None = None) -> 
 
     Args:
         model: a model's name.
-        num_ctx: the context length in tokens.
+        num_ctx: the context length in tokens; where the model's own is shorter, that one counts.
         host: a server on this machine (default: ``slmlab.server.host()``).
 
     Raises:
@@ -107,28 +112,33 @@ def will_it_fit(model: str, num_ctx: int = 4096, *, host: str | None = None) -> 
         True
     """
     host = host or server.host()
-    machine = hardware.machine()
     resident = [one for one in inventory.loaded(host) if inventory.is_among(model, [one.name])]
+    engine = engine_of(host)
     shape: CacheShape | None = None
-    parallel = 1
+    parallel, length = 1, num_ctx
     try:
         weights = inventory.resolve(model, host).size
-        shape = CacheShape.from_metadata(inventory.show(model, host)["modelinfo"] or {})
-        parallel = parallel_requests((ask_version(host) or {}).get("engine", "ollama"))
+        info = inventory.show(model, host)["modelinfo"] or {}
+        shape = CacheShape.from_metadata(info)
+        parallel = parallel_requests(engine)
+        length = effective_context(
+            num_ctx, info.get(f"{info.get('general.architecture')}.context_length")
+        )
     except ModelError:
         size = download_size(model)
         if size is None:
             raise
         weights = size
-    gpu = machine.gpu
+    available, place = free_for(engine)
     return Fit(
         model=model,
-        num_ctx=num_ctx,
+        num_ctx=length,
         parallel=parallel,
         weights=weights,
-        kv_cache=kv_cache_bytes(shape, num_ctx, parallel) if shape else None,
-        needed=memory_needed(weights, shape, num_ctx, parallel),
+        kv_cache=kv_cache_bytes(shape, length, parallel) if shape else None,
+        needed=memory_needed(weights, shape, length, parallel),
         # What the model itself holds now would be free for it.
-        available=machine.model_memory + sum(one.memory for one in resident),
-        place=f"{gpu.name}'s memory" if gpu and gpu.total_memory else "memory",
+        available=available + sum(one.memory for one in resident),
+        place=place,
+        requested_ctx=num_ctx,
     )

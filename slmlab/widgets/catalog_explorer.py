@@ -10,7 +10,9 @@ import ipywidgets as widgets
 from markupsafe import Markup
 
 from slmlab import hardware
+from slmlab.engines.client import engine_of
 from slmlab.errors import SlmlabError
+from slmlab.memory import free_for
 from slmlab.models import catalog
 from slmlab.models.download import pull
 from slmlab.widgets import controls, markup
@@ -224,7 +226,7 @@ class CatalogExplorer(Panel):
             )
             for one in frame.itertuples()
         ]
-        room = hardware.gib(hardware.machine().model_memory)
+        room = hardware.gib(free_for(engine_of(controls.host_here(self.host)))[0])
         columns = (
             "Model",
             "Parameters",

@@ -34,8 +34,13 @@ class TestFit:
         assert f"{SMOL} fits: it needs" in str(estimate)
         figure = plots.memory([estimate, slmlab.will_it_fit(GEMMA)])
         assert "8,192" in figure._supxlabel.get_text()
-        huge = slmlab.will_it_fit(SMOL, 100_000_000)
-        assert "does not fit" in str(huge)
+
+    def test_a_context_longer_than_the_models_own_is_what_the_engine_makes_of_it(self, here):
+        longer = slmlab.will_it_fit(SMOL, 100_000_000)
+        assert longer.num_ctx == 8192 and longer.needed == slmlab.will_it_fit(SMOL, 8192).needed
+        assert "8,192 tokens, the most that it has" in str(longer)
+        models.load(SMOL, 100_000_000)
+        assert [one.context_length for one in models.loaded() if one.name == SMOL] == [8192]
 
     def test_a_model_that_is_nowhere(self, here):
         with pytest.raises(ModelError, match="no model 'nope'"):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -365,7 +367,7 @@ class TestWhoAsks:
         monkeypatch.setattr(fit.inventory, "loaded", lambda _: [])
         monkeypatch.setattr(fit.inventory, "resolve", lambda *_: SimpleNamespace(size=10**9))
         monkeypatch.setattr(fit.inventory, "show", lambda *_: {"modelinfo": known})
-        monkeypatch.setattr(fit, "ask_version", lambda _: {"engine": engine})
+        monkeypatch.setattr(fit, "engine_of", lambda _: engine)
         found = fit.will_it_fit("m", 8192, host="http://127.0.0.1:1")
         parallel = {"embedded": 4, "ollama": 1}[engine]
         assert found.needed == memory_needed(10**9, CacheShape.from_metadata(known), 8192, parallel)
@@ -374,29 +376,75 @@ class TestWhoAsks:
             assert "fits" in text or "does not fit" in text
 
     @pytest.mark.parametrize("known", FILES)
-    def test_the_engines_guard(self, known, monkeypatch):
-        import asyncio
+    @pytest.mark.parametrize("trained", [None, 2048])
+    def test_the_engine_and_will_it_fit_ask_for_the_same(self, known, trained, monkeypatch):
+        """The engine's own number is the one at which it begins to refuse."""
+        from slmlab.engines.embedded import engine, pool
+        from slmlab.models import fit
 
-        from slmlab.engines.embedded import pool
+        model = SimpleNamespace(
+            name="m", blob="b", size=10**9, metadata=known, digest="d", context_length=trained
+        )
+        with_length = known | {f"{known['general.architecture']}.context_length": trained}
+        monkeypatch.setattr(fit.inventory, "loaded", lambda _: [])
+        monkeypatch.setattr(fit.inventory, "resolve", lambda *_: SimpleNamespace(size=10**9))
+        monkeypatch.setattr(fit.inventory, "show", lambda *_: {"modelinfo": with_length})
+        monkeypatch.setattr(fit, "engine_of", lambda _: "embedded")
+        found = fit.will_it_fit("m", 8192, host="http://127.0.0.1:1")
+        assert found.num_ctx == (trained or 8192)
+        assert ("the most that it has" in str(found)) == bool(trained and found.kv_cache)
 
-        needed = memory_needed(10**9, CacheShape.from_metadata(known), 8192, 4)
-        model = SimpleNamespace(size=10**9, metadata=known, digest="d")
-        settings = pool.Settings(num_ctx=8192, threads=1)
+        store = SimpleNamespace(blob=lambda _: Path(__file__))
 
-        def load(free: int) -> None:
-            monkeypatch.setattr(
-                pool.psutil, "virtual_memory", lambda: SimpleNamespace(available=free)
-            )
-            asyncio.run(pool.Pool(1, 4)._load(model, None, settings))
+        async def load() -> None:
+            async with engine.Engine(store).loaded(model, {"num_ctx": 8192}, 60):
+                pass
 
         async def started(*_: object, **__: object) -> None:
             raise RuntimeError("started")
 
         monkeypatch.setattr(pool.asyncio, "create_subprocess_exec", started)
-        with pytest.raises(pool.LoadError, match="more system memory"):
-            load(needed - 1)
-        with pytest.raises(RuntimeError, match="started"):
-            load(needed)
+        for free, what in ((found.needed - 1, "more system memory"), (found.needed, "started")):
+            monkeypatch.setattr(memory.hardware, "memory", lambda free=free: (2 * free, free))
+            assert fit.will_it_fit("m", 8192, host="http://127.0.0.1:1").fits == (what == "started")
+            with pytest.raises(Exception, match=what):
+                asyncio.run(load())
+
+
+class TestContext:
+    @pytest.mark.parametrize(
+        ("num_ctx", "trained", "length"),
+        [
+            (4096, 8192, 4096),
+            (32768, 8192, 8192),
+            (1, 8192, 4),
+            (4096, None, 4096),
+            (4096, "8192", 4096),
+            (4096, True, 4096),
+            (4096, -1, 4096),
+            (4096, 0, 4096),
+        ],
+    )
+    def test_no_more_than_the_model_was_trained_with(self, num_ctx, trained, length):
+        assert memory.effective_context(num_ctx, trained) == length
+
+    def test_the_catalogue_stops_there_too(self):
+        row = catalog.table().set_index("name").loc["SmolLM2 135M"].to_dict()
+        assert catalog.memory(row, 10**6) == catalog.memory(row, row["context"])
+
+
+class TestFree:
+    """The embedded engine runs on the processor, whatever GPU there is."""
+
+    def test_by_engine(self, monkeypatch):
+        gpu = SimpleNamespace(name="T4", total_memory=15)
+        machine = SimpleNamespace(model_memory=14, gpu=gpu)
+        monkeypatch.setattr(memory.hardware, "machine", lambda: machine)
+        monkeypatch.setattr(memory.hardware, "memory", lambda: (12, 10))
+        assert memory.free_for("embedded") == (10, "memory")
+        assert memory.free_for("ollama") == (14, "T4's memory")
+        machine.gpu = None
+        assert memory.free_for("ollama") == (14, "memory")
 
 
 def test_a_fit_is_short_to_read_and_harmless_as_html():

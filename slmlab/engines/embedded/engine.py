@@ -15,7 +15,7 @@ from slmlab import hardware
 from slmlab.engines.embedded.model_store import Model, NameNotValid, Store
 from slmlab.engines.embedded.pool import LoadError, Pool, Settings, Worker, parse_keep_alive
 from slmlab.engines.embedded.responses import ApiError
-from slmlab.memory import parallel_requests
+from slmlab.memory import effective_context, parallel_requests
 
 log = logging.getLogger(__name__)
 
@@ -67,9 +67,7 @@ class Engine:
     ) -> AsyncIterator[Worker]:
         """The process that has ``model`` in memory, loaded first where that is needed."""
         num_ctx = options.get("num_ctx") or hardware.env_number("OLLAMA_CONTEXT_LENGTH")
-        num_ctx = max(4, num_ctx or DEFAULT_CONTEXT)  # as Ollama does
-        if model.context_length:
-            num_ctx = min(num_ctx, model.context_length)
+        num_ctx = effective_context(num_ctx or DEFAULT_CONTEXT, model.context_length)
         threads = options.get("num_thread") or hardware.usable_cores()
         settings = Settings(num_ctx, threads, embedding)
         path = self.store.blob(model.blob)

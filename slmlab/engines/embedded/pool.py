@@ -22,7 +22,7 @@ import psutil
 
 from slmlab import hardware
 from slmlab.engines.embedded.model_store import Model
-from slmlab.memory import BATCH, CacheShape, memory_needed
+from slmlab.memory import BATCH, CacheShape, free_for, memory_needed
 
 log = logging.getLogger(__name__)
 
@@ -193,7 +193,7 @@ class Pool:
             # A text to embed is read in one go.
             batch=settings.num_ctx if settings.embedding else BATCH,
         )
-        free = psutil.virtual_memory().available
+        free, _ = free_for("embedded")
         if needed > free:
             raise LoadError(
                 f"model requires more system memory ({needed / 2**30:.1f} GiB) than is available "
