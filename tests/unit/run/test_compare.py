@@ -44,3 +44,38 @@ def test_an_executor_of_the_callers_is_not_shut_down():
 
 def test_every_option_can_be_an_axis():
     assert GridOptions.__annotations__.keys() == Options.__annotations__.keys()
+
+
+class TestTimes:
+    """What is said of times, told from what a server reports."""
+
+    PROMPTS = ("One, two.", "Alpha, beta.", "Red, green.")
+
+    def compare(self, wire, models="a:1b", prompts=PROMPTS, **more):
+        return slmlab.compare(models, list(prompts), host=wire.url, quiet=True, **more)
+
+    def test_each_model_is_alone_in_memory_while_it_is_timed(self, wire):
+        wire.loaded = {"a:1b": 4096, "b:1b": 4096}
+        alone = []
+        self.compare(wire, ["a:1b", "b:1b"], on_text=lambda _: alone.append([*wire.loaded]))
+        assert alone == [["a:1b"]] * 6 + [["b:1b"]] * 6
+
+    def test_an_answer_for_which_the_model_was_loaded_again_is_cold(self, wire):
+        second = 10**9
+        wire.load_ns = [1, 1, second, 1]  # the first answer warms up
+        frame = self.compare(wire)
+        assert [*frame["cold"]] == [False, True, False]
+        assert [*frame["load_s"]] == [1e-9, 1.0, 1e-9]
+
+    def test_a_prompt_that_begins_as_one_before_is_not_fresh(self, wire):
+        frame = self.compare(
+            wire, prompts=["The sun shines.", "Why is it warm?", "The sun shines. Still."]
+        )
+        assert [*frame["prompt_fresh"]] == [True, True, False]
+
+    def test_on_a_remote_server_neither_is_known(self, wire, monkeypatch):
+        monkeypatch.setattr("slmlab.run.job.is_local", lambda address: False)
+        wire.loaded = {"b:1b": 4096}
+        frame = self.compare(wire)
+        assert frame["prompt_fresh"].isna().all() and frame["model_load_s"].isna().all()
+        assert wire.loaded == {"a:1b": 4096, "b:1b": 4096}

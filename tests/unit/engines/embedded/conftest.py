@@ -1,0 +1,140 @@
+"""The embedded engine with a recording server in place of llama.cpp's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aiohttp
+import httpx
+import pytest
+from aiohttp import web
+
+from slmlab.engines.embedded import routes
+from slmlab.engines.embedded.engine import Engine
+from slmlab.engines.embedded.model_store import Model, Store
+from slmlab.engines.embedded.pool import Pool, Settings, Worker
+
+
+class FakeProcess:
+    """A process that runs until it is killed."""
+
+    pid = 2**30
+
+    def __init__(self) -> None:
+        self.returncode: int | None = None
+
+    def kill(self) -> None:
+        self.returncode = -9
+
+    async def wait(self) -> int:
+        return self.returncode or 0
+
+
+class Llama:
+    """Stands where a model's process is: writes down each request, answers with three tokens.
+
+    ``loads`` has the settings of each load, ``requests`` each path with its body.
+    """
+
+    def __init__(self) -> None:
+        self.loads: list[tuple[str, Settings]] = []
+        self.requests: list[tuple[str, Any]] = []
+        self.url = ""
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        self.requests.append((request.path, body))
+        if request.path == "/apply-template":
+            roles = [f"<{one['role']}>{one['content']}" for one in body["messages"]]
+            return web.json_response({"prompt": "".join(roles)})
+        if request.path == "/tokenize":
+            return web.json_response({"tokens": list(range(len(body["content"].split())))})
+        last = {
+            "content": "",
+            "stop": True,
+            "stop_type": "limit",
+            "tokens_evaluated": 5,
+            "tokens_predicted": 3,
+            "timings": {"prompt_ms": 2.0, "predicted_ms": 4.0},
+        }
+        if not body["stream"]:
+            return web.json_response(last | {"content": "one two three"})
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for piece in [{"content": text} for text in ("one", " two", " three")] + [last]:
+            await response.write(b"data: " + web.json_response(piece).body + b"\n\n")
+        return response
+
+    async def load(self, pool: Pool, model: Model, path: object, settings: Settings) -> Worker:
+        self.loads.append((model.name, settings))
+        return Worker(model, settings, FakeProcess(), aiohttp.ClientSession(self.url))
+
+    def sent(self, path: str) -> list[Any]:
+        """The bodies of all requests to one path."""
+        return [body for at, body in self.requests if at == path]
+
+
+@pytest.fixture
+def llama(monkeypatch: pytest.MonkeyPatch) -> Llama:
+    """What stands in place of llama.cpp."""
+    fake = Llama()
+    monkeypatch.setattr(Pool, "_load", lambda pool, *args: fake.load(pool, *args))
+    return fake
+
+
+@pytest.fixture
+def engine_run(
+    llama: Llama, tmp_path
+) -> Callable[[Callable[[httpx.AsyncClient, Engine], Awaitable[Any]]], Any]:
+    """Runs a coroutine with a client of the API and the engine behind it.
+
+    The engine has two models: ``chat``, with a chat template, and ``base``, without one.
+    """
+
+    def run(work: Callable[[httpx.AsyncClient, Engine], Awaitable[Any]]) -> Any:
+        async def inside() -> Any:
+            app = web.Application()
+            app.router.add_post("/{path:.*}", llama.answer)
+            runner = web.AppRunner(app)
+            await runner.setup()
+            site = web.TCPSite(runner, "127.0.0.1", 0)
+            await site.start()
+            llama.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+            engine = Engine(Store(tmp_path))
+            for name in ("chat", "base"):
+                make_model(engine.store, name)
+            transport = httpx.ASGITransport(routes.app(engine))
+            try:
+                async with httpx.AsyncClient(
+                    transport=transport, base_url="http://localhost"
+                ) as client:
+                    return await work(client, engine)
+            finally:
+                await engine.pool.close()
+                await runner.cleanup()
+
+        return asyncio.run(inside())
+
+    return run
+
+
+def make_model(store: Store, name: str) -> Model:
+    """Give the store a model; only one named ``chat`` has a chat template."""
+    digest = f"{sum(name.encode()):064x}"
+    store.blob(digest).write_bytes(b"GGUF")
+    template = {"tokenizer.chat_template": "{{ messages }}"} if name == "chat" else {}
+    model = Model(
+        name=f"{name}:latest",
+        blob=digest,
+        size=4,
+        modified="2026-01-01T00:00:00+00:00",
+        architecture="llama",
+        parameters=10**6,
+        quantization="F16",
+        context_length=8192,
+        metadata=template,
+    )
+    store._write(model)
+    return model

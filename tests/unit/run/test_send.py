@@ -1,0 +1,112 @@
+"""What goes over the wire for one prompt, and what is made of the answer."""
+
+from __future__ import annotations
+
+import pytest
+
+from slmlab.engines.client import Session
+from slmlab.run.generate import generate_on, resolve_target
+from slmlab.run.options import DEFAULT_OPTIONS, EXTRA_OPTIONS, full_options
+from slmlab.run.record import Generation, GenerationError
+from slmlab.run.send import Clock
+
+CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+# The prompt, the route that takes it, and whether the answer is streamed.
+WAYS = [
+    pytest.param("Hi", "/api/generate", True, id="text, streamed"),
+    pytest.param("Hi", "/api/generate", False, id="text, in one piece"),
+    pytest.param(CHAT, "/api/chat", True, id="chat, streamed"),
+    pytest.param(CHAT, "/api/chat", False, id="chat, in one piece"),
+]
+# A value for each option that is not its default.
+OTHER = {
+    "stop": ["END"],
+    "num_thread": 1,
+    "num_gpu": 0,
+    "num_batch": 64,
+    "num_keep": 8,
+    **{name: value + 1 for name, value in DEFAULT_OPTIONS.items()},
+}
+
+
+def run(wire, prompt, stream, options=None, **more) -> Generation:
+    options = full_options(options or {})
+    target = resolve_target("a:1b", options["num_ctx"], wire.url)
+    return generate_on(target, prompt, options, stream=stream, session=Session(), **more)
+
+
+@pytest.mark.parametrize(("prompt", "route", "stream"), WAYS)
+class TestEachWay:
+    def test_every_option_goes_along_as_it_was_given(self, wire, prompt, route, stream):
+        assert OTHER.keys() == {*DEFAULT_OPTIONS, *EXTRA_OPTIONS}
+        run(wire, prompt, stream, OTHER)
+        (body,) = wire.sent(route)
+        assert body["options"] == OTHER
+        assert body["model"] == "a:1b"
+        assert body.get("stream", True) is stream
+        assert body.get("prompt", prompt) == prompt
+        assert [
+            {key: one[key] for key in ("role", "content")} for one in body.get("messages", [])
+        ] == (CHAT if prompt is CHAT else [])
+
+    def test_what_is_not_given_is_sent_as_its_default(self, wire, prompt, route, stream):
+        run(wire, prompt, stream)
+        assert wire.sent(route)[0]["options"] == DEFAULT_OPTIONS
+
+    def test_thinking_is_off_unless_it_is_wanted(self, wire, prompt, route, stream):
+        wire.thinking = "Let me see."
+        assert run(wire, prompt, stream).thinking == ""
+        assert wire.sent(route)[0]["think"] is False
+
+    def test_thinking_is_kept_apart_from_the_answer(self, wire, prompt, route, stream):
+        wire.thinking = "Let me see."
+        record = run(wire, prompt, stream, think=True)
+        assert wire.sent(route)[0]["think"] is True
+        assert (record.text, record.thinking, record.think) == ("Hello there.", "Let me see.", True)
+
+    def test_the_servers_counters_are_in_the_record(self, wire, prompt, route, stream):
+        wire.load_ns = [5 * 10**8]
+        record = run(wire, prompt, stream)
+        assert (record.prompt_tokens, record.prompt_s) == (7, 0.1)
+        assert (record.tokens, record.generation_s, record.tokens_per_s) == (2, 1.0, 2.0)
+        assert (record.load_s, record.stop_reason, record.engine) == (0.5, "stop", "ollama")
+        assert (record.ttft_s is None) is not stream
+
+    def test_an_error_of_the_server_is_a_sentence_in_a_record(self, wire, prompt, route, stream):
+        wire.errors[route] = [(500, "model requires more system memory (9 GiB)")]
+        with pytest.raises(GenerationError, match="does not fit into this machine's memory") as why:
+            run(wire, prompt, stream)
+        assert why.value.record.error == str(why.value)
+        assert why.value.record.text == ""
+        assert not why.value.lost
+
+    def test_a_model_that_went_away_is_worth_another_try(self, wire, prompt, route, stream):
+        wire.errors[route] = [(500, "model runner has unexpectedly stopped")]
+        with pytest.raises(GenerationError) as why:
+            run(wire, prompt, stream)
+        assert why.value.lost
+
+
+class TestClock:
+    def test_it_has_the_first_and_the_last_piece_and_all_text(self):
+        heard = []
+        clock = Clock(heard.append)
+        clock.start()
+        for piece in ("", "a", "", "b"):
+            clock.add(piece)
+        assert heard == ["a", "b"]
+        assert clock.text == "ab"
+        assert 0 <= clock.first <= clock.last
+
+    def test_half_a_character_can_be_stored(self):
+        clock = Clock(None)
+        clock.add("a\ud83d")
+        assert clock.text.encode()
+
+    @pytest.mark.parametrize(("prompt", "route", "stream"), WAYS)
+    def test_what_the_reader_raises_is_the_readers_own(self, wire, prompt, route, stream):
+        def refuse(text: str) -> None:
+            raise LookupError(text)
+
+        with pytest.raises(LookupError):
+            run(wire, prompt, stream, on_text=refuse)
