@@ -38,6 +38,20 @@ class PartialResultError(SlmlabError):
         return type(self), (str(self), self.frame)
 
 
+class GenerationError(SlmlabError):
+    """A generation failed; ``record`` holds what had come until then, and the error.
+
+    ``lost`` says that the server, or the process with the model, went away: worth another try.
+    """
+
+    def __init__(self, message: str, record: Any, lost: bool = False) -> None:
+        super().__init__(message)
+        self.record, self.lost = record, lost
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.record, self.lost)
+
+
 class Interrupted(KeyboardInterrupt):
     """The reader stopped a comparison; what was finished is kept, and in ``frame``.
 

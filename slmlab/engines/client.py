@@ -161,7 +161,7 @@ def sentences(
 
 
 def log_of(host: str) -> str:
-    """The end of a server's log, to be put behind a sentence; nothing where it is not ours."""
+    """The end of a server's log, to be put behind a sentence; nothing where it explains nothing."""
     tail = supervisor.log_tail(host, 5)
     return f"\nThe end of its log:\n{tail}" if tail else ""
 

@@ -46,6 +46,8 @@ GRACE = 20.0
 MAX_RESTARTS = 3
 STEADY = 1.0
 POLL = 0.25
+# What its log says where it was stopped and did not crash.
+STOPPING = "stopping the server"
 # In the folder of all servers: held by whoever starts one, or ends one that nobody uses.
 START_LOCK = "start.lock"
 # In a server's own folder: held by its supervisor.
@@ -167,7 +169,11 @@ def _read_state(folder: Path) -> State | None:
 
 
 def log_tail(address: str, lines: int = 15) -> str:
-    """The last lines of the log of a server that slmlab started; empty for any other."""
+    """The last lines of the log of a server that slmlab started; empty for any other.
+
+    Empty too for one that was stopped, by its user or because nobody used it: what it wrote
+    before that explains no error of today.
+    """
     if not _may_be_ours(address):
         return ""
     path = folder_of(address) / "server.log"
@@ -177,7 +183,8 @@ def log_tail(address: str, lines: int = 15) -> str:
             text = file.read().decode(errors="replace")
     except OSError:
         return ""
-    return "\n".join(text.splitlines()[-lines:])
+    written = text.splitlines()
+    return "" if f"[supervisor] {STOPPING}" in written else "\n".join(written[-lines:])
 
 
 # The process.
@@ -251,7 +258,7 @@ def _supervise(folder: Path, config: Config, log: IO[bytes]) -> int:
                     note(f"nobody used the server for {grace:g} s")
                     stopping = True
             if stopping:
-                note("stopping the server")
+                note(STOPPING)
                 if child.poll() is None:
                     end_tree(psutil.Process(child.pid))
                 child.wait()

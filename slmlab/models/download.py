@@ -9,7 +9,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 import ollama
@@ -20,7 +20,7 @@ from slmlab.engines import server
 from slmlab.engines.address import is_local
 from slmlab.engines.client import client, client_kwargs
 from slmlab.engines.embedded.pypi_models import SHELF
-from slmlab.errors import ModelError, SlmlabError
+from slmlab.errors import ModelError, ServerError, SlmlabError
 from slmlab.models.inventory import as_names, installed, is_among, sentences
 
 REGISTRY = "https://registry.ollama.ai"
@@ -36,7 +36,7 @@ class _Event:
     done: int = 0
     total: int = 0
     ended: bool = False
-    error: str = ""
+    error: Exception | None = None
 
 
 def pull(
@@ -58,7 +58,9 @@ def pull(
             the bars.
 
     Raises:
-        ModelError: a name is unknown, the disk is too small or the download failed for good.
+        ModelError: a name is unknown, the disk is too small or a download failed for good; with
+            several, one line for each that failed.
+        ServerError: no server answers.
 
     Examples:
         >>> slmlab.pull("smollm2:135m-instruct-q4_1", quiet=True)
@@ -74,7 +76,24 @@ def pull(
     # Colab does not refresh what a background thread draws, so the main thread draws.
     errors = _draw(events, names, quiet, on_progress)
     if errors:
-        raise ModelError("\n".join(errors))
+        _raise({name: errors[name] for name in names if name in errors})
+
+
+def _raise(errors: dict[str, Exception]) -> NoReturn:
+    """Raise what kept some models from coming, as one error.
+
+    Raises:
+        ServerError: that is why all of them failed.
+        ModelError: for any other reason.
+    """
+    texts = dict.fromkeys(
+        str(error) if isinstance(error, SlmlabError) else f"{model}: {error}"
+        for model, error in errors.items()
+    )
+    first = next(iter(errors.values()))
+    all_servers = all(isinstance(error, ServerError) for error in errors.values())
+    kind = type(first) if all_servers else ModelError
+    raise kind("\n".join(texts)) from first
 
 
 def _pull_one(model: str, host: str, events: queue.SimpleQueue[_Event]) -> None:
@@ -86,7 +105,7 @@ def _pull_one(model: str, host: str, events: queue.SimpleQueue[_Event]) -> None:
         before_sleep=tenacity.before_sleep_log(log, logging.INFO),
         reraise=True,
     )
-    error = ""
+    error: Exception | None = None
     try:
         with sentences(host, model):
             here = [one.name for one in installed(host)] + [one.name for one in SHELF]
@@ -94,10 +113,10 @@ def _pull_one(model: str, host: str, events: queue.SimpleQueue[_Event]) -> None:
                 _check_disk(model, (download_size(model) or 0) - _partly_here())
             waiting(_pull_once, model, host, events)
     except SlmlabError as failed:
-        error = str(failed)
+        error = failed
         log.debug("pulling %s failed", model, exc_info=True)
     except Exception as failed:
-        error = f"{model}: {failed}"
+        error = failed
         log.warning("pulling %s failed", model, exc_info=True)
     events.put(_Event(model, ended=True, error=error))
 
@@ -149,19 +168,20 @@ def _draw(
     models: Iterable[str],
     quiet: bool,
     on_progress: Callable[[str, int, int], None] | None,
-) -> list[str]:
-    """Show the progress of all downloads until each has ended; returns what failed."""
+) -> dict[str, Exception]:
+    """Show the progress of all downloads until each has ended; returns what failed, by model."""
     from tqdm.auto import tqdm
 
     bars: dict[str, Any] = {}
-    waiting, errors = set(models), []
+    waiting = set(models)
+    errors: dict[str, Exception] = {}
     try:
         while waiting:
             event = events.get()
             if event.ended:
                 waiting.discard(event.model)
                 if event.error:
-                    errors.append(event.error)
+                    errors[event.model] = event.error
                 continue
             if on_progress:
                 on_progress(event.model, event.done, event.total)

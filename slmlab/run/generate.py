@@ -12,7 +12,7 @@ from slmlab import models
 from slmlab.engines import server
 from slmlab.engines.address import is_local
 from slmlab.engines.client import SHARED, TIMEOUT, Session, ask_version
-from slmlab.errors import ServerLost, SlmlabError
+from slmlab.errors import GenerationError, ServerLost, SlmlabError
 from slmlab.processors import energy_j, gpu_names
 from slmlab.run.options import (
     LOAD_OPTIONS,
@@ -22,7 +22,7 @@ from slmlab.run.options import (
     parameters_of,
     validate_prompt,
 )
-from slmlab.run.record import Generation, GenerationError
+from slmlab.run.record import Generation
 from slmlab.run.send import Clock, sender
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ import tenacity
 from slmlab import models
 from slmlab.engines.address import is_local
 from slmlab.engines.client import SHARED, Session, ask_version
-from slmlab.errors import SlmlabError
+from slmlab.errors import GenerationError, SlmlabError
 from slmlab.run.generate import Target, generate_on, load_model, resolve_target
 from slmlab.run.grid import Cell
-from slmlab.run.record import Generation, GenerationError
+from slmlab.run.record import Generation
 from slmlab.run.scheduler import Attempt, Job
 
 log = logging.getLogger(__name__)

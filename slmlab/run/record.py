@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from slmlab.errors import SlmlabError
 from slmlab.facts import facts_html
 from slmlab.run.options import Prompt
 
@@ -109,17 +108,3 @@ class Generation:
         if self.error:
             rows.append(("error", self.error))
         return facts_html(f"Generation by {self.model}", rows)
-
-
-class GenerationError(SlmlabError):
-    """A generation failed; ``record`` holds what had come until then, and the error.
-
-    ``lost`` says that the server, or the process with the model, went away: worth another try.
-    """
-
-    def __init__(self, message: str, record: Generation, lost: bool = False) -> None:
-        super().__init__(message)
-        self.record, self.lost = record, lost
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (str(self), self.record, self.lost)

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from slmlab.engines.client import Session
-from slmlab.errors import SlmlabError
+from slmlab.errors import GenerationError, SlmlabError
 from slmlab.run.generate import generate_on, load_model, resolve_target
 from slmlab.run.options import Prompt, full_options, validate_prompt
-from slmlab.run.record import Generation, GenerationError
+from slmlab.run.record import Generation
 
 FINAL = ("done", "stopped", "failed")
 # A request that was cut ends as soon as its thread wakes; loading a model cannot be cut.

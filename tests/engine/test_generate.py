@@ -7,10 +7,9 @@ import time
 
 import pytest
 
-from slmlab.errors import ModelError, PromptError
+from slmlab.errors import GenerationError, ModelError, PromptError
 from slmlab.run.generate import generate
 from slmlab.run.options import DEFAULT_OPTIONS
-from slmlab.run.record import GenerationError
 from tests.support.processes import listener
 
 SHORT = {"num_predict": 12, "temperature": 0}

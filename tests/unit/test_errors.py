@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import pickle
 
-from slmlab.errors import Interrupted, SlmlabError
+from slmlab.errors import GenerationError, Interrupted, SlmlabError
 
 
 def test_an_error_shows_as_one_sentence_in_a_notebook():
     assert SlmlabError("Do this.")._render_traceback_() == ["SlmlabError: Do this."]
+
+
+def test_a_failed_generation_pickles_with_its_record():
+    again = pickle.loads(pickle.dumps(GenerationError("It failed.", {"text": "so far"}, True)))
+    assert (str(again), again.record, again.lost) == ("It failed.", {"text": "so far"}, True)
 
 
 class TestInterrupted:

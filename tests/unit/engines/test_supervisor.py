@@ -65,6 +65,15 @@ class TestState:
         assert state["host"] == f"http://127.0.0.1:{ours}"
         assert supervisor.log_tail(f"http://{name}:{ours}") == "it listens"
 
+    @pytest.mark.parametrize("last", ["", "llama.cpp: bye\n"])
+    def test_what_a_server_wrote_before_it_was_stopped_is_shown_to_nobody(self, last, ours):
+        address = f"http://127.0.0.1:{ours}"
+        log = supervisor.folder_of(address) / "server.log"
+        log.write_text("llama.cpp: loading\n[supervisor] stopping the server\n" + last)
+        assert supervisor.log_tail(address) == ""
+        log.write_text("llama.cpp: loading\n[supervisor] the server ended with status 1\n" + last)
+        assert "status 1" in supervisor.log_tail(address)
+
     @pytest.mark.parametrize("address", ["http://gpu-server", "https://localhost", "http://[::1]"])
     def test_a_server_elsewhere_on_the_same_port_is_another(self, address, ours):
         assert supervisor.state_at(f"{address}:{ours}") is None

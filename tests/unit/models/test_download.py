@@ -3,15 +3,35 @@
 import pytest
 
 import slmlab
-from slmlab.errors import ModelError
+from slmlab.errors import ModelError, ServerError, ServerLost
+from slmlab.models import download
 
 
-def test_each_model_that_cannot_be_had_gets_its_sentence():
-    with pytest.raises(ModelError) as caught:
+def test_without_a_server_that_is_said_once_and_is_no_fault_of_a_model():
+    with pytest.raises(ServerError) as caught:
         slmlab.pull(["a", "b"], "a", host="http://127.0.0.1:9", quiet=True)
-    lines = str(caught.value).splitlines()
-    assert len(lines) == 2
-    assert all(line.startswith("No server answers at http://127.0.0.1:9") for line in lines)
+    assert len(str(caught.value).splitlines()) == 1
+    assert str(caught.value).startswith("No server answers at http://127.0.0.1:9")
+    assert isinstance(caught.value.__cause__, ServerError)
+
+
+@pytest.mark.parametrize(
+    ("failures", "kind", "text"),
+    [
+        ({"a": ModelError("no a"), "b": ModelError("no b")}, ModelError, "no a\nno b"),
+        ({"a": ServerLost("gone"), "b": ModelError("no b")}, ModelError, "gone\nno b"),
+        ({"a": KeyError("x"), "b": ServerError("gone")}, ModelError, "a: 'x'\ngone"),
+        ({"a": ServerLost("gone"), "b": ServerError("late")}, ServerError, "gone\nlate"),
+    ],
+)
+def test_each_model_that_cannot_be_had_gets_its_sentence(failures, kind, text, monkeypatch):
+    def fails(model, host, events):
+        events.put(download._Event(model, ended=True, error=failures[model]))
+
+    monkeypatch.setattr(download, "_pull_one", fails)
+    with pytest.raises(kind) as caught:
+        slmlab.pull(failures, host="http://127.0.0.1:9", quiet=True)
+    assert (str(caught.value), caught.value.__cause__) == (text, failures["a"])
 
 
 def test_what_is_no_name_is_found_before_anything_is_asked():
