@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import math
 import os
 import platform
@@ -14,6 +16,8 @@ from typing import Any
 from slmlab import paths
 from slmlab.facts import facts_html
 from slmlab.processors import GPU, cpu_name, find_gpus
+
+log = logging.getLogger(__name__)
 
 GIB = 2**30
 
@@ -102,6 +106,25 @@ def env_number(name: str) -> int | None:
     """The whole number above zero in a variable of the environment; None where there is none."""
     text = os.environ.get(name, "")
     return (int(text) or None) if text.isdecimal() else None
+
+
+def env_cap(name: str, what: str) -> int | None:
+    """A whole number of the environment that cuts results short; once, stderr says that it does.
+
+    Args:
+        name: the variable.
+        what: what it does, with ``{}`` for the number.
+    """
+    most = env_number(name)
+    if most:
+        _say_once(f"{name}={most}: {what.format(most)}.")
+    return most
+
+
+@functools.cache
+def _say_once(note: str) -> None:
+    log.info(note)
+    print(note, file=sys.stderr)
 
 
 def gib(size: int) -> str:

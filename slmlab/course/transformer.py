@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from slmlab.errors import ModelError
-from slmlab.hardware import env_number
+from slmlab.errors import ModelError, SlmlabError
+from slmlab.hardware import env_cap
 
 if TYPE_CHECKING:
     import gguf
@@ -170,24 +170,34 @@ def log_softmax(logits: npt.NDArray[Floats]) -> npt.NDArray[Floats]:
     return cast("npt.NDArray[Floats]", shifted - normalizer)
 
 
-def perplexity(model: Model, texts: Sequence[str]) -> float:
+def perplexity(model: Model, texts: str | Sequence[str]) -> float:
     """How surprised the model is by texts: e to the mean of -log(probability of each token).
 
     A perplexity of 20 means: as unsure as between 20 equally likely tokens. The first token of each
     text is not counted, since nothing comes before it. The environment's ``SLMLAB_TOKENS`` caps how
-    much of each text is read, as it caps answers, for runs that only have to show that all works.
+    much of each text is read, as it caps answers, for runs that only have to show that all works;
+    a line on stderr says so, once.
+
+    Args:
+        model: the model.
+        texts: one text or several.
+
+    Raises:
+        SlmlabError: no text has two tokens.
 
     Examples:
         >>> slmlab.weights.perplexity(slmlab.weights.read(), ["The cat sat on the mat."]) > 1
         True
     """
     encode = tokenizer(model).encode
-    most = env_number("SLMLAB_TOKENS")
+    most = env_cap("SLMLAB_TOKENS", "only the first {} tokens of each text are read")
     losses: list[float] = []
-    for text in texts:
+    for text in [texts] if isinstance(texts, str) else texts:
         ids = encode(text).ids[:most]
         log_probabilities = log_softmax(forward(model, ids)[:-1])
         losses.extend(-log_probabilities[np.arange(len(ids) - 1), ids[1:]])
+    if not losses:
+        raise SlmlabError("Perplexity needs a text of at least two tokens.")
     return float(np.exp(np.mean(losses)))
 
 

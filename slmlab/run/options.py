@@ -17,6 +17,7 @@ DEFAULT_OPTIONS: dict[str, Any] = {
     "temperature": 0.8,
     "top_k": 40,
     "top_p": 0.9,
+    "min_p": 0.0,
     "typical_p": 1.0,
     "repeat_penalty": 1.0,
     "repeat_last_n": 64,
@@ -39,6 +40,7 @@ class Options(TypedDict, total=False):
     temperature: float | None
     top_k: int | None
     top_p: float | None
+    min_p: float | None
     typical_p: float | None
     repeat_penalty: float | None
     repeat_last_n: int | None
@@ -100,7 +102,7 @@ def full_options(options: Mapping[str, Any], *, parameters: Iterable[str] = ()) 
     """All sampling options that a request will carry: the given ones over ``DEFAULT_OPTIONS``.
 
     The environment's ``SLMLAB_TOKENS`` caps ``num_predict``, for runs that only have to show that
-    everything works.
+    everything works; a line on stderr says so, once.
 
     Args:
         options: values by name; None stands for the default.
@@ -117,8 +119,9 @@ def full_options(options: Mapping[str, Any], *, parameters: Iterable[str] = ()) 
             raise PromptError(f"There is no option {name!r}.{hint} Options: {', '.join(known)}.")
     given = {name: value for name, value in options.items() if value is not None}
     full = DEFAULT_OPTIONS | {name: _as_option(name, value) for name, value in given.items()}
-    if most := hardware.env_number("SLMLAB_TOKENS"):
-        full["num_predict"] = min(full["num_predict"], most)
+    if most := hardware.env_cap("SLMLAB_TOKENS", "answers end after {} tokens at the latest"):
+        length = full["num_predict"]
+        full["num_predict"] = min(length, most) if length >= 0 else most  # below 0: no limit
     return full
 
 

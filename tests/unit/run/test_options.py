@@ -4,9 +4,12 @@ import typing
 
 import pytest
 
+from slmlab import hardware
+from slmlab.engines.embedded import llama_cpp
 from slmlab.errors import PromptError
-from slmlab.run import options
+from slmlab.run import grid, options
 from slmlab.run.options import full_options, parameters_of
+from slmlab.widgets import settings
 
 
 def hint(name: str, *parameters: str) -> str:
@@ -58,7 +61,45 @@ def test_parameters_of_a_function_are_without_its_options():
 def test_every_option_has_a_type_and_other_names_are_no_options():
     known = {*options.DEFAULT_OPTIONS, *options.EXTRA_OPTIONS}
     assert set(typing.get_type_hints(options.Options)) == known
+    assert set(typing.get_type_hints(grid.GridOptions)) == known
     assert not known & {name for names in options.OTHER_NAMES.values() for name in names}
+
+
+def test_both_engines_take_what_is_sent_and_have_the_same_defaults():
+    ours = {"seed", "num_ctx", "num_predict"}
+    theirs = llama_cpp.DEFAULT_OPTIONS
+    for name in options.DEFAULT_OPTIONS.keys() - ours:
+        assert options.DEFAULT_OPTIONS[name] == theirs[name], name
+    taken = llama_cpp.INTEGERS | llama_cpp.FLOATS | {"stop"}
+    known = {*options.DEFAULT_OPTIONS, *options.EXTRA_OPTIONS}
+    assert known <= taken
+    # All but what belongs to a computer with several GPUs.
+    assert taken - known == {"main_gpu"}
+    # Each in the same type.
+    for name in options.DEFAULT_OPTIONS:
+        kind = float if name in llama_cpp.FLOATS else int
+        assert type(options.DEFAULT_OPTIONS[name]) is kind, name
+
+
+def test_widgets_change_only_what_is_an_option():
+    assert set(settings.FIELDS) <= set(options.DEFAULT_OPTIONS)
+
+
+class TestTokens:
+    @pytest.fixture(autouse=True)
+    def eight(self, monkeypatch):
+        monkeypatch.setenv("SLMLAB_TOKENS", "8")
+        hardware._say_once.cache_clear()
+
+    @pytest.mark.parametrize(("asked", "sent"), [(None, 8), (100, 8), (5, 5), (-1, 8), (-2, 8)])
+    def test_the_environment_caps_answers(self, asked, sent):
+        assert full_options({"num_predict": asked})["num_predict"] == sent
+
+    def test_and_says_so_once(self, capsys):
+        full_options({})
+        full_options({})
+        said = "SLMLAB_TOKENS=8: answers end after 8 tokens at the latest.\n"
+        assert capsys.readouterr().err == said
 
 
 def test_options_are_complete_and_checked():
