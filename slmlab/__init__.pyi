@@ -30,6 +30,7 @@ from .run.compare import compare as compare
 from .run.generate import generate as generate
 from .run.prompts import chain as chain
 from .show import plots as plots
+from .show.answers import show_answers as show_answers
 from .show.display import ask as ask
 from .show.report import report as report
 from .widgets.arena import arena as arena

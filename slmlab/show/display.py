@@ -16,7 +16,6 @@ from slmlab.run.record import Generation
 from slmlab.show.sanitize import safe_html
 
 if TYPE_CHECKING:
-    import pandas as pd
     from typing_extensions import Unpack
 
 # Fast enough to read along; each update sends the whole text again.
@@ -123,18 +122,3 @@ def ask(
     finally:
         stream.close(footer)
     return record
-
-
-def columns(frame: pd.DataFrame) -> str:
-    """The answers of a comparison as harmless HTML: a column for each row of the frame."""
-    boxes = []
-    for row in frame.to_dict("records"):
-        failed = isinstance(row["error"], str)
-        body = html.escape(row["error"]) if failed else safe_html(row["text"])
-        cut = "<p><em>(cut by the length limit)</em></p>" if row["stop_reason"] == "length" else ""
-        boxes.append(
-            "<div style='flex:1 1 18em;min-width:0;overflow-wrap:anywhere;padding:.3em 1em;"
-            f"border-left:3px solid #0072B2'><strong>{html.escape(row['model'])}</strong>"
-            f"{body}{cut}</div>"
-        )
-    return f"<div style='display:flex;flex-wrap:wrap;gap:1em'>{''.join(boxes)}</div>"

@@ -1,0 +1,75 @@
+"""The answers of a comparison beside each other, as HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+
+from slmlab.errors import ResultsError
+from slmlab.show.figure import COLOURS
+from slmlab.show.sanitize import harmless, safe_html
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NEEDED = ("model", "text", "error", "stop_reason")
+
+
+class AnswersTable:
+    """What ``show_answers`` returns: the last line of a cell shows it, ``print`` prints it."""
+
+    def __init__(self, rows: list[dict[str, Any]]) -> None:
+        self.rows = rows
+
+    def _repr_html_(self) -> str:
+        return side_by_side_html(map(_answer_html, self.rows))
+
+    def __repr__(self) -> str:
+        parts = (f"{row['model']}:\n{row['error'] or row['text']}" for row in self.rows)
+        return harmless("\n\n".join(parts))
+
+
+def show_answers(frame: pd.DataFrame) -> AnswersTable:
+    """The answers of a comparison beside each other: a column for each row of the table.
+
+    What models wrote is shown as Markdown and can do no harm.
+
+    Args:
+        frame: what ``slmlab.compare`` returned, or some of its rows.
+
+    Raises:
+        ResultsError: it is not what ``slmlab.compare`` returned.
+
+    Examples:
+        >>> slmlab.show_answers(frame)
+    """
+    missing = [name for name in NEEDED if name not in getattr(frame, "columns", ())]
+    if missing:
+        raise ResultsError(
+            f"show_answers() takes what slmlab.compare() returned; this has no {missing[0]!r}."
+        )
+    rows = frame[list(NEEDED)].astype(object).where(frame[list(NEEDED)].notna(), None)
+    return AnswersTable(rows.to_dict("records"))
+
+
+def _answer_html(row: dict[str, Any]) -> Markup:
+    body = (
+        Markup("<p>{}</p>").format(harmless(row["error"]))
+        if row["error"]
+        else safe_html(row["text"])
+    )
+    if row["stop_reason"] == "length":
+        body += Markup("<p><em>(cut by the length limit)</em></p>")
+    return Markup(
+        "<div style='padding:.3em 1em;border-left:3px solid {}'><strong>{}</strong>{}</div>"
+    ).format(COLOURS[0], harmless(row["model"]), body)
+
+
+def side_by_side_html(parts: Iterable[Markup]) -> Markup:
+    """Parts in columns as wide as the page allows, for pages without a style sheet of ours."""
+    column = Markup("<div style='flex:1 1 17em;min-width:0;overflow-wrap:anywhere'>{}</div>")
+    return Markup("<div style='display:flex;flex-wrap:wrap;gap:12px'>{}</div>").format(
+        Markup().join(map(column.format, parts))
+    )
