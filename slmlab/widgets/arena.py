@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +12,17 @@ from markupsafe import Markup, escape
 
 from slmlab.errors import SlmlabError
 from slmlab.evaluation import votes
-from slmlab.run.options import full_options, parameters_of
+from slmlab.run.options import Options, full_options, parameters_of
 from slmlab.run.streaming import Answer, Answers
 from slmlab.show import sanitize
+from slmlab.show.answers import side_by_side_html
 from slmlab.widgets import controls, markup
 from slmlab.widgets.live import AnswersPanel
 from slmlab.widgets.voting import Ballot
 
 if TYPE_CHECKING:
     import pandas as pd
+    from typing_extensions import Unpack
 
     # Two rows of a comparison: what the left and what the right model answered.
     Pair = tuple[dict[str, Any], dict[str, Any]]
@@ -38,7 +40,7 @@ def arena(
     voter: str | None = None,
     votes_file: str | Path = "votes.jsonl",
     host: str | None = None,
-    **options: Any,
+    **options: Unpack[Options],
 ) -> Arena:
     """Vote on answers without knowing whose they are.
 
@@ -87,7 +89,7 @@ class Arena(AnswersPanel):
         voter: str | None,
         votes_file: str | Path,
         host: str | None,
-        options: dict[str, Any],
+        options: Mapping[str, Any],
     ) -> None:
         super().__init__("arena")
         self.pairs = pairs
@@ -253,7 +255,7 @@ class Arena(AnswersPanel):
         return Markup("<p><strong>Arena</strong> · {}</p>{}{}{}").format(
             str(self).splitlines()[0],
             markup.shown(self.question),
-            markup.side_by_side_html(map(markup.shown, self.sides)),
+            side_by_side_html(map(markup.shown, self.sides)),
             markup.shown(self.ratings),
         )
 

@@ -59,16 +59,38 @@ class Column(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         title = Markup("<span class='slmlab-title'>Model {}</span>").format(self.letter)
         self.hidden.value = title if hidden else ""
 
+    def set_buttons(self, running: bool, ended: bool, to_vote: bool) -> None:
+        """What can be pressed: while answers come, once this one has ended, and before the vote."""
+        self.model.disabled = running
+        self.best.disabled = not (to_vote and ended)
+        self.reference.disabled = running or not ended
+
+    def static_html(self) -> Markup:
+        """The column for those who can only read."""
+        title = markup.TITLE.format(str(self.model.value))
+        return title + markup.shown(self.answer) + markup.shown(self.strip)
+
     def draw(self, answer: Answer | None, reference: str | None) -> None:
         """Draw an answer, where something came to it since it was drawn last."""
         if answer is None:
             self.answer.value = Markup("<div class='slmlab-answer'></div>")
-            self.strip.value = ""
             return
         now = (id(answer), answer.state, len(answer.pieces), reference, answer.error)
         if self._drawn != now:
             self._drawn = now
             self.answer.value = markup.answer_html(answer, reference, f"model {self.letter}")
+
+
+def draw_strips(columns: Sequence[Column], answers: Sequence[Answer]) -> None:
+    """Draw the numbers below each column's answer, where it is finished."""
+    records = [
+        one.record if one.state == "done" and one.record and not one.record.error else None
+        for one in answers
+    ]
+    # There may be more columns than answers, or fewer.
+    strips = [*strips_html(records), *[Markup()] * len(columns)]
+    for column, strip in zip(columns, strips, strict=False):
+        column.strip.value = strip
 
 
 def strips_html(records: Sequence[Generation | None]) -> list[Markup]:

@@ -5,20 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from slmlab.engines.address import DEFAULT_PORT
-from slmlab.run.options import DEFAULT_OPTIONS
-
-# What LangChain's OllamaLLM has fields for; everything else is at Ollama's own default.
-FIELDS = (
-    "temperature",
-    "top_k",
-    "top_p",
-    "repeat_penalty",
-    "repeat_last_n",
-    "seed",
-    "num_ctx",
-    "num_predict",
-)
+from slmlab.engines.address import is_local
+from slmlab.run.options import full_options
 
 
 def langchain_code(
@@ -30,7 +18,10 @@ def langchain_code(
     host: str,
     options: Mapping[str, Any],
 ) -> str:
-    """A program whose last line is the answer.
+    """A program whose last line is the answer: what ``slmlab.chain`` stands for, written out.
+
+    It sends what the widget sends, every option and ``reasoning`` with it, and goes through no
+    proxy to a server on this machine.
 
     Args:
         model: the model's name.
@@ -39,6 +30,9 @@ def langchain_code(
         system: a system prompt; blank for none.
         host: the server's address.
         options: sampling options that were set; the others are slmlab's defaults.
+
+    Raises:
+        PromptError: an option is not usable.
     """
     chat = bool(system.strip())
     llm = "ChatOllama" if chat else "OllamaLLM"
@@ -48,15 +42,17 @@ def langchain_code(
         make = f"from_messages([('system', {_as_template(system)!r}), ('user', {template!r})])"
     else:
         make = f"from_template({template!r})"
-    sent = DEFAULT_OPTIONS | dict(options)
-    address = {} if host == f"http://127.0.0.1:{DEFAULT_PORT}" else {"base_url": host}
-    arguments = {"model": model} | address | {name: sent[name] for name in FIELDS}
-    written = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+    arguments = f"model={model!r}, base_url={host!r}"
+    if is_local(host):
+        arguments += ", client_kwargs={'trust_env': False}"
+    sent = "".join(f"    {name!r}: {value!r},\n" for name, value in full_options(options).items())
     return (
         f"from langchain_core.prompts import {prompt}\n"
         f"from langchain_ollama import {llm}\n\n"
         f"prompt = {prompt}.{make}\n"
-        f"chain = prompt | {llm}({written})\n"
+        f"llm = {llm}({arguments})\n"
+        f"options = {{\n{sent}}}\n"
+        "chain = prompt | llm.bind(options=options, reasoning=False)\n"
         f"chain.invoke({dict(values)}){'.content' if chat else ''}"
     )
 

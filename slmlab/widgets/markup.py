@@ -8,8 +8,9 @@ from typing import Any
 import ipywidgets as widgets
 from markupsafe import Markup
 
+from slmlab.run import results
 from slmlab.run.streaming import Answer
-from slmlab.show import sanitize
+from slmlab.show import display, sanitize
 
 # Of a longer text only the end is drawn while it comes, and only the beginning when it is there.
 LONGEST_LIVE = 6_000
@@ -103,12 +104,22 @@ def _cell(value: Any) -> Markup:
     return Markup("<td{}>{}</td>").format(kind, "" if value is None else value)
 
 
-def side_by_side_html(parts: Iterable[Markup]) -> Markup:
-    """Parts in columns, for pages without our style sheet's grid."""
-    columns = (Markup("<div style='flex:1 1 17em;min-width:0'>{}</div>").format(p) for p in parts)
-    return Markup("<div style='display:flex;flex-wrap:wrap;gap:12px'>{}</div>").format(
-        Markup().join(columns)
-    )
+def metrics_html(answer: Answer) -> Markup:
+    """The numbers of an answer in a line, its flags, and a button that copies it."""
+    copy = copy_button(answer.text[:LONGEST_SHOWN])
+    record = answer.record
+    if record is None or record.error:
+        return copy
+    facts = [
+        ("first token", f"{record.ttft_s:.2f} s" if record.ttft_s is not None else "—"),
+        ("speed", f"{record.tokens_per_s:.1f} tokens/s" if record.tokens_per_s else "—"),
+        ("prompt", f"{record.prompt_tokens} tokens"),
+        ("answer", f"{record.tokens} tokens in {record.wall_s:.1f} s"),
+        ("ended by", display.why_it_ended(record)),
+    ]
+    line = Markup(" · ").join(Markup("{} <strong>{}</strong>").format(*fact) for fact in facts)
+    flags = flags_html(results.flags(record))
+    return Markup("<div>{} {} {}</div>").format(line, flags, copy)
 
 
 def copy_button(text: str) -> Markup:

@@ -27,13 +27,15 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     Shown by itself where nobody can click (nbconvert, papermill, nbmake) it is ``static_html()``,
     and in a terminal ``str()``. Inside another widget it is live.
 
-    ``message`` is the line below the parts in which the widget tells how things went.
+    ``message`` is the line below the parts in which the widget tells how things went, and ``said``
+    what stands in it.
     """
 
     def __init__(self, name: str) -> None:
         style, message = widgets.HTML(STYLE), widgets.HTML()
         super().__init__([style, message])
         self._style, self.message = style, message
+        self.said = ""
         self._drawing = threading.RLock()
         self.add_class("slmlab")
         self.add_class(f"slmlab-{name}")
@@ -56,6 +58,7 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     def say(self, text: str, wrong: bool = False) -> None:
         """Tell the reader something, until the next thing is said; nothing takes it away."""
+        self.said = text
         kind = "slmlab-message slmlab-wrong" if wrong else "slmlab-message"
         role = "alert" if wrong else "status"
         lines = Markup("<br>").join(text.split("\n"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +11,12 @@ import ipywidgets as widgets
 from markupsafe import Markup
 
 from slmlab.errors import SlmlabError
-from slmlab.run import prompts, results
-from slmlab.run.options import Prompt, parameters_of
+from slmlab.run import prompts
+from slmlab.run.options import Options, Prompt, parameters_of
 from slmlab.run.record import Generation
 from slmlab.run.store import write
 from slmlab.run.streaming import Answer, Answers
-from slmlab.show import display, sanitize
+from slmlab.show import sanitize
 from slmlab.widgets import controls, export, markup
 from slmlab.widgets.langchain_code import langchain_code
 from slmlab.widgets.live import AnswersPanel
@@ -23,6 +24,7 @@ from slmlab.widgets.settings import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
+    from typing_extensions import Unpack
 
 OWN = "(my own)"
 
@@ -34,7 +36,7 @@ def playground(
     template: str = "plain",
     system: str = "",
     host: str | None = None,
-    **options: Any,
+    **options: Unpack[Options],
 ) -> Playground:
     """A place to try a model out: prompt, template, system prompt and settings, and what they give.
 
@@ -77,6 +79,25 @@ class Run:
     system: str
     settings: dict[str, Any]
 
+    def as_markdown(self) -> str:
+        """All of it, and the program that does the same."""
+        answer = self.answer
+        about = str(answer.record) if answer.record else answer.error
+        code = langchain_code(
+            answer.model,
+            self.template,
+            self.values,
+            system=self.system,
+            host=answer.host,
+            options=answer.options,
+        )
+        return (
+            f"# {answer.model}\n\n{about}\n\n## Prompt\n\n{sanitize.prompt_text(answer.prompt)}\n\n"
+            f"## Answer\n\n{answer.text}\n\n## Settings\n\n```json\n"
+            f"{json.dumps(dict(answer.options), indent=1)}\n```\n\n"
+            f"## Code\n\n```python\n{code}\n```\n"
+        )
+
 
 class Playground(AnswersPanel):
     """See ``slmlab.playground``; ``records`` has what was generated, ``frame`` as a DataFrame."""
@@ -88,7 +109,7 @@ class Playground(AnswersPanel):
         template: str,
         system: str,
         host: str | None,
-        options: dict[str, Any],
+        options: Mapping[str, Any],
     ) -> None:
         super().__init__("playground")
         shown = ("temperature", "top_p", "seed", "num_ctx", "num_predict")
@@ -264,17 +285,8 @@ class Playground(AnswersPanel):
         """Write the run that is shown to a file in the current folder."""
         with self.errors_shown():
             path = controls.new_file("playground", "md")
-            write(path, self._as_markdown(self.runs[self.place].answer))
+            write(path, self.runs[self.place].as_markdown())
             self.say(f"Saved in {path.resolve()}")
-
-    def _as_markdown(self, answer: Answer) -> str:
-        about = str(answer.record) if answer.record else answer.error
-        return (
-            f"# {answer.model}\n\n{about}\n\n## Prompt\n\n{sanitize.prompt_text(answer.prompt)}\n\n"
-            f"## Answer\n\n{answer.text}\n\n## Settings\n\n```json\n"
-            f"{json.dumps(dict(answer.options), indent=1)}\n```\n\n"
-            f"## Code\n\n```python\n{self.code_text}\n```\n"
-        )
 
     # Drawing.
 
@@ -286,7 +298,7 @@ class Playground(AnswersPanel):
                 self.place + 1, len(self.runs)
             )
             self.output.value = markup.answer_html(answer)
-            self.metrics.value = "" if running else _metrics_html(answer)
+            self.metrics.value = "" if running else markup.metrics_html(answer)
         # Last, so that a button that can be pressed means that all is drawn.
         self.earlier_button.disabled = running or self.place == 0
         self.later_button.disabled = running or self.place >= len(self.runs) - 1
@@ -295,7 +307,7 @@ class Playground(AnswersPanel):
 
     @property
     def code_text(self) -> str:
-        """The lines of LangChain that do the same."""
+        """The lines of LangChain that do what Run does with what is set now."""
         return langchain_code(
             self.model.value,
             self.template_text.value,
@@ -324,27 +336,11 @@ class Playground(AnswersPanel):
 
     def __str__(self) -> str:
         lines = [f"Playground for {self.model.value or 'no model yet'} at {self.host}."]
-        if self.runs:
+        if self.model.value is None:
+            lines.append(self.said)
+        elif self.runs:
             lines.append(self.runs[self.place].answer.text)
         else:
             lines.append("Open this in Jupyter, Colab or VS Code to use it, or run:")
             lines.append(self.code_text)
         return "\n\n".join(lines)
-
-
-def _metrics_html(answer: Answer) -> Markup:
-    """The numbers of an answer in a line, its flags, and a button that copies it."""
-    copy = markup.copy_button(answer.text[: markup.LONGEST_SHOWN])
-    record = answer.record
-    if record is None or record.error:
-        return copy
-    facts = [
-        ("first token", f"{record.ttft_s:.2f} s" if record.ttft_s is not None else "—"),
-        ("speed", f"{record.tokens_per_s:.1f} tokens/s" if record.tokens_per_s else "—"),
-        ("prompt", f"{record.prompt_tokens} tokens"),
-        ("answer", f"{record.tokens} tokens in {record.wall_s:.1f} s"),
-        ("ended by", display.why_it_ended(record)),
-    ]
-    line = Markup(" · ").join(Markup("{} <strong>{}</strong>").format(*fact) for fact in facts)
-    flags = markup.flags_html(results.flags(record))
-    return Markup("<div>{} {} {}</div>").format(line, flags, copy)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,17 +12,19 @@ from markupsafe import Markup
 
 from slmlab.errors import PromptError
 from slmlab.run import results
-from slmlab.run.options import Prompt, parameters_of
+from slmlab.run.options import Options, Prompt, parameters_of
 from slmlab.run.streaming import Answer, Answers
+from slmlab.show.answers import side_by_side_html
 from slmlab.show.report import report
 from slmlab.widgets import controls, export, markup
-from slmlab.widgets.column import Column, strips_html
+from slmlab.widgets.column import Column, draw_strips
 from slmlab.widgets.live import AnswersPanel
 from slmlab.widgets.settings import Settings
 from slmlab.widgets.voting import Ballot
 
 if TYPE_CHECKING:
     import pandas as pd
+    from typing_extensions import Unpack
 
 FEWEST, MOST = 2, 6
 LETTERS = "ABCDEF"
@@ -40,7 +42,7 @@ def side_by_side(
     voter: str | None = None,
     votes_file: str | Path = "votes.jsonl",
     host: str | None = None,
-    **options: Any,
+    **options: Unpack[Options],
 ) -> SideBySide:
     """Put one prompt to two to six models and see them answer beside each other.
 
@@ -87,7 +89,7 @@ class SideBySide(AnswersPanel):
         voter: str | None,
         votes_file: str | Path,
         host: str | None,
-        options: dict[str, Any],
+        options: Mapping[str, Any],
     ) -> None:
         super().__init__("side-by-side")
         shown = ("temperature", "seed", "num_ctx", "num_predict")
@@ -96,7 +98,6 @@ class SideBySide(AnswersPanel):
         self.ballot = Ballot(voter, votes_file)
         self.runs: list[list[Answer]] = []
         self.voted = False
-        self._strips: tuple[object, ...] = ()
         self.prompt_text = controls.text_area(
             "Prompt", controls.first_text(prompt), "What all models shall answer", rows=3
         )
@@ -301,35 +302,17 @@ class SideBySide(AnswersPanel):
             answer = answers[place] if place < len(answers) else None
             column.hide(hidden)
             column.draw(answer, None if column.letter == referred else reference)
-        if answers:
-            self._draw_strips(answers, hidden)
+        # Speed tells who is small, so it stays hidden as long as the names do.
+        draw_strips(self.columns, [] if hidden else answers)
         # Last, so that a button that can be pressed means that all is drawn.
         self._set_buttons(answers, running)
-
-    def _draw_strips(self, answers: list[Answer], hidden: bool) -> None:
-        """Times and speeds below each answer, with bars against the best."""
-        # Speed tells who is small, so it stays hidden as long as the names do.
-        records = [
-            one.record
-            if one.state == "done" and one.record and not one.record.error and not hidden
-            else None
-            for one in answers
-        ]
-        now = (*(id(one) for one in records), len(self.columns))
-        if self._strips != now:
-            self._strips = now
-            # There may be fewer columns than answers by now.
-            for column, strip in zip(self.columns, strips_html(records), strict=False):
-                column.strip.value = strip
 
     def _set_buttons(self, answers: list[Answer], running: bool) -> None:
         some = bool(self.runs)
         to_vote = some and not running and not self.voted
         for place, column in enumerate(self.columns):
             ended = place < len(answers) and answers[place].state in ("done", "stopped")
-            column.model.disabled = running
-            column.best.disabled = not (to_vote and ended)
-            column.reference.disabled = running or not ended
+            column.set_buttons(running, ended, to_vote)
         self.tie_button.disabled = not to_vote
         self.table_button.disabled = self.report_button.disabled = running or not some
         self.again_button.disabled = running or not some
@@ -344,23 +327,19 @@ class SideBySide(AnswersPanel):
         """The answers beside each other; a prompt that was given is answered now."""
         if not self.runs and self.prompt_text.value.strip() and self.names:
             self.run()
-        columns = [
-            markup.TITLE.format(str(column.model.value))
-            + markup.shown(column.answer)
-            + markup.shown(column.strip)
-            for column in self.columns
-        ]
         return Markup("<p><strong>Prompt</strong> {}</p>{}{}{}").format(
             self.prompt_text.value or "(none)",
             markup.shown(self.message),
-            markup.side_by_side_html(columns),
+            side_by_side_html(column.static_html() for column in self.columns),
             markup.shown(self.table),
         )
 
     def __str__(self) -> str:
-        models = ", ".join(str(column.model.value) for column in self.columns)
-        lines = [f"Side by side at {self.host}: {models}."]
-        if self.runs:
+        models = [column.model.value for column in self.columns if column.model.value]
+        lines = [f"Side by side at {self.host}: {', '.join(models) or 'no model yet'}."]
+        if not models:
+            lines.append(self.said)
+        elif self.runs:
             lines += [f"{one.model}:\n{one.text}" for one in self.runs[-1]]
         else:
             lines.append(

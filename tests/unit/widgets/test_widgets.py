@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import ipywidgets
 import pytest
 
 import slmlab
 from slmlab.errors import PromptError, SlmlabError
-from slmlab.run import results
+from slmlab.run import results, streaming
+from slmlab.run.options import full_options
 from slmlab.widgets import markup
+from slmlab.widgets.playground import Run
 from tests.support.processes import free_port
 from tests.support.records import record
 
@@ -38,6 +41,36 @@ class TestServersThatGo:
             assert "slmlab.start()" in show().message.value
         assert "two models" in str(slmlab.arena())
         assert "Llama 3.2" in str(slmlab.catalog_explorer())
+
+    @pytest.mark.parametrize("make", [slmlab.playground, slmlab.side_by_side])
+    def test_as_text_too(self, make):
+        text = str(make())
+        assert "No server answers" in text
+        assert "None" not in text
+
+
+class TestPlayground:
+    def test_what_is_saved_is_the_run_that_is_shown_whatever_is_set_now(self, monkeypatch):
+        panel = slmlab.playground(prompt="Why?", temperature=0.25, stop=["END"])
+        answer = streaming.Answer(
+            "first:1b", "Why?", panel.host, full_options(panel.settings.options), state="done"
+        )
+        answer.pieces.append("Because.")
+        panel.runs.append(
+            Run(answer, panel.values, panel.template_text.value, "", panel.settings.values)
+        )
+        panel.settings.fields["temperature"].value = 1.5
+        panel.fields["question"].value = "Why not?"
+        panel.system.value = "Be brief."
+        panel.save()
+        (saved,) = (path.read_text() for path in Path().glob("playground-*.md"))
+        code = saved.partition("```python\n")[2]
+        assert "'temperature': 0.25" in code
+        assert "'stop': ['END']" in code
+        assert "chain.invoke({'question': 'Why?'})" in code
+        assert "model='first:1b'" in code
+        assert not any(text in saved for text in ("1.5", "Why not?", "Be brief."))
+        assert "'temperature': 1.5" in panel.code_text
 
 
 class TestOtherBoxes:
