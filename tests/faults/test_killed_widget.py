@@ -53,7 +53,7 @@ while True:
                         pass
                 assert len(engines_of(lab_with_models)) <= 1
                 ask_kernel(client, short)
-                ask_kernel(client, "import time\nwhile lab._running: time.sleep(.05)")
+                ask_kernel(client, "import time\nwhile lab.running: time.sleep(.05)")
                 said = ask_kernel(client, "print([one.state for one in lab.answers.answers])")
                 assert said == "['done', 'done']\n"
                 assert len(engines_of(lab_with_models)) == 1
