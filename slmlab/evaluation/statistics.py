@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from slmlab.errors import SlmlabError
+from slmlab.run.frames import need, prompt_keys
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,6 +20,8 @@ SIGNIFICANT = 0.05
 POWER = 0.8
 # What makes two rows of a comparison the same case but for what is compared.
 CASE = ("task", "prompt_id", "model", "template", "system", "quantization")
+# The column in which it tells prompts apart that share a number.
+PROMPT = "_prompt"
 
 
 @dataclass(frozen=True)
@@ -155,9 +158,10 @@ def means(
     import pandas as pd
 
     by = [by] if isinstance(by, str) else list(by)
-    _need(frame, score, *by)
-    case = [name for name in CASE if name in frame and name not in by]
-    per_case = frame.groupby([*by, *case], sort=False, dropna=False)[score].mean().reset_index()
+    need(frame, score, *by)
+    case = [PROMPT, *(name for name in CASE if name in frame and name not in by)]
+    with_keys = frame.assign(**{PROMPT: prompt_keys(frame, as_sent=True)})
+    per_case = with_keys.groupby([*by, *case], sort=False, dropna=False)[score].mean().reset_index()
     rows = []
     for group, values in per_case.groupby(by, sort=False, dropna=False)[score]:
         names = group if isinstance(group, tuple) else (group,)
@@ -191,9 +195,12 @@ def paired(frame: pd.DataFrame, score: str = "score", by: str = "model") -> pd.D
     import pandas as pd
     from scipy import stats
 
-    _need(frame, score, by)
+    need(frame, score, by)
     case = [name for name in CASE if name in frame and name != by]
     known = frame.assign(**{name: frame[name].fillna("") for name in case})
+    # What is compared may be what makes several texts of one prompt.
+    known[PROMPT] = prompt_keys(frame, as_sent=by not in ("template", "system"))
+    case.append(PROMPT)
     table = known.pivot_table(index=case, columns=by, values=score, sort=False)
     names = [name for name in dict.fromkeys(frame[by]) if name in table]
     rows = []
@@ -281,10 +288,3 @@ def prompts_needed(better: int, worse: int, same: int, comparisons: int = 1) -> 
             prompts = math.ceil(int(n) * (decided + same) / decided)
             return round(prompts, -2) if prompts > 1000 else prompts
     return None
-
-
-def _need(frame: pd.DataFrame, *columns: str) -> None:
-    for column in columns:
-        if column not in frame:
-            hint = " Score the answers first: slmlab.score(frame)." if column == "score" else ""
-            raise SlmlabError(f"The table has no column {column!r}.{hint}")

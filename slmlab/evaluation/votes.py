@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from slmlab.errors import ResultsError, SlmlabError
 from slmlab.evaluation import statistics
 from slmlab.run.compare import compare
+from slmlab.run.frames import need, prompt_keys
 from slmlab.run.store import append
 
 if TYPE_CHECKING:
@@ -59,11 +60,19 @@ def blind_pairs(frame: pd.DataFrame, seed: int = 0) -> list[tuple[dict[str, Any]
         (True, False)
     """
     pairs: list[tuple[dict[str, Any], dict[str, Any]]] = []
-    for _, rows in frame[frame["error"].isna()].groupby(["prompt_id", "repeat"], sort=False):
-        pairs += itertools.combinations(rows.drop_duplicates("model").to_dict("records"), 2)
+    for rows in _same_prompt(frame):
+        pairs += itertools.combinations(rows.to_dict("records"), 2)
     shuffle = random.Random(seed)  # noqa: S311  an order for the eyes, no secret
     shuffle.shuffle(pairs)
     return [(one, two) if shuffle.random() < 0.5 else (two, one) for one, two in pairs]
+
+
+def _same_prompt(frame: pd.DataFrame) -> list[pd.DataFrame]:
+    """One table of rows for each prompt as it was sent and repeat, without what failed."""
+    need(frame, "model", "prompt", "prompt_id", "repeat", "text", "error")
+    there = frame[frame["error"].isna()]
+    groups = there.groupby([prompt_keys(there, as_sent=True), "repeat"], sort=False)
+    return [rows.drop_duplicates("model") for _, rows in groups]
 
 
 def add_vote(
@@ -176,6 +185,7 @@ def ratings(votes: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
     import numpy as np
     import pandas as pd
 
+    need(votes, "model_a", "model_b", "winner")
     if votes.empty:
         raise SlmlabError("There are no votes yet.")
     names = sorted({*votes["model_a"], *votes["model_b"]})
@@ -277,24 +287,22 @@ def judge(
     """
     import pandas as pd
 
-    pairs = []
-    for (prompt_id, repeat), rows in frame[frame["error"].isna()].groupby(
-        ["prompt_id", "repeat"], sort=False
-    ):
-        for one, two in itertools.combinations(rows.drop_duplicates("model").to_dict("records"), 2):
-            pairs.append((prompt_id, repeat, one, two))
+    need(frame, question)
+    pairs: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    for rows in _same_prompt(frame):
+        pairs += itertools.combinations(rows.to_dict("records"), 2)
     if not pairs:
         raise SlmlabError("There is no prompt with answers of two models to judge between.")
     questions = [
         {"question": str(one[question]), "one": first["text"], "two": second["text"]}
-        for _, _, one, two in pairs
+        for one, two in pairs
         for first, second in ((one, two), (two, one))
     ]
     arguments = {"temperature": 0.0, "timing": False, **options}
     replies = compare(model, questions, template=template, num_predict=num_predict, **arguments)
     verdicts = [_verdict(text) for text in replies["text"]]
     votes = []
-    for (prompt_id, repeat, one, two), first, turned in zip(
+    for (one, two), first, turned in zip(
         pairs, verdicts[::2], verdicts[1::2], strict=True
     ):
         # Asked the other way round, its "first" is our second.
@@ -305,8 +313,8 @@ def judge(
                 "model_a": one["model"],
                 "model_b": two["model"],
                 "winner": first if consistent else "tie",
-                "prompt_id": prompt_id,
-                "repeat": repeat,
+                "prompt_id": one["prompt_id"],
+                "repeat": one["repeat"],
                 "prompt": one[question],
                 "voter": model,
                 "first": first,
@@ -338,6 +346,7 @@ def judge_consistency(votes: pd.DataFrame) -> statistics.Interval:
         >>> 0 <= slmlab.votes.judge_consistency(votes).value <= 1
         True
     """
+    need(votes, "consistent")
     return statistics.interval(votes["consistent"].astype(float).tolist())
 
 

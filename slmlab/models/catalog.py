@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from slmlab.engines import server
 from slmlab.engines.client import engine_of
-from slmlab.errors import ServerError
+from slmlab.errors import ModelError, ServerError, did_you_mean
 from slmlab.memory import (
     CacheShape,
     effective_context,
@@ -87,7 +87,7 @@ def sources(name: str) -> dict[str, str]:
     """Where each fact of a model was read: fact → address.
 
     Raises:
-        KeyError: the catalogue has no model of that name.
+        ModelError: the catalogue has no model of that name; the message names the nearest.
 
     Examples:
         >>> slmlab.catalog.sources("Gemma 3 1B")["context"]
@@ -97,7 +97,16 @@ def sources(name: str) -> dict[str, str]:
     for one in _read()["models"]:
         if one["name"] == name:
             return {fact: known.get(source, source) for fact, (_, source) in one["facts"].items()}
-    raise KeyError(name)
+    names = [one["name"] for one in _read()["models"]]
+    raise ModelError(f"The catalogue has no model {name!r}.{_nearest(str(name), names)}")
+
+
+def _nearest(name: str, names: list[str]) -> str:
+    """`` Did you mean …?``, whatever the case; or nothing."""
+    folded = {one.casefold(): one for one in names}
+    if name.casefold() in folded:
+        return f" Did you mean {folded[name.casefold()]!r}?"
+    return did_you_mean(name, names)
 
 
 def read_on() -> str:

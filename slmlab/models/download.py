@@ -21,7 +21,7 @@ from slmlab.engines.address import is_local
 from slmlab.engines.client import client, client_kwargs
 from slmlab.engines.embedded.pypi_models import SHELF
 from slmlab.errors import ModelError, ServerError, SlmlabError
-from slmlab.models.inventory import as_names, installed, is_among, sentences
+from slmlab.models.inventory import as_names, installed, is_among, sentences, validate_model
 
 REGISTRY = "https://registry.ollama.ai"
 
@@ -213,6 +213,7 @@ def download_size(model: str) -> int | None:
     Examples:
         >>> size = slmlab.models.download_size("llama3.2:1b")  # about 1.3 GB
     """
+    validate_model(model)
     *address, namespace, last = ["library", *model.split("/")][-3:]
     base, _, tag = last.partition(":")
     registry = REGISTRY

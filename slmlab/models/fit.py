@@ -104,7 +104,8 @@ def will_it_fit(model: str, num_ctx: int = 4096, *, host: str | None = None) -> 
         host: a server on this machine (default: ``slmlab.server.host()``).
 
     Raises:
-        ModelError: the model is neither here nor in Ollama's library (or that is out of reach).
+        ModelError: it is no name, or the model is neither here nor in Ollama's library (or that is
+            out of reach).
 
     Examples:
         >>> fit = slmlab.will_it_fit(names[0], num_ctx=8192)
@@ -112,6 +113,7 @@ def will_it_fit(model: str, num_ctx: int = 4096, *, host: str | None = None) -> 
         True
     """
     host = host or server.host()
+    inventory.validate_model(model)
     resident = [one for one in inventory.loaded(host) if inventory.is_among(model, [one.name])]
     engine = engine_of(host)
     shape: CacheShape | None = None

@@ -104,6 +104,17 @@ def table(host: str | None = None) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
+def validate_model(model: object) -> str:
+    """A model's name, if it can be one.
+
+    Raises:
+        ModelError: it is no text, or blank.
+    """
+    if not isinstance(model, str) or not model.strip():
+        raise ModelError(f"Models are given by their names, such as 'llama3.2:1b'; got {model!r}.")
+    return model
+
+
 def as_names(models: Iterable[str | Iterable[str]]) -> list[str]:
     """Names of models, given singly or in lists; each once, in order.
 
@@ -113,11 +124,7 @@ def as_names(models: Iterable[str | Iterable[str]]) -> list[str]:
     names: dict[str, None] = {}
     for given in models:
         for name in [given] if isinstance(given, str) or not isinstance(given, Iterable) else given:
-            if not isinstance(name, str) or not name.strip():
-                raise ModelError(
-                    f"Models are given by their names, such as 'llama3.2:1b'; got {name!r}."
-                )
-            names[name] = None
+            names[validate_model(name)] = None
     return [*names]
 
 
@@ -142,6 +149,7 @@ def resolve(model: str, host: str | None = None) -> InstalledModel:
         'Q4_1'
     """
     host = host or server.host()
+    validate_model(model)
     have = installed(host)
     for one in have:
         if is_among(model, [one.name]):
@@ -163,27 +171,28 @@ def show(model: str, host: str | None = None) -> dict[str, Any]:
         'llama'
     """
     host = host or server.host()
-    with sentences(host, model):
+    with sentences(host, validate_model(model)):
         return client(host).show(model).model_dump()
 
 
-def remove(model: str, host: str | None = None) -> None:
-    """Delete one model from the server's disk.
+def remove(*models: str | Iterable[str], host: str | None = None) -> None:
+    """Delete models from the server's disk.
 
     Args:
-        model: a model's name.
+        models: names, or lists of names.
         host: the server (default: ``slmlab.server.host()``).
 
     Raises:
-        ModelError: there is no such model.
+        ModelError: there is no such model; those before it are gone.
 
     Examples:
         >>> slmlab.add("my-model", slmlab.weights.default_model_file())
         >>> slmlab.remove("my-model")
     """
     host = host or server.host()
-    with sentences(host, model):
-        client(host).delete(model)
+    for model in as_names(models):
+        with sentences(host, model):
+            client(host).delete(model)
 
 
 @dataclass(frozen=True)
@@ -230,7 +239,7 @@ def load(model: str, num_ctx: int, host: str | None = None, **options: Any) -> f
     """
     host = host or server.host()
     started = time.perf_counter()
-    with sentences(host, model):
+    with sentences(host, validate_model(model)):
         client(host).generate(model, "", options={"num_ctx": num_ctx, **options}, stream=False)
     return time.perf_counter() - started
 
@@ -244,7 +253,7 @@ def unload(model: str, host: str | None = None) -> None:
         >>> slmlab.models.unload(names[0])
     """
     host = host or server.host()
-    with sentences(host, model):
+    with sentences(host, validate_model(model)):
         client(host).generate(model, "", keep_alive=0, stream=False)
     waiting = tenacity.Retrying(
         retry=tenacity.retry_if_result(lambda names: is_among(model, names)),
@@ -272,6 +281,7 @@ def add(model: str, path: str | os.PathLike[str], host: str | None = None) -> No
         >>> slmlab.add("my-model", path)
     """
     host = host or server.host()
+    validate_model(model)
     file = _gguf_file(path)
     with sentences(host, model):
         digest = client(host).create_blob(file)

@@ -15,6 +15,7 @@ from slmlab.engines import server
 from slmlab.engines.client import TIMEOUT, Session, log_of
 from slmlab.errors import Interrupted, ModelError, PromptError, ResultsError, ServerGone
 from slmlab.memory import parallel_requests
+from slmlab.models.inventory import as_names
 from slmlab.run import results
 from slmlab.run.generate import Target, resolve_target
 from slmlab.run.grid import Cell, GridOptions, plan
@@ -114,7 +115,7 @@ def compare(
         8
     """
     cells = plan(
-        models,
+        as_names([models]),
         prompts,
         template=template,
         system=system,
@@ -187,7 +188,11 @@ def _servers(host: str | Sequence[str] | None, hosts: str | Sequence[str] | None
     if host and hosts:
         raise PromptError("compare() takes host=… or hosts=…, which mean the same; give only one.")
     given = host or hosts or server.host()
-    return list(dict.fromkeys([given] if isinstance(given, str) else given))
+    addresses = [given] if isinstance(given, str) or not isinstance(given, Iterable) else [*given]
+    for address in addresses:
+        if not isinstance(address, str):
+            raise PromptError(f"Servers are given by their addresses; got {address!r}.")
+    return list(dict.fromkeys(addresses))
 
 
 def _targets(cells: list[Cell], servers: list[str]) -> dict[tuple[str, str], Target]:

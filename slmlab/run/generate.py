@@ -13,6 +13,7 @@ from slmlab.engines import server
 from slmlab.engines.address import is_local
 from slmlab.engines.client import SHARED, TIMEOUT, Session, ask_version
 from slmlab.errors import GenerationError, ServerLost, SlmlabError
+from slmlab.models.inventory import validate_model
 from slmlab.processors import energy_j, gpu_names
 from slmlab.run.options import (
     LOAD_OPTIONS,
@@ -103,7 +104,7 @@ def generate(
 
     Raises:
         PromptError: the prompt or an option is not usable.
-        ModelError: there is no such model.
+        ModelError: it is no name, or there is no such model.
         ServerError: no server answers.
         GenerationError: it failed in the middle; ``.record`` has what came until then.
 
@@ -112,6 +113,7 @@ def generate(
         >>> record.tokens, record.stop_reason
         (40, 'length')
     """
+    validate_model(model)
     prompt = validate_prompt(prompt)
     sent = full_options(options, parameters=parameters_of(generate))
     target = resolve_target(model, sent["num_ctx"], host or server.host())

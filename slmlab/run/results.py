@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slmlab.run.frames import need
 from slmlab.run.record import Generation
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ def comparable(frame: pd.DataFrame) -> pd.DataFrame:
         >>> len(slmlab.results.comparable(frame)) <= len(frame)
         True
     """
+    need(frame, "error", "cold", "in_flight")
     return frame[frame["error"].isna() & ~frame["cold"] & (frame["in_flight"] == 1)]
 
 
@@ -104,6 +106,7 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
     Examples:
         >>> slmlab.results.table(frame)
     """
+    need(frame, *TABLE_COLUMNS)
     short = frame[list(TABLE_COLUMNS)].rename(columns=TABLE_COLUMNS)
     return short.round({"first token (s)": 2, "tokens/s": 1, "seconds": 1})
 
@@ -123,6 +126,7 @@ def summary(frame: pd.DataFrame, by: str | Sequence[str] = "model") -> pd.DataFr
     import pandas as pd
 
     by = [by] if isinstance(by, str) else list(by)
+    need(frame, *by, "error", "tokens_per_s", "ttft_s", "truncated", "cut", "cold", "gpu_share")
     rows = []
     for group, runs in frame.groupby(by, sort=False, dropna=False):
         timed = comparable(runs)
@@ -151,6 +155,7 @@ def warnings(frame: pd.DataFrame, of_times: bool = True) -> str:
     Examples:
         >>> print(slmlab.results.warnings(frame))
     """
+    need(frame, "flags")
     words = frame["flags"].str.split(", ").explode()
     shown = [word for word in words if word and (of_times or word in ANSWER_FLAGS)]
     counts = collections.Counter(shown).most_common()

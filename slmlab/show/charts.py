@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from slmlab.run.frames import need
 from slmlab.show.figure import (
     COLOURS,
     canvas,
@@ -46,6 +47,7 @@ def lines(
         >>> table = pd.DataFrame({"bits": [2, 4, 8], "perplexity": [31.0, 13.4, 12.1]})
         >>> slmlab.plots.lines(table, "bits", "perplexity", xlabel="bits", ylabel="perplexity")
     """
+    need(frame, x, y, *([] if by is None else [by]))
     groups = [("", frame)] if by is None else list(frame.groupby(by, sort=False))
     parts = []
     for name, rows in groups:
@@ -100,6 +102,7 @@ def points(
     """
     from adjustText import adjust_text
 
+    need(frame, x, y, label, *([] if by is None else [by]))
     known = frame.dropna(subset=[x, y]).astype({x: float, y: float})
     each = (
         f"{row[label]} at {number(row[x])}, {number(row[y])}" for row in known.to_dict("records")

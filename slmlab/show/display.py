@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from slmlab.errors import SlmlabError
+from slmlab.models.inventory import validate_model
 from slmlab.run.generate import generate
 from slmlab.run.options import Options, Prompt, full_options, parameters_of
 from slmlab.run.prompts import fill
@@ -107,6 +108,7 @@ def ask(
         >>> answer.tokens
         40
     """
+    validate_model(model)
     full_options(options, parameters=parameters_of(ask))
     if isinstance(prompt, str) or prompt is None:
         values = dict(variables or {}) | ({} if prompt is None else {"question": prompt})

@@ -22,6 +22,7 @@ from slmlab import hardware
 from slmlab.errors import SlmlabError
 from slmlab.evaluation import statistics
 from slmlab.run import results
+from slmlab.run.frames import need
 from slmlab.show.charts import bars, lines, points
 from slmlab.show.figure import (
     COLOURS,
@@ -95,6 +96,7 @@ def speed(frame: pd.DataFrame, dark: bool = False, *, ax: Iterable[Axes] | None 
     Examples:
         >>> slmlab.plots.speed(frame)
     """
+    need(frame, "model", "flags", "tokens_per_s", "ttft_s")
     timed = _timed(frame)
     names = _names(timed)
     note = flagged(f"Dots are runs ({_counts(timed)} for each model), bars are medians.", frame)
@@ -148,6 +150,7 @@ def quality_speed(
     Examples:
         >>> slmlab.plots.quality_speed(frame)
     """
+    need(frame, "model", "flags", "tokens_per_s", score)
     quality = statistics.means(frame, score).set_index("model")
     speeds = _timed(frame).groupby("model", sort=False)["tokens_per_s"].median()
     models = quality.join(speeds, how="inner").dropna(subset=["mean", "tokens_per_s"])
@@ -217,6 +220,7 @@ def heatmap(
     Examples:
         >>> slmlab.plots.heatmap(frame)
     """
+    need(frame, "model", "task", "flags", score)
     table = statistics.means(frame, score, by=["model", "task"])
     means = table.pivot(index="model", columns="task", values="mean")
     counts = table.pivot(index="model", columns="task", values="n")
@@ -263,6 +267,7 @@ def scores(
     Examples:
         >>> slmlab.plots.scores(frame)
     """
+    need(frame, by, "flags", score)
     table = statistics.means(frame, score, by)
     note = flagged(
         f"Bars are 95 % intervals over prompts (n = {table['n'].min():.0f}). Where two overlap, a "
@@ -281,6 +286,7 @@ def ratings(table: pd.DataFrame, dark: bool = False, *, ax: Axes | None = None) 
         >>> votes = pd.DataFrame({"model_a": "x", "model_b": "y", "winner": list("aaaaaabb")})
         >>> slmlab.plots.ratings(slmlab.votes.ratings(votes))
     """
+    need(table, "model", "rating", "low", "high", "votes")
     note = f"Bars are 95 % bootstrap intervals; n = {table['votes'].sum() // 2} votes."
     return _intervals(table, "model", "rating", "Rating (1000 is the mean)", note, dark, ax)
 
@@ -374,6 +380,7 @@ def context_latency(frame: pd.DataFrame, dark: bool = False, *, ax: Axes | None 
     Examples:
         >>> slmlab.plots.context_latency(frame)
     """
+    need(frame, "model", "flags", "prompt_fresh", "truncated", "prompt_tokens", "ttft_s")
     timed = _timed(frame)
     timed = timed[timed["prompt_fresh"].fillna(True).astype(bool) & ~timed["truncated"]]
     if timed.empty:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import platform
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import slmlab
+from slmlab.run.frames import key_of, known, need, prompt_keys
 from slmlab.run.grid import TAKEN
 from slmlab.run.options import DEFAULT_OPTIONS, EXTRA_OPTIONS, Prompt
 from slmlab.run.prompts import template_text, variables
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PACKAGES = ("langchain-ollama", "langchain-core", "ollama", "xllamacpp", "scipy", "pandas")
+# The columns that a program is made of.
+NEEDED = ("model", "prompt", "prompt_id", "repeat", "in_flight", "think")
 OPTIONS = (*DEFAULT_OPTIONS, *EXTRA_OPTIONS)
 
 
@@ -30,6 +32,7 @@ def recipe(frame: pd.DataFrame) -> str:
     Args:
         frame: what ``slmlab.compare`` returned, scored or not.
     """
+    need(frame, *NEEDED)
     rows = frame.to_dict("records")
     arguments = _arguments(frame, rows)
     lines = ["import slmlab", "", "slmlab.start()"]
@@ -44,18 +47,6 @@ def recipe(frame: pd.DataFrame) -> str:
         except importlib.metadata.PackageNotFoundError:
             continue
     return "\n".join(lines)
-
-
-def prompt_keys(frame: pd.DataFrame) -> list[str]:
-    """For each row, what tells its prompt from others.
-
-    ``prompt_id`` counts within one comparison, so in a table that joins several, two prompts may
-    share a number. A template or system prompt makes several texts of one prompt.
-    """
-    fields = [name for name in ("task", "prompt_id") if name in frame]
-    if not any(name in frame for name in ("template", "system")):
-        fields.append("prompt")
-    return [_key(row) for row in frame[fields].to_dict("records")]
 
 
 def _arguments(frame: pd.DataFrame, rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -85,7 +76,7 @@ def _arguments(frame: pd.DataFrame, rows: list[dict[str, Any]]) -> dict[str, Any
 
 def _option(name: str, value: Any) -> Any:
     """An option's value in its own type, which files and joined tables do not always keep."""
-    value = _known(value)
+    value = known(value)
     if value is None or name == "stop":
         return value
     return type(DEFAULT_OPTIONS.get(name, 0))(value)
@@ -95,7 +86,7 @@ def _models(rows: list[dict[str, Any]]) -> list[str]:
     """The names as compare() was given them: a quantization of its own is no part of them."""
     names = []
     for row in rows:
-        tag = _known(row.get("quantization"))
+        tag = known(row.get("quantization"))
         name = str(row["model"])
         names.append(name.removesuffix(f"-{tag}").removesuffix(f":{tag}") if tag else name)
     return _distinct(names)
@@ -116,9 +107,9 @@ def _prompts(frame: pd.DataFrame) -> list[Any]:
         columns = {
             name.removeprefix("given_") if name.removeprefix("given_") in TAKEN else name: value
             for name in own
-            if (value := _known(row[name])) is not None
+            if (value := known(row[name])) is not None
         }
-        template = _known(row.get("template"))
+        template = known(row.get("template"))
         if not columns:
             prompt = _without_system(row)
             prompts.append(_unfilled(template, str(prompt)) if template else prompt)
@@ -131,14 +122,14 @@ def _prompts(frame: pd.DataFrame) -> list[Any]:
 
 def _is_of_the_prompt(column: pd.Series, keys: Sequence[str]) -> bool:
     """Whether a column says the same in all rows of a prompt, as those of its table do."""
-    pairs = {(key, _key(value)) for key, value in zip(keys, column, strict=True)}
+    pairs = {(key, key_of(value)) for key, value in zip(keys, column, strict=True)}
     return len(pairs) == len(set(keys))
 
 
 def _without_system(row: dict[str, Any]) -> Prompt:
     """A prompt without the system prompt that compare() put before it."""
     prompt: Prompt = row["prompt"]
-    if isinstance(prompt, str) or _known(row.get("system")) is None:
+    if isinstance(prompt, str) or known(row.get("system")) is None:
         return prompt
     rest = [dict(message) for message in prompt[1:]]
     return rest[0]["content"] if [one["role"] for one in rest] == ["user"] else rest
@@ -159,17 +150,4 @@ def _assigned(name: str, values: list[Any]) -> list[str]:
 
 def _distinct(values: Iterable[Any]) -> list[Any]:
     """Each value once, in order, as plain Python has it."""
-    return [*{_key(value): _known(value) for value in values}.values()]
-
-
-def _known(value: Any) -> Any:
-    """A table's cell as a plain value; None where it is empty."""
-    if hasattr(value, "tolist"):  # numpy's numbers and arrays
-        value = value.tolist()
-    return None if value is None or value != value else value
-
-
-def _key(value: Any) -> str:
-    if isinstance(value, dict):
-        value = {name: _known(one) for name, one in value.items()}
-    return json.dumps(_known(value), default=str)
+    return [*{key_of(value): known(value) for value in values}.values()]

@@ -13,11 +13,12 @@ import slmlab
 from slmlab.errors import ResultsError, SlmlabError
 from slmlab.evaluation import statistics
 from slmlab.run import results
+from slmlab.run.frames import COMPARED, need, prompt_keys
 from slmlab.run.options import DEFAULT_OPTIONS, EXTRA_OPTIONS
 from slmlab.run.store import machine_id, write
 from slmlab.show import plots, sanitize
 from slmlab.show.figure import shorten
-from slmlab.show.recipe import prompt_keys, recipe
+from slmlab.show.recipe import recipe
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +36,8 @@ SPEED_COLUMNS = {
     "cut": "answers cut",
     "on_cpu": "on the CPU",
 }
+# What a page is made of; the columns of every comparison but for those of its options.
+NEEDED = sorted(COMPARED - {"options", "prompt_fresh", "prompt_tokens_per_s"})
 SETTINGS = ("think", *DEFAULT_OPTIONS, *EXTRA_OPTIONS)
 AXES = ("template", "system", "quantization", *SETTINGS)
 
@@ -61,6 +64,7 @@ def report(
         >>> slmlab.report(frame, "comparison.html").name
         'comparison.html'
     """
+    need(frame, *NEEDED)
     if frame.empty:
         raise ResultsError("There is nothing to report: the comparison has no rows.")
     return write(path, _page(frame, title))

@@ -14,6 +14,7 @@ import ipywidgets as widgets
 from slmlab import models
 from slmlab.engines import server
 from slmlab.errors import ModelError, PromptError
+from slmlab.models.inventory import as_names, validate_model
 from slmlab.run.options import Prompt
 
 log = logging.getLogger(__name__)
@@ -74,16 +75,9 @@ def model_names(models: Any) -> list[str] | None:
     """The names that a widget was given; None where it shall offer all that the server has.
 
     Raises:
-        PromptError: something else was given.
+        ModelError: something else was given.
     """
-    if models is None:
-        return None
-    names = [*models] if isinstance(models, Iterable) and not isinstance(models, str) else [models]
-    if not names or not all(isinstance(name, str) for name in names):
-        raise PromptError(
-            f"Models are given by their names, such as 'llama3.2:1b'; got {models!r}."
-        )
-    return names
+    return None if models is None else as_names([models]) or [validate_model(models)]
 
 
 def resolved(names: Iterable[str] | None, host: str) -> list[str]:

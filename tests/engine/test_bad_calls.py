@@ -34,10 +34,10 @@ BAD_CALLS: dict[str, tuple[Callable[[], object], type[SlmlabError], str]] = {
     "a number as prompt": (asking(5), PromptError, TABLE + "5"),
     "None as prompt": (asking(None), PromptError, TABLE + "None"),
     "a list with None": (asking(["x", None]), PromptError, "list of messages; got None"),
-    "a number as model": (lambda: slmlab.compare(5, "x"), PromptError, "by their names"),
+    "a number as model": (lambda: slmlab.compare(5, "x"), ModelError, "by their names"),
     "a list of numbers as models": (
         lambda: slmlab.compare([5], "x"),
-        PromptError,
+        ModelError,
         "by their names",
     ),
     "repeats of 0": (asking("x", repeats=0), PromptError, AT_LEAST),

@@ -67,7 +67,7 @@ class TestWeights:
             record = slmlab.generate("slmlab/slim:test", "Hi.", host=embedded.url, num_predict=4)
             assert record.tokens
         finally:
-            models.remove("slmlab/slim:test", embedded.url)
+            models.remove("slmlab/slim:test", host=embedded.url)
 
     def test_install_makes_what_is_missing_and_ready_leaves_it_out(
         self, model, embedded, monkeypatch, smol_gguf

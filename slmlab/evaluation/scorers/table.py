@@ -16,6 +16,7 @@ from slmlab.evaluation.scorers.reading import (
     plain,
 )
 from slmlab.evaluation.scorers.registry import SCORERS, named
+from slmlab.run.frames import need
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,6 +59,7 @@ def score(
     """
     import numpy as np
 
+    need(frame)
     if "text" not in frame:
         raise TaskError("The table has no column `text` with answers; compare() returns such one.")
     if scorer is None and "scorer" not in frame:

@@ -7,8 +7,9 @@ import pytest
 
 import slmlab
 from slmlab.run import results
+from slmlab.run.frames import prompt_keys
 from slmlab.run.grid import plan
-from slmlab.show.recipe import prompt_keys, recipe
+from slmlab.show.recipe import recipe
 from tests.support.records import record
 
 TASKS = [

@@ -9,7 +9,7 @@ import ipywidgets
 import pytest
 
 import slmlab
-from slmlab.errors import PromptError, SlmlabError
+from slmlab.errors import ModelError, PromptError, SlmlabError
 from slmlab.run import results, streaming
 from slmlab.run.options import full_options
 from slmlab.widgets import markup
@@ -107,7 +107,7 @@ class TestArguments:
     @pytest.mark.parametrize("models", [5, [5, 6], [], b"x"])
     @pytest.mark.parametrize("make", WIDGETS[:3])
     def test_models_are_names(self, make, models):
-        with pytest.raises(PromptError, match="Models are given by their names"):
+        with pytest.raises(ModelError, match="Models are given by their names"):
             make(models)
 
 
