@@ -302,9 +302,7 @@ def judge(
     replies = compare(model, questions, template=template, num_predict=num_predict, **arguments)
     verdicts = [_verdict(text) for text in replies["text"]]
     votes = []
-    for (one, two), first, turned in zip(
-        pairs, verdicts[::2], verdicts[1::2], strict=True
-    ):
+    for (one, two), first, turned in zip(pairs, verdicts[::2], verdicts[1::2], strict=True):
         # Asked the other way round, its "first" is our second.
         second = {"a": "b", "b": "a", "tie": "tie", None: None}[turned]
         consistent = first is not None and first == second

@@ -17,7 +17,6 @@ DEFAULT_OPTIONS: dict[str, Any] = {
     "temperature": 0.8,
     "top_k": 40,
     "top_p": 0.9,
-    "min_p": 0.0,
     "typical_p": 1.0,
     "repeat_penalty": 1.0,
     "repeat_last_n": 64,
@@ -28,6 +27,13 @@ DEFAULT_OPTIONS: dict[str, Any] = {
     "num_predict": 512,
 }
 EXTRA_OPTIONS = ("stop", "num_thread", "num_gpu", "num_batch", "num_keep")
+# Options of Ollama that cannot be sent, and why.
+NOT_SENT = {
+    "min_p": (
+        "min_p cannot be set: LangChain's OllamaLLM, through which texts go, drops it on the way. "
+        "Set it in a model's own settings on the server (PARAMETER min_p in a Modelfile)."
+    )
+}
 # A server loads the model anew when one of these changes, so the grid changes them last.
 LOAD_OPTIONS = ("num_ctx", "num_gpu", "num_batch", "num_thread")
 
@@ -40,7 +46,6 @@ class Options(TypedDict, total=False):
     temperature: float | None
     top_k: int | None
     top_p: float | None
-    min_p: float | None
     typical_p: float | None
     repeat_penalty: float | None
     repeat_last_n: int | None
@@ -114,6 +119,8 @@ def full_options(options: Mapping[str, Any], *, parameters: Iterable[str] = ()) 
     """
     known = (*DEFAULT_OPTIONS, *EXTRA_OPTIONS)
     for name in options:
+        if name in NOT_SENT:
+            raise PromptError(NOT_SENT[name])
         if name not in known:
             hint = _hint(name, [*known, *parameters])
             raise PromptError(f"There is no option {name!r}.{hint} Options: {', '.join(known)}.")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from slmlab.errors import ModelError
 from slmlab.models import catalog
 
 
@@ -15,6 +18,13 @@ class TestCatalogData:
             assert known == set(sources)
             assert all(address.startswith("https://") for address in sources.values())
             assert {"developer", "parameters", "modality"} <= known
+
+    def test_a_name_that_is_not_there_is_hinted_at(self):
+        for name, hint in (("Gemma 3 1b", "Gemma 3 1B"), ("Gema 3 1B", "Gemma 3 1B")):
+            with pytest.raises(ModelError, match=f"Did you mean '{hint}'"):
+                catalog.sources(name)
+        with pytest.raises(ModelError, match="no model 5"):
+            catalog.sources(5)
 
     def test_the_tutorials_models_are_there_as_they_really_are(self):
         frame = catalog.table().set_index("name")

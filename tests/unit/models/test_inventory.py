@@ -2,7 +2,9 @@
 
 import pytest
 
-from slmlab.errors import ModelError
+import slmlab
+from slmlab import models
+from slmlab.errors import ModelError, PromptError
 from slmlab.models.inventory import add, as_names
 
 NOWHERE = "http://127.0.0.1:1"  # a test that gets as far as a request ends in a ServerError
@@ -15,6 +17,35 @@ def test_names_come_singly_and_in_lists():
     for wrong in (5, None, [5], [None], [["a"]], "", " ", b"a"):
         with pytest.raises(ModelError, match="given by their names"):
             as_names([wrong])
+
+
+@pytest.mark.parametrize("wrong", [5, None, ["a"], ["a", "b"], "", b"a"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        models.show,
+        models.resolve,
+        models.unload,
+        models.download_size,
+        slmlab.will_it_fit,
+        lambda name: models.load(name, 2048),
+        lambda name: slmlab.add(name, "x.gguf"),
+        lambda name: slmlab.ask(name, "x"),
+        lambda name: slmlab.generate(name, "x"),
+        lambda name: slmlab.compare([name, [name]], "x"),
+        lambda name: slmlab.remove(["good", [name]]),
+    ],
+)
+def test_what_is_no_name_is_said_before_a_server_is_asked(call, wrong, monkeypatch):
+    monkeypatch.setenv("OLLAMA_HOST", NOWHERE)
+    with pytest.raises(ModelError, match="given by their names"):
+        call(wrong)
+
+
+def test_servers_are_addresses():
+    for wrong in (5, [5], ["http://127.0.0.1:1", None]):
+        with pytest.raises(PromptError, match="Servers are given by their addresses"):
+            slmlab.compare("m", "x", hosts=wrong)
 
 
 def test_a_path_that_leads_to_no_model_is_a_sentence(tmp_path, monkeypatch):

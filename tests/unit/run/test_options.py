@@ -73,12 +73,21 @@ def test_both_engines_take_what_is_sent_and_have_the_same_defaults():
     taken = llama_cpp.INTEGERS | llama_cpp.FLOATS | {"stop"}
     known = {*options.DEFAULT_OPTIONS, *options.EXTRA_OPTIONS}
     assert known <= taken
-    # All but what belongs to a computer with several GPUs.
-    assert taken - known == {"main_gpu"}
+    # All but what belongs to a computer with several GPUs, and what LangChain drops.
+    assert taken - known == {"main_gpu", *options.NOT_SENT}
     # Each in the same type.
     for name in options.DEFAULT_OPTIONS:
         kind = float if name in llama_cpp.FLOATS else int
         assert type(options.DEFAULT_OPTIONS[name]) is kind, name
+
+
+def test_what_langchain_drops_is_refused_for_as_long_as_it_does():
+    from ollama import Options
+
+    assert not set(Options.model_fields) & set(options.NOT_SENT)
+    assert {*options.DEFAULT_OPTIONS, *options.EXTRA_OPTIONS} <= set(Options.model_fields)
+    with pytest.raises(PromptError, match="LangChain's OllamaLLM"):
+        full_options({"min_p": 0.1})
 
 
 def test_widgets_change_only_what_is_an_option():

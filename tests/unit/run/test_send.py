@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from slmlab.engines.client import Session
+from slmlab.errors import GenerationError
 from slmlab.run.generate import generate_on, resolve_target
 from slmlab.run.options import DEFAULT_OPTIONS, EXTRA_OPTIONS, full_options
-from slmlab.run.record import Generation, GenerationError
+from slmlab.run.record import Generation
 from slmlab.run.send import Clock
 
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
