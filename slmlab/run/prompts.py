@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from slmlab.engines import server
 from slmlab.engines.client import client_kwargs
 from slmlab.errors import PromptError, did_you_mean
+from slmlab.models.inventory import validate_model
 from slmlab.run.options import Options, full_options, parameters_of
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ def chain(
     model: str,
     template: str = "plain",
     *,
+    think: bool = False,
     host: str | None = None,
     **options: Unpack[Options],
 ) -> Runnable[dict[str, Any], str]:
@@ -114,23 +116,26 @@ def chain(
 
         prompt = PromptTemplate.from_template(slmlab.prompts.template_text(template))
         llm = OllamaLLM(model=model, base_url=slmlab.server.host())
-        chain = prompt | llm.bind(options=DEFAULT_OPTIONS | options, reasoning=False)
+        chain = prompt | llm.bind(options=DEFAULT_OPTIONS | options, reasoning=think)
 
     and sees to it that no proxy stands between this process and a server on this machine.
 
     Args:
         model: a model's name, such as ``llama3.2``.
         template: a template's name or text; its variables are the keys that ``invoke`` takes.
+        think: let a model that can think do so before it answers; what it thinks is left out.
         host: the server (default: ``slmlab.server.host()``).
         options: sampling options (see ``slmlab.run.options.DEFAULT_OPTIONS``).
 
     Raises:
         PromptError: the template or an option is not usable.
+        ModelError: the model is no name.
 
     Examples:
         >>> chain = slmlab.chain(names[0], "step_by_step", num_predict=20)
         >>> text = chain.invoke({"question": "What is 3 × 4?"})
     """
+    validate_model(model)
     variables(template)
     sent = full_options(options, parameters=parameters_of(chain))
     from langchain_core.prompts import PromptTemplate
@@ -141,4 +146,4 @@ def chain(
     prompt = PromptTemplate.from_template(template_text(template))
     llm = OllamaLLM(model=model, base_url=address, client_kwargs=client_kwargs(address))
     # Not all options are fields of OllamaLLM; and a model that can think does so unless told.
-    return prompt | llm.bind(options=sent, reasoning=False)
+    return prompt | llm.bind(options=sent, reasoning=think)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from langchain_core.runnables import Runnable
 
-from slmlab.errors import PromptError
+from slmlab.errors import ModelError, PromptError
 from slmlab.run import prompts
+from slmlab.run.generate import generate
 from slmlab.run.options import DEFAULT_OPTIONS
 
 
@@ -50,6 +51,18 @@ def test_a_chain_is_a_prompt_template_before_an_ollama_llm():
     assert bound.kwargs["options"] == DEFAULT_OPTIONS | {"temperature": 0}
 
 
+@pytest.mark.parametrize("think", [False, True])
+def test_a_chain_sends_what_ask_sends(wire, think):
+    wire.thinking = "Let me see." if think else ""
+    chain = prompts.chain("a:1b", "plain", host=wire.url, think=think, num_predict=9)
+    text = chain.invoke({"question": "Hi"})
+    record = generate("a:1b", "Hi", host=wire.url, think=think, num_predict=9)
+    by_chain, by_generate = wire.sent("/api/generate")
+    assert by_chain == by_generate
+    assert by_chain["think"] is think
+    assert text == record.text
+
+
 def test_what_is_wrong_with_a_chain_is_said_when_it_is_made():
     with pytest.raises(PromptError, match="Did you mean 'step_by_step'"):
         prompts.chain("some:1b", "step_by_stepp")
@@ -57,3 +70,5 @@ def test_what_is_wrong_with_a_chain_is_said_when_it_is_made():
         prompts.chain("some:1b", max_tokens=5)
     with pytest.raises(PromptError, match="Did you mean 'host'"):
         prompts.chain("some:1b", base_url="http://127.0.0.1:1")
+    with pytest.raises(ModelError, match="given by their names"):
+        prompts.chain(["some:1b"])
