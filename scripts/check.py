@@ -96,7 +96,7 @@ def package() -> None:
         if code != wanted:
             raise Failed(f"The wheel and slmlab/ differ in {sorted(code ^ wanted)}.")
         if not any(name.endswith(".dist-info/licenses/LICENSE") for name in packed):
-            raise Failed("The wheel has no licence.")
+            raise Failed("The wheel has no license.")
 
 
 CHECKS: dict[str, Callable[[], object]] = {

@@ -24,7 +24,7 @@ from slmlab import models, paths
 from slmlab.course.transformer import Array, Model, forward, perplexity, softmax, tokenizer
 from slmlab.engines.embedded.gguf_header import GGUFError, read_header
 from slmlab.errors import ModelError, did_you_mean
-from slmlab.models.choose import LESSONS
+from slmlab.models.choose import LESSON_PREFIX
 
 __all__ = [
     "TENSOR_TYPES",
@@ -193,7 +193,7 @@ def install(tensor_types: Sequence[str], host: str | None = None) -> list[str]:
         >>> slmlab.weights.install(["Q4_0"])
         ['slmlab/smollm2:q4_0']
     """
-    wanted = {f"{LESSONS}smollm2:{_ggml_type(one).name.lower()}": one for one in tensor_types}
+    wanted = {f"{LESSON_PREFIX}smollm2:{_ggml_type(one).name.lower()}": one for one in tensor_types}
     present = {one.name for one in models.installed(host)}
     missing = {name: one for name, one in wanted.items() if name not in present}
     if missing:

@@ -190,7 +190,7 @@ def log_tail(address: str, lines: int = 15) -> str:
 # The process.
 
 
-def keep(folder: Path) -> int:
+def supervise(folder: Path) -> int:
     """Start, watch and in the end stop the server of ``folder``. Returns the exit status."""
     try:
         with exclusive(folder / LOCK, timeout=0):
@@ -206,7 +206,7 @@ def keep(folder: Path) -> int:
             write_json(folder / "state.json", state)
             try:
                 with (folder / "server.log").open("wb", buffering=0) as log:
-                    return _supervise(folder, config, log)
+                    return _run(folder, config, log)
             finally:
                 with contextlib.suppress(OSError):
                     (folder / "state.json").unlink()
@@ -214,7 +214,7 @@ def keep(folder: Path) -> int:
         return 0
 
 
-def _supervise(folder: Path, config: Config, log: IO[bytes]) -> int:
+def _run(folder: Path, config: Config, log: IO[bytes]) -> int:
     stopping = False
 
     def stop(*_: object) -> None:
@@ -300,4 +300,4 @@ def _listens(port: int) -> bool:
 
 
 if __name__ == "__main__":
-    raise SystemExit(keep(Path(sys.argv[1])))
+    raise SystemExit(supervise(Path(sys.argv[1])))

@@ -2,7 +2,7 @@
 
 from slmlab.memory import MEMORY_OVER_FILE
 from slmlab.models import catalog
-from slmlab.models.choose import LESSONS, ready
+from slmlab.models.choose import LESSON_PREFIX, ready
 from slmlab.models.download import download_size, pull
 from slmlab.models.inventory import (
     TUTORIAL_MODELS,
@@ -22,7 +22,7 @@ from slmlab.models.inventory import (
 )
 
 __all__ = [
-    "LESSONS",
+    "LESSON_PREFIX",
     "MEMORY_OVER_FILE",
     "TUTORIAL_MODELS",
     "InstalledModel",

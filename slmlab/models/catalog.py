@@ -43,7 +43,7 @@ FACTS = (
     "made_by",
     "modality",
     "languages",
-    "licence",
+    "license",
     "download_gb",
     "benchmark",
 )
@@ -109,11 +109,11 @@ def _nearest(name: str, names: list[str]) -> str:
     return did_you_mean(name, names)
 
 
-def read_on() -> str:
-    """The day on which the sources were last read, as ``YYYY-MM-DD``.
+def last_checked() -> str:
+    """The day on which the facts were last checked against their sources, as ``YYYY-MM-DD``.
 
     Examples:
-        >>> slmlab.catalog.read_on()
+        >>> slmlab.catalog.last_checked()
         '20...'
     """
     return str(_read()["read"])

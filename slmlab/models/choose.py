@@ -15,7 +15,7 @@ from slmlab.models.download import download_size, pull
 from slmlab.models.inventory import TUTORIAL_MODELS, as_names, installed, is_among, resolve
 
 # Names of models that a notebook makes: variants to be looked at, not to be compared with others.
-LESSONS = "slmlab/"
+LESSON_PREFIX = "slmlab/"
 
 
 def ready(
@@ -59,7 +59,7 @@ def ready(
         pull(missing, host=host, quiet=quiet)
     if models is None:
         # What the user added is at hand too; what a lesson made is for that lesson.
-        names += [name for name in have if not name.startswith(LESSONS)]
+        names += [name for name in have if not name.startswith(LESSON_PREFIX)]
     if not names:
         raise ModelError(
             "There is no model here, and Ollama's library cannot be reached. Connect to the "

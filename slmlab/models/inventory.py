@@ -163,7 +163,7 @@ def resolve(model: str, host: str | None = None) -> InstalledModel:
 
 
 def show(model: str, host: str | None = None) -> dict[str, Any]:
-    """All that the server knows of one model: template, parameters, licence, architecture.
+    """All that the server knows of one model: template, parameters, license, architecture.
 
     Examples:
         >>> facts = slmlab.models.show(names[0])

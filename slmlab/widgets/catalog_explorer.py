@@ -52,7 +52,7 @@ LABELS = {
     "made_by": "How it was made",
     "modality": "Modality",
     "languages": "Languages",
-    "licence": "Licence",
+    "license": "License",
     "download_gb": "Download (GB)",
 }
 
@@ -123,7 +123,7 @@ class CatalogExplorer(Panel):
         self.pulling: _Pull | None = None
         narrow = widgets.Layout(width="19em")
         self.words = widgets.Text(
-            description="Search", placeholder="name, developer, licence …", layout=narrow
+            description="Search", placeholder="name, developer, license …", layout=narrow
         )
         self.sort = widgets.Dropdown(description="Sort by", options=list(SORTS), layout=narrow)
         self.size = widgets.Dropdown(description="Size", options=list(SIZES), layout=narrow)
@@ -154,7 +154,7 @@ class CatalogExplorer(Panel):
         """The rows that are shown, sorted."""
         rows = self.all
         if word := self.words.value.strip().lower():
-            text = rows[["name", "developer", "licence", "made_by", "modality", "languages"]]
+            text = rows[["name", "developer", "license", "made_by", "modality", "languages"]]
             joined = text.fillna("").astype(str).agg(" ".join, axis=1).str.lower()
             rows = rows[joined.str.contains(word, regex=False)]
         if limit := SIZES[self.size.value]:
@@ -219,7 +219,7 @@ class CatalogExplorer(Panel):
                 _count(one.parameters, one.active_parameters),
                 _tokens(one.context),
                 one.released or "unknown",
-                one.licence or "unknown",
+                one.license or "unknown",
                 one.made_by or "unknown",
                 "unknown" if one.memory is None else hardware.gib(int(one.memory)),
                 "✔ here" if one.here else FITS[one.fits],
@@ -232,7 +232,7 @@ class CatalogExplorer(Panel):
             "Parameters",
             "Context",
             "Released",
-            "Licence",
+            "License",
             "How it was made",
             "Memory",
             "This machine",
@@ -240,7 +240,7 @@ class CatalogExplorer(Panel):
         caption = (
             f"{len(rows)} of {len(self.all)} models. Memory: at 4 bits with a context of "
             f"{self.num_ctx:,} tokens for each request that runs at once, estimated; models may "
-            f"take {room} here. Facts read {catalog.read_on()}."
+            f"take {room} here. Facts last checked {catalog.last_checked()}."
         )
         self.table.value = Markup("<div class='slmlab-tall'>{}</div>").format(
             markup.table_html(rows, columns, caption)
@@ -273,7 +273,7 @@ class CatalogExplorer(Panel):
 
     def __str__(self) -> str:
         frame = self.frame
-        short = frame[["name", "parameters", "context", "licence", "fits", "here"]]
+        short = frame[["name", "parameters", "context", "license", "fits", "here"]]
         return str(short.to_string(index=False, na_rep="unknown"))
 
 

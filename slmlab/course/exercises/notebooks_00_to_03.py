@@ -81,12 +81,12 @@ def check_02_1(found: Any) -> str | None:
     from slmlab.models import catalog
 
     table = catalog.table()
-    free = table["licence"].isin(["Apache 2.0", "MIT"])
+    free = table["license"].isin(["Apache 2.0", "MIT"])
     right = set(table.loc[free & (table["context"].fillna(0).astype(int) >= 100_000), "name"])
     if missing := right - set(found):
         return f"{sorted(missing)[0]} belongs in the list too."
     if extra := set(found) - right:
-        return f"{sorted(extra)[0]} does not belong in the list: look at its licence and context."
+        return f"{sorted(extra)[0]} does not belong in the list: look at its license and context."
     return None
 
 

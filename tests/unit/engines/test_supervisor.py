@@ -94,7 +94,7 @@ class TestState:
         assert supervisor.state_at(address) is None, "although its parent took no note of it"
 
 
-class TestKeep:
+class TestSupervise:
     """What the process does before it would start a server."""
 
     @pytest.fixture
@@ -106,12 +106,12 @@ class TestKeep:
         supervisor.write_json(folder / "config.json", config)
         return folder
 
-    def keep(self, folder: Path) -> int:
+    def supervise(self, folder: Path) -> int:
         command = [sys.executable, "-m", "slmlab.engines.supervisor", str(folder)]
         return subprocess.run(command, cwd=folder, timeout=60).returncode
 
     def test_without_a_user_it_starts_nothing(self, folder):
-        assert self.keep(folder) == 0
+        assert self.supervise(folder) == 0
         assert not (folder / "started").exists()
         assert not (folder / "state.json").exists()
         assert "has ended; not starting it" in (folder / "server.log").read_text()
@@ -120,7 +120,7 @@ class TestKeep:
         supervisor.add_user(folder)
         (folder / "server.log").write_text("of the other one")
         with filelock.FileLock(folder / supervisor.LOCK):
-            assert self.keep(folder) == 0
+            assert self.supervise(folder) == 0
         assert not (folder / "started").exists()
         assert (folder / "server.log").read_text() == "of the other one"
 
@@ -130,7 +130,7 @@ class TestKeep:
         look += "shutil.rmtree('users'); time.sleep(60)"
         config = {"engine": "ollama", "command": [sys.executable, "-c", look], "env": {}}
         supervisor.write_json(folder / "config.json", config | {"grace": 0.1})
-        assert self.keep(folder) == 0
+        assert self.supervise(folder) == 0
         assert "nobody used the server for 0.1 s" in (folder / "server.log").read_text()
         seen = json.loads((folder / "seen.json").read_text())
         assert (seen["host"], seen["engine"]) == (f"http://127.0.0.1:{folder.name}", "ollama")
@@ -139,5 +139,5 @@ class TestKeep:
         supervisor.add_user(folder)
         config = {"command": [str(folder / "no-ollama"), "serve"], "env": {}}
         supervisor.write_json(folder / "config.json", config)
-        assert self.keep(folder) == 1
+        assert self.supervise(folder) == 1
         assert "no-ollama: [Errno 2] No such file" in (folder / "server.log").read_text()
