@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 import slmlab
+from slmlab import models
 from slmlab.engines import ollama_install, server, supervisor
 from slmlab.errors import (
     ServerError,
@@ -43,6 +44,16 @@ def child_of(host: str) -> psutil.Process:
     return wait_for(lambda: keeper_of(host).children(), 60, "the keeper's child")[0]
 
 
+def listening(process: psutil.Process) -> set[str]:
+    """The addresses at which a process and all its children listen."""
+    return {
+        connection.laddr.ip
+        for one in [process, *process.children(recursive=True)]
+        for connection in one.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+
+
 class TestLife:
     def test_start_status_stop(self, kind, lab):
         assert server.status() is None
@@ -55,6 +66,18 @@ class TestLife:
         assert slmlab.stop() == [started.host]
         assert server.status() is None
         assert not child.is_running()
+
+    def test_it_listens_to_this_machine_only(self, kind, lab):
+        started = slmlab.start(kind, quiet=True)
+        child_of(started.host)
+        assert listening(keeper_of(started.host)) == {"127.0.0.1"}
+
+    def test_a_models_process_listens_to_this_machine_only(self, lab_with_models):
+        started = slmlab.start("embedded", quiet=True)
+        before = len(keeper_of(started.host).children(recursive=True))
+        models.load(SMOL, 512)
+        assert len(keeper_of(started.host).children(recursive=True)) > before
+        assert listening(keeper_of(started.host)) == {"127.0.0.1"}
 
     def test_a_second_start_uses_the_first(self, kind, lab):
         first = slmlab.start(kind, quiet=True)

@@ -122,6 +122,11 @@ class TestApi:
         ):
             assert client.get("/api/tags", headers=header).status_code in (400, 403), header
 
+    def test_a_body_larger_than_any_real_request(self, client):
+        answer = client.post("/api/generate", content=b" " * (64 * 2**20 + 1))
+        assert answer.status_code == 413
+        assert answer.json()["error"] == "request body is larger than 64 MiB"
+
     def test_it_still_works(self, client):
         """Last in its class: what came before has broken nothing."""
         asked = {"model": SMOL, "prompt": "Say", "stream": False, "options": {"num_predict": 4}}

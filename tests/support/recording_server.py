@@ -41,6 +41,8 @@ class RecordingServer:
         server = self
 
         class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
             def do_GET(self) -> None:
                 server.answer(self, None)
 
@@ -124,15 +126,19 @@ class RecordingServer:
         self._write(request, lines)
 
     def _write(self, request: BaseHTTPRequestHandler, lines: list[Any], status: int = 200) -> None:
-        """Without a length: the end of the connection is the end of the answer."""
+        """A chunk for each line, so that an answer which is cut is known for one."""
         request.send_response(status)
         request.send_header("Content-Type", "application/x-ndjson")
+        request.send_header("Transfer-Encoding", "chunked")
+        request.send_header("Connection", "close")
         request.end_headers()
         for n, line in enumerate(lines):
             if n == 1:
                 self.may_go_on.wait(20)
+            text = json.dumps(line).encode() + b"\n"
+            end = b"0\r\n\r\n" if n == len(lines) - 1 else b""
             try:
-                request.wfile.write(json.dumps(line).encode() + b"\n")
+                request.wfile.write(b"%x\r\n%s\r\n%s" % (len(text), text, end))
                 request.wfile.flush()
             except OSError:  # the client has hung up
                 return

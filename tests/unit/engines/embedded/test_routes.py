@@ -6,10 +6,12 @@ import asyncio
 
 import httpx
 import pytest
+import uvicorn
 
 from slmlab.engines.embedded import routes
 from slmlab.engines.embedded.engine import Engine
 from slmlab.engines.embedded.model_store import Store
+from tests.support.processes import free_port
 
 
 @pytest.fixture
@@ -68,3 +70,22 @@ def test_an_unknown_model_is_named(request_to):
 def test_a_page_of_another_site_is_refused(request_to):
     answer = request_to("GET", "/api/tags", headers={"Origin": "https://elsewhere.example"})
     assert answer.status_code == 403
+
+
+def test_a_body_larger_than_any_real_request_is_refused(request_to, monkeypatch):
+    monkeypatch.setattr("slmlab.engines.embedded.responses.MAX_BODY", 2**20)
+    digest = "sha256:" + "0" * 64
+    for path in ("/api/generate", "/api/chat", "/api/embed", "/api/show", "/api/create"):
+        answer = request_to("POST", path, content=b" " * (2**20 + 1))
+        assert answer.status_code == 413
+        assert answer.json() == {"error": "request body is larger than 1 MiB"}
+    # A model's file is no such body.
+    assert request_to("POST", f"/api/blobs/{digest}", content=b" " * 2**21).status_code == 400
+
+
+def test_it_listens_to_this_machine_only(monkeypatch):
+    configs = []
+    monkeypatch.setattr(uvicorn.Server, "run", lambda server: configs.append(server.config))
+    routes.serve(free_port())
+    with configs[0].bind_socket() as listening:
+        assert listening.getsockname()[0] == "127.0.0.1"

@@ -1,0 +1,172 @@
+"""How the embedded engine answers, without a server: the application is called directly."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from slmlab.engines.embedded import responses
+from slmlab.engines.embedded.responses import ApiError, OnlyLocal, read_body, reply
+
+
+def ask(handler, method: str = "POST", **more) -> httpx.Response:
+    """What an application of this one handler answers."""
+    app = Starlette(
+        routes=[Route("/", handler, methods=["GET", "POST"])],
+        exception_handlers={
+            ApiError: lambda _, error: JSONResponse({"error": error.message}, error.status)
+        },
+    )
+    app.add_middleware(OnlyLocal)
+
+    async def once() -> httpx.Response:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return await client.request(method, "/", **more)
+
+    return asyncio.run(once())
+
+
+class TestBody:
+    @staticmethod
+    async def size(request: Request) -> Response:
+        return PlainTextResponse(str(len(await read_body(request))))
+
+    def test_it_is_read_up_to_the_limit_and_then_refused(self, monkeypatch):
+        monkeypatch.setattr(responses, "MAX_BODY", 2**20)
+        assert ask(self.size, content=b"x" * 2**20).text == str(2**20)
+        answer = ask(self.size, content=b"x" * (2**20 + 1))
+        assert answer.status_code == 413
+        assert answer.json() == {"error": "request body is larger than 1 MiB"}
+
+    def test_one_without_end_is_refused_before_it_has_come(self, monkeypatch):
+        monkeypatch.setattr(responses, "MAX_BODY", 2**20)
+        sent = []
+
+        async def endless() -> AsyncIterator[bytes]:
+            while True:
+                sent.append(2**16)
+                yield b"x" * 2**16
+
+        async def receive_some(request: Request) -> Response:
+            request._receive = endless_receive(endless())
+            return await self.size(request)
+
+        assert ask(receive_some).status_code == 413
+        assert sum(sent) <= 2**20 + 2**16
+
+
+def endless_receive(blocks: AsyncIterator[bytes]):
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": await anext(blocks), "more_body": True}
+
+    return receive
+
+
+class TestReply:
+    @staticmethod
+    def handler(steps, stream: bool | None):
+        async def handle(request: Request) -> Response:
+            return await reply(request, steps(), stream)
+
+        return handle
+
+    @staticmethod
+    async def three() -> AsyncGenerator[dict[str, Any], None]:
+        for n in range(3):
+            yield {"n": n}
+
+    @staticmethod
+    async def fails_at_once() -> AsyncGenerator[dict[str, Any], None]:
+        raise ApiError(404, "not found")
+        yield {}
+
+    @staticmethod
+    async def fails_later() -> AsyncGenerator[dict[str, Any], None]:
+        yield {"n": 0}
+        raise ApiError(500, "gone")
+
+    @staticmethod
+    async def nothing() -> AsyncGenerator[dict[str, Any], None]:
+        return
+        yield {}
+
+    @pytest.mark.parametrize("stream", [True, None])
+    def test_a_stream_is_a_line_for_each_step(self, stream):
+        answer = ask(self.handler(self.three, stream))
+        assert answer.headers["content-type"] == "application/x-ndjson"
+        assert [json.loads(line) for line in answer.text.splitlines()] == [
+            {"n": n} for n in (0, 1, 2)
+        ]
+
+    def test_in_one_piece_it_is_the_last_step(self):
+        assert ask(self.handler(self.three, False)).json() == {"n": 2}
+
+    @pytest.mark.parametrize("stream", [True, False])
+    def test_an_error_before_the_first_step_is_a_status(self, stream):
+        answer = ask(self.handler(self.fails_at_once, stream))
+        assert (answer.status_code, answer.json()) == (404, {"error": "not found"})
+
+    def test_an_error_after_it_is_the_last_line(self):
+        answer = ask(self.handler(self.fails_later, True))
+        assert answer.status_code == 200
+        assert answer.text == '{"n":0}\n{"error":"gone"}\n'
+
+    def test_no_step_is_an_empty_answer(self):
+        answer = ask(self.handler(self.nothing, True))
+        assert (answer.status_code, answer.text) == (200, "")
+
+
+class TestOnlyLocal:
+    @staticmethod
+    async def hello(_: Request) -> Response:
+        return PlainTextResponse("hello")
+
+    @pytest.mark.parametrize(
+        "host", ["localhost", "localhost:1", "127.0.0.1:1", "127.9.9.9", "[::1]:1", "x.localhost"]
+    )
+    def test_this_machines_names(self, host):
+        for origin in ({}, {"Origin": f"http://{host}"}):
+            assert ask(self.hello, "GET", headers={"Host": host} | origin).status_code == 200
+
+    @pytest.mark.parametrize(
+        "name",
+        ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "[::1", "8.8.8.8"],
+    )
+    def test_names_of_others(self, name):
+        assert ask(self.hello, "GET", headers={"Host": name}).status_code == 403
+        assert ask(self.hello, "GET", headers={"Origin": f"http://{name}"}).status_code == 403
+
+    def test_a_page_without_a_name(self):
+        assert ask(self.hello, "GET", headers={"Origin": "null"}).status_code == 403
+
+
+def test_work_for_a_client_that_hung_up_is_cancelled():
+    async def work() -> None:
+        ended = asyncio.Event()
+
+        async def long() -> None:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                ended.set()
+
+        async def hang_up() -> dict[str, Any]:
+            await asyncio.sleep(0)
+            return {"type": "http.disconnect"}
+
+        request = Request({"type": "http", "headers": []}, hang_up)
+        with pytest.raises(responses.ClientDisconnect):
+            await responses.unless_gone(request, long())
+        assert ended.is_set()
+
+    asyncio.run(work())
