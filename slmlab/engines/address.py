@@ -1,45 +1,101 @@
-"""Addresses of servers: the one in ``OLLAMA_HOST``, and which are this machine's own."""
+"""Addresses of servers: each is read here, whoever gives it, and has one spelling from then on.
+
+An address may hold a user and a password, ``https://user:password@gpu.example``. They are
+remembered here for the requests that go there, and are no part of the address any more: so they
+are in no record, file, message or log.
+"""
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import os
-from urllib.parse import urlsplit
+import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 from slmlab.errors import ServerError
 
+if TYPE_CHECKING:
+    import httpx
+
 DEFAULT_PORT = 11434
+# What the address at which slmlab's own servers listen is called.
+LOOPBACK_NAMES = ("127.0.0.1", "localhost")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+# User and password for an address; the ones that came last count.
+_credentials: dict[str, tuple[str, str]] = {}
+
+
+def read_address(text: str, source: str = "host") -> str:
+    """The one spelling of a server's address, such as ``http://127.0.0.1:11434``.
+
+    Read as Ollama reads ``OLLAMA_HOST``: without a scheme it is ``http`` and port 11434, with one
+    the scheme's own port (80, 443); a slash at the end does not matter; ``0.0.0.0``, which tells a
+    server to listen everywhere, is reached at 127.0.0.1.
+
+    Args:
+        text: the address, for example ``gpu-server``, ``localhost:5000``, ``::1``, or
+            ``https://user:password@gpu.example/ollama/``.
+        source: where it was given, for the error.
+
+    Raises:
+        ServerError: it is no address. The message shows no user and no password.
+    """
+    if not isinstance(text, str):
+        raise ServerError(
+            f"{source}={text!r} is not an address; give a text such as '127.0.0.1:11434'."
+        )
+    bare = text.strip().strip("\"'").strip()
+    shown = re.sub(r"^(\w+://)?.*@", r"\1…@", bare, flags=re.DOTALL)
+    special = (
+        " In a password, write / as %2F, # as %23, ? as %3F and % as %25." if "@" in bare else ""
+    )
+    wrong = ServerError(
+        f"{source}={shown!r} is not an address; write it like 127.0.0.1:11434 or "
+        f"http://gpu-server:11434.{special}"
+    )
+    try:
+        parts = urlsplit(_with_scheme(bare))
+        # A port alone, as in ":5000", is one of this machine.
+        name, port = parts.hostname or ("127.0.0.1" if bare[:1] == ":" else ""), parts.port
+        path = parts.path.rstrip("/")
+    except ValueError:
+        raise wrong from None  # the cause may quote the password
+    default = _DEFAULT_PORTS.get(parts.scheme) if "://" in bare else DEFAULT_PORT
+    port = default if port is None else port
+    odd = parts.query or parts.fragment or re.search(r"[\s\\,;@]|//", name + path)
+    not_a_name = not name or name.isdigit() or name in _DEFAULT_PORTS
+    if not port or odd or not_a_name or parts.scheme not in _DEFAULT_PORTS:
+        raise wrong
+    if name in ("0.0.0.0", "::"):  # noqa: S104  the text that we replace, not a bind
+        name = "127.0.0.1"
+    name = f"[{name}]" if ":" in name else name
+    address = f"{parts.scheme}://{name}:{port}{path}"
+    if parts.username:
+        _credentials[address] = unquote(parts.username), unquote(parts.password or "")
+    return address
+
+
+def _with_scheme(text: str) -> str:
+    if "://" in text:
+        return text
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return f"http://{text}"
+    return f"http://[{text}]"
 
 
 def configured_host() -> str | None:
     """The address in ``OLLAMA_HOST``, or None where it is not set.
 
-    A bare ``0.0.0.0`` tells a server to listen everywhere; a client reaches it at 127.0.0.1.
-
     Raises:
         ServerError: the value is no address.
     """
     text = os.environ.get("OLLAMA_HOST", "").strip().strip("\"'")
-    if not text:
-        return None
-    scheme = "http"
-    if "://" in text:
-        scheme = text.split("://", 1)[0]
-    default = {"http": 80, "https": 443}.get(scheme) if "://" in text else DEFAULT_PORT
-    try:
-        parts = urlsplit(text if "://" in text else f"//{text}")
-        name, port = parts.hostname or "127.0.0.1", parts.port or default
-    except ValueError:
-        port = None
-    if scheme not in ("http", "https") or port is None:
-        raise ServerError(
-            f"OLLAMA_HOST={text!r} is not an address; write it like 127.0.0.1:11434 or "
-            "http://gpu-server:11434."
-        )
-    if name in ("0.0.0.0", "::"):  # noqa: S104  the text that we replace, not a bind
-        name = "127.0.0.1"
-    name = f"[{name}]" if ":" in name else name
-    return f"{scheme}://{name}:{port}{parts.path.rstrip('/')}"
+    return read_address(text, "OLLAMA_HOST") if text else None
 
 
 def is_local(address: str) -> bool:
@@ -51,3 +107,42 @@ def is_local(address: str) -> bool:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
         return False
+
+
+def server_key(address: str) -> str:
+    """The same for every name of one server: 127.0.0.1 is also called localhost."""
+    parts = urlsplit(address)
+    name = "127.0.0.1" if parts.hostname in LOOPBACK_NAMES else parts.hostname
+    return f"{parts.scheme}://{name}:{parts.port}{parts.path}"
+
+
+def known_credentials(addresses: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Users and passwords by address, for ``remember`` in a process that works for this one."""
+    return {one: _credentials[one] for one in addresses if one in _credentials}
+
+
+def remember(credentials: Mapping[str, tuple[str, str]]) -> None:
+    """Use these users and passwords for requests to their addresses from now on."""
+    _credentials.update(credentials)
+
+
+def has_credentials(address: str) -> bool:
+    """Whether requests to this address carry a user and a password."""
+    return address in _credentials
+
+
+class Credentials:
+    """Signs the requests to one address; what httpx takes as ``auth``.
+
+    It looks them up for each request, and shows them to nobody who prints or copies it.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def __call__(self, request: httpx.Request) -> httpx.Request:
+        """The request, with user and password where the address has some (basic authentication)."""
+        if found := _credentials.get(self.address):
+            code = base64.b64encode(":".join(found).encode()).decode()
+            request.headers["Authorization"] = f"Basic {code}"
+        return request

@@ -5,19 +5,28 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import re
 import socket
 import threading
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import httpx
-import ollama
 
 from slmlab import hardware
-from slmlab.engines import supervisor
-from slmlab.engines.address import is_local
+from slmlab.engines import proxies, supervisor
+from slmlab.engines.address import Credentials, has_credentials, is_local
 from slmlab.errors import ModelError, ServerError, ServerLost, did_you_mean
+
+try:
+    import ollama
+except Exception:
+    # It makes a client when it is imported, which fails where the environment names a proxy that
+    # httpx cannot use, or an OLLAMA_HOST that is no address.
+    with proxies.hidden_environment():
+        import ollama
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +36,8 @@ ClientT = TypeVar("ClientT")
 RUNNER_DIED = ("unexpectedly stopped", "runner process has terminated", "runner process no longer")
 # What Ollama and the embedded engine say where a model does not fit.
 OUT_OF_MEMORY = ("more system memory", "out of memory", "unable to allocate")
-
+# What a proxy answers whose server is not there, perhaps only for a moment.
+GATEWAY_ERRORS = (502, 503, 504)
 
 # Seconds without a sign of life from a server after which a request fails.
 TIMEOUT = 600.0
@@ -38,13 +48,21 @@ CONNECT_TIMEOUT = 5.0
 def client_kwargs(host: str, timeout: float = TIMEOUT) -> dict[str, Any]:
     """What each HTTP client for a server is made with: finite time limits, no proxy on loopback.
 
-    It fits ``httpx.Client``, ``ollama.Client`` and the ``client_kwargs`` of langchain-ollama.
+    It fits ``httpx.Client``, ``ollama.Client`` and the ``client_kwargs`` of langchain-ollama. With
+    it go the user and password that the address was given with.
 
     Args:
-        host: the server's address.
+        host: the server's address, as ``read_address`` spells it.
         timeout: seconds without a sign of life after which a request fails.
+
+    Raises:
+        ServerError: the server is on another machine, and the environment names a proxy that
+            cannot be used.
     """
+    if not is_local(host) and (problem := proxies.problem()):
+        raise ServerError(f"{host} cannot be reached: {problem}")
     return {
+        "auth": Credentials(host),
         "timeout": httpx.Timeout(timeout, connect=min(timeout, CONNECT_TIMEOUT)),
         "trust_env": not is_local(host),
     }
@@ -141,6 +159,12 @@ def sentences(
                 f"The process that runs {model or 'the model'} ended in the middle, often for want "
                 f"of memory: {error.error}.{log_of(host)}"
             ) from error
+        if error.status_code == 401 and ask_version(host) is None:
+            raise ServerError(no_server(host)) from error
+        if not error.error or error.error.lstrip().startswith("<"):
+            # A page of a proxy before the server, which may be there again in a moment.
+            kind = ServerLost if error.status_code in GATEWAY_ERRORS else ServerError
+            raise kind(_what_answers(host, httpx.Response(error.status_code))) from error
         raise ModelError(_sentence(error.error, host, model, here, elsewhere)) from error
     except httpx.TimeoutException as error:
         log.debug("%s did not answer a request for %s in time: %r", host, model, error)
@@ -151,9 +175,7 @@ def sentences(
     except (httpx.TransportError, ConnectionError) as error:
         log.debug("The connection to %s broke in a request for %s: %r", host, model, error)
         if ask_version(host) is None:
-            raise ServerLost(
-                f"No server answers at {host}. Start one with slmlab.start().{log_of(host)}"
-            ) from error
+            raise ServerLost(f"{no_server(host)}{log_of(host)}") from error
         raise ServerLost(
             f"The connection to {host} broke in mid-answer; the server is there again, so try "
             f"again.{log_of(host)}"
@@ -162,6 +184,8 @@ def sentences(
 
 def log_of(host: str) -> str:
     """The end of a server's log, to be put behind a sentence; nothing where it explains nothing."""
+    if supervisor.state_at(host) is None and ask_version(host):
+        return ""  # what answers there now is somebody else's, and the log is of one before it
     tail = supervisor.log_tail(host, 5)
     return f"\nThe end of its log:\n{tail}" if tail else ""
 
@@ -211,7 +235,7 @@ def _smaller(model: str, here: Mapping[str, int]) -> str:
 def ask_version(address: str, timeout: float = 2.0) -> dict[str, Any] | None:
     """What ``/api/version`` at ``address`` answers, or None where no such server answers."""
     try:
-        answer = _http_client(is_local(address)).get(f"{address}/api/version", timeout=timeout)
+        answer = _get_version(address, timeout)
         facts: dict[str, Any] = answer.json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError):
         return None
@@ -223,10 +247,78 @@ def engine_of(address: str) -> str:
     return str((ask_version(address) or {}).get("engine", "ollama"))
 
 
+def version_at(address: str, timeout: float = 5.0) -> dict[str, Any]:
+    """What ``/api/version`` at ``address`` answers.
+
+    Raises:
+        ServerError: no server answers there; the message says what does, or why nothing does.
+    """
+    facts = ask_version(address, timeout)
+    if facts is None:
+        raise ServerError(f"{no_server(address)}{log_of(address)}")
+    return facts
+
+
+def no_server(address: str, remedy: str = "", setting: str = "") -> str:
+    """The sentence on an address where no server answers: what does, or why nothing does.
+
+    Args:
+        address: the address, as ``read_address`` spells it.
+        remedy: what to do where nothing answers.
+        setting: the environment variable that names the address.
+    """
+    reason = ""
+    try:
+        answer = _get_version(address, CONNECT_TIMEOUT)
+        if answer.status_code != 200 or not answer.text.startswith("{"):
+            return _what_answers(address, answer)
+    except httpx.TimeoutException:
+        reason = ": it says nothing within five seconds"
+    except httpx.HTTPError as error:
+        # "[Errno -2] Name or service not known", "[SSL: CERTIFICATE_VERIFY_FAILED] …"
+        said = re.sub(r"^\[Errno -?\d+\] ", "", str(error))
+        reason = f": {said}" if said and "refused" not in said and "attempts" not in said else ""
+    if not remedy and is_local(address):
+        remedy = "Start one with slmlab.start()."
+    where = f"{setting}={address}" if setting else address
+    return f"No server answers at {where}{reason}. {remedy or 'Start Ollama there.'}"
+
+
+def _what_answers(address: str, answer: httpx.Response) -> str:
+    """The sentence on something that answers and is no server for us."""
+    status = f"status {answer.status_code}"
+    if answer.status_code == 401 and has_credentials(address):
+        return f"{address} does not take the user and password of its address (401 Unauthorized)."
+    if answer.status_code == 401:
+        scheme, _, rest = address.partition("://")
+        return (
+            f"{address} asks for a user and a password (401 Unauthorized). Write them into the "
+            f"address: {scheme}://USER:PASSWORD@{rest}"
+        )
+    if answer.status_code == 403:
+        return f"{address} refuses requests from here (403 Forbidden)."
+    if answer.status_code in GATEWAY_ERRORS:
+        return f"The proxy at {address} does not reach the server behind it ({status})."
+    if there := answer.headers.get("location"):
+        status += f", and sends on to {urlsplit(there)._replace(query='').geturl()}"
+    return (
+        f"What answers at {address} is not Ollama ({status}). Check the address, its port, and its "
+        "path, which only a server behind a proxy has."
+    )
+
+
+def _get_version(address: str, timeout: float) -> httpx.Response:
+    if not is_local(address) and (problem := proxies.problem()):
+        raise ServerError(f"{address} cannot be reached: {problem}")
+    return _http_client(is_local(address)).get(
+        f"{address}/api/version", timeout=timeout, auth=Credentials(address)
+    )
+
+
 @functools.cache
 def _http_client(local: bool) -> httpx.Client:
     """One plain client for this machine's servers and one for others, kept for good.
 
     Making one costs tens of milliseconds, and slows what comes next.
     """
-    return httpx.Client(**client_kwargs("http://127.0.0.1" if local else ""))
+    return httpx.Client(timeout=TIMEOUT, trust_env=not local)

@@ -28,6 +28,7 @@ import tenacity
 import zstandard
 
 from slmlab import hardware, paths
+from slmlab.engines import proxies
 from slmlab.errors import InstallError
 
 log = logging.getLogger(__name__)
@@ -119,6 +120,8 @@ def install(
     binary = target / "bin" / "ollama"
     if binary.exists():
         return binary
+    if problem := proxies.problem():
+        raise InstallError(f"Ollama cannot be downloaded here: {problem}")
     architecture = _architecture()
     if gpu is None:
         gpu = hardware.machine().gpu is not None

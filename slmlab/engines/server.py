@@ -31,8 +31,8 @@ import tenacity
 
 from slmlab import paths
 from slmlab.engines import ollama_install, supervisor
-from slmlab.engines.address import DEFAULT_PORT, configured_host, is_local
-from slmlab.engines.client import ask_version
+from slmlab.engines.address import DEFAULT_PORT, configured_host, is_local, read_address
+from slmlab.engines.client import ask_version, no_server
 from slmlab.engines.supervisor import State, exclusive, folder_of, log_tail, state_at, states
 from slmlab.errors import InstallError, ServerError
 from slmlab.facts import facts_html
@@ -82,13 +82,26 @@ def host() -> str:
     """The address that all calls use, such as ``http://127.0.0.1:11434``.
 
     ``OLLAMA_HOST`` where it is set, read as Ollama reads it; else a running server that slmlab
-    started; else Ollama's default.
+    started; else Ollama's default. A user and password in it are used, and not shown.
 
     Examples:
         >>> slmlab.server.host()
         'http://127.0.0.1:...'
     """
     return configured_host() or next((state["host"] for state in states()), DEFAULT_HOST)
+
+
+def address_of(given: str | None) -> str:
+    """The address that an argument ``host=`` gives, in its one spelling; ``host()`` for None.
+
+    Raises:
+        ServerError: it is no address.
+
+    Examples:
+        >>> slmlab.server.address_of("gpu-server:5000/")
+        'http://gpu-server:5000'
+    """
+    return host() if given is None else read_address(given)
 
 
 def status() -> Server | None:
@@ -200,10 +213,8 @@ def _remote(address: str, engine: str) -> Server:
     """The server on another machine, which is only ever used."""
     server = _server_at(address)
     if server is None:
-        raise ServerError(
-            f"No server answers at OLLAMA_HOST={address}. Start Ollama there, or unset "
-            "OLLAMA_HOST to use this machine."
-        )
+        remedy = "Start Ollama there, or unset OLLAMA_HOST to use this machine."
+        raise ServerError(no_server(address, remedy, setting="OLLAMA_HOST"))
     if engine not in ("auto", server.engine):
         raise ServerError(
             f"OLLAMA_HOST={address} is not the {engine} engine but {server.engine}. Unset "

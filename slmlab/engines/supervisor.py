@@ -38,6 +38,7 @@ import filelock
 import psutil
 
 from slmlab import paths
+from slmlab.engines.address import LOOPBACK_NAMES
 from slmlab.processes import end_tree, end_with_parent, is_same, start_time
 
 # For so many seconds a server may be without users: a kernel that restarts keeps its server.
@@ -156,7 +157,7 @@ def state_at(address: str) -> State | None:
 def _may_be_ours(address: str) -> bool:
     """Whether this is where slmlab's servers listen: 127.0.0.1, which is also called localhost."""
     parts = urlsplit(address)
-    local = parts.hostname in ("127.0.0.1", "localhost")
+    local = parts.hostname in LOOPBACK_NAMES
     return local and parts.scheme == "http" and not parts.path
 
 

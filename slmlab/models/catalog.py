@@ -170,7 +170,7 @@ def on_this_machine(num_ctx: int = 4096, host: str | None = None) -> pd.DataFram
     """
     import pandas as pd
 
-    frame, host = table(), host or server.host()
+    frame, host = table(), server.address_of(host)
     try:
         installed = [one.name for one in inventory.installed(host)]
     except ServerError:

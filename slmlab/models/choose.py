@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Iterable
 
 from slmlab import hardware, paths
 from slmlab.engines import server
-from slmlab.engines.client import ask_version
+from slmlab.engines.client import version_at
 from slmlab.engines.embedded.pypi_models import SHELF
-from slmlab.errors import ModelError, ServerError
+from slmlab.errors import ModelError
 from slmlab.memory import MEMORY_OVER_FILE
 from slmlab.models.download import download_size, pull
 from slmlab.models.inventory import TUTORIAL_MODELS, as_names, installed, is_among, resolve
@@ -43,10 +43,8 @@ def ready(
         ['smollm2:135m-instruct-q4_1']
     """
     say: Callable[[str], object] = (lambda _: None) if quiet else print
-    host = host or server.host()
-    facts = ask_version(host)
-    if facts is None:
-        raise ServerError(f"No server answers at {host}. Start one with slmlab.start().")
+    host = server.address_of(host)
+    facts = version_at(host)
     have = [one.name for one in installed(host)]
     if models is not None:
         names = as_names([models])

@@ -65,7 +65,7 @@ def pull(
     Examples:
         >>> slmlab.pull("smollm2:135m-instruct-q4_1", quiet=True)
     """
-    host = host or server.host()
+    host = server.address_of(host)
     names = as_names(models)
     events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
     threads = [

@@ -112,7 +112,7 @@ def will_it_fit(model: str, num_ctx: int = 4096, *, host: str | None = None) -> 
         >>> fit.needed > fit.weights
         True
     """
-    host = host or server.host()
+    host = server.address_of(host)
     inventory.validate_model(model)
     resident = [one for one in inventory.loaded(host) if inventory.is_among(model, [one.name])]
     engine = engine_of(host)

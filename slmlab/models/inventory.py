@@ -65,7 +65,7 @@ def installed(host: str | None = None) -> list[InstalledModel]:
         >>> newest.size > 50_000_000
         True
     """
-    host = host or server.host()
+    host = server.address_of(host)
     with sentences(host):
         found = client(host).list().models
     return [
@@ -148,7 +148,7 @@ def resolve(model: str, host: str | None = None) -> InstalledModel:
         >>> slmlab.models.resolve(names[0]).quantization
         'Q4_1'
     """
-    host = host or server.host()
+    host = server.address_of(host)
     validate_model(model)
     have = installed(host)
     for one in have:
@@ -170,7 +170,7 @@ def show(model: str, host: str | None = None) -> dict[str, Any]:
         >>> facts["modelinfo"]["general.architecture"]
         'llama'
     """
-    host = host or server.host()
+    host = server.address_of(host)
     with sentences(host, validate_model(model)):
         return client(host).show(model).model_dump()
 
@@ -189,7 +189,7 @@ def remove(*models: str | Iterable[str], host: str | None = None) -> None:
         >>> slmlab.add("my-model", slmlab.weights.default_model_file())
         >>> slmlab.remove("my-model")
     """
-    host = host or server.host()
+    host = server.address_of(host)
     for model in as_names(models):
         with sentences(host, model):
             client(host).delete(model)
@@ -214,7 +214,7 @@ def loaded(host: str | None = None) -> list[LoadedModel]:
         >>> slmlab.models.loaded()[0].context_length
         2048
     """
-    host = host or server.host()
+    host = server.address_of(host)
     with sentences(host):
         found = client(host).ps().models
     return [
@@ -237,7 +237,7 @@ def load(model: str, num_ctx: int, host: str | None = None, **options: Any) -> f
     Examples:
         >>> seconds = slmlab.models.load(names[0], num_ctx=2048)
     """
-    host = host or server.host()
+    host = server.address_of(host)
     started = time.perf_counter()
     with sentences(host, validate_model(model)):
         client(host).generate(model, "", options={"num_ctx": num_ctx, **options}, stream=False)
@@ -252,7 +252,7 @@ def unload(model: str, host: str | None = None) -> None:
     Examples:
         >>> slmlab.models.unload(names[0])
     """
-    host = host or server.host()
+    host = server.address_of(host)
     with sentences(host, validate_model(model)):
         client(host).generate(model, "", keep_alive=0, stream=False)
     waiting = tenacity.Retrying(
@@ -280,7 +280,7 @@ def add(model: str, path: str | os.PathLike[str], host: str | None = None) -> No
         >>> path = slmlab.weights.default_model_file()  # any GGUF file
         >>> slmlab.add("my-model", path)
     """
-    host = host or server.host()
+    host = server.address_of(host)
     validate_model(model)
     file = _gguf_file(path)
     with sentences(host, model):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from slmlab import paths
 from slmlab.engines import server
+from slmlab.engines.address import read_address, server_key
 from slmlab.engines.client import TIMEOUT, Session, log_of
 from slmlab.errors import Interrupted, ModelError, PromptError, ResultsError, ServerGone
 from slmlab.memory import parallel_requests
@@ -185,14 +186,18 @@ def compare(
 
 def _servers(host: str | Sequence[str] | None, hosts: str | Sequence[str] | None) -> list[str]:
     """The servers of a comparison, each once."""
-    if host and hosts:
+    if host is not None and hosts is not None:
         raise PromptError("compare() takes host=… or hosts=…, which mean the same; give only one.")
-    given = host or hosts or server.host()
-    addresses = [given] if isinstance(given, str) or not isinstance(given, Iterable) else [*given]
-    for address in addresses:
-        if not isinstance(address, str):
-            raise PromptError(f"Servers are given by their addresses; got {address!r}.")
-    return list(dict.fromkeys(addresses))
+    given = hosts if host is None else host
+    if given is None or isinstance(given, str) or not isinstance(given, Iterable):
+        return [server.address_of(given)]
+    servers: dict[str, str] = {}
+    for address in map(read_address, given):
+        # A server's second name is no second server: both lanes would run there at the same time.
+        servers.setdefault(server_key(address), address)
+    if not servers:
+        raise PromptError("hosts=[] names no server; leave it out to use slmlab.server.host().")
+    return [*servers.values()]
 
 
 def _targets(cells: list[Cell], servers: list[str]) -> dict[tuple[str, str], Target]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from slmlab import models
 from slmlab.engines import server
 from slmlab.engines.address import is_local
-from slmlab.engines.client import SHARED, TIMEOUT, Session, ask_version
+from slmlab.engines.client import SHARED, TIMEOUT, Session, version_at
 from slmlab.errors import GenerationError, ServerLost, SlmlabError
 from slmlab.models.inventory import validate_model
 from slmlab.processors import energy_j, gpu_names
@@ -116,7 +116,7 @@ def generate(
     validate_model(model)
     prompt = validate_prompt(prompt)
     sent = full_options(options, parameters=parameters_of(generate))
-    target = resolve_target(model, sent["num_ctx"], host or server.host())
+    target = resolve_target(model, sent["num_ctx"], server.address_of(host))
     return generate_on(target, prompt, sent, on_text=on_text, timeout=timeout, think=think)
 
 
@@ -237,8 +237,5 @@ def was_truncated(prompt: Prompt, prompt_tokens: int, options: Mapping[str, Any]
 
 
 def _server(host: str) -> server.Server:
-    facts = ask_version(host, timeout=5)
-    if facts is None:
-        with models.sentences(host):
-            raise ConnectionError
+    facts = version_at(host)
     return server.Server(host, facts.get("engine", "ollama"), facts["version"])

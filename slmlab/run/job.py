@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import tenacity
 
 from slmlab import models
-from slmlab.engines.address import is_local
+from slmlab.engines.address import is_local, known_credentials, remember
 from slmlab.engines.client import SHARED, Session, ask_version
 from slmlab.errors import GenerationError, SlmlabError
 from slmlab.run.generate import Target, generate_on, load_model, resolve_target
@@ -35,6 +36,8 @@ class Loaded:
 class GenerationJob(Job[Cell, Loaded, Generation]):
     """The cells of a comparison as jobs; picklable where it has no ``on_text`` and no ``session``.
 
+    The users and passwords of its servers go along to the process that it is pickled for.
+
     Args:
         targets: what each server said of each model, by host and model.
         timing: whether the times count: models are alone in memory and warm.
@@ -54,6 +57,14 @@ class GenerationJob(Job[Cell, Loaded, Generation]):
     patience: float
     on_text: Callable[[str], None] | None = None
     session: Session | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        credentials = known_credentials(host for host, _ in self.targets)
+        return {**self.__dict__, "credentials": credentials}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        remember(state["credentials"])
+        self.__dict__.update({name: state[name] for name in state if name != "credentials"})
 
     def load(self, host: str, cell: Cell) -> Loaded:
         """Load the model of a cell.

@@ -141,7 +141,7 @@ def chain(
     from langchain_core.prompts import PromptTemplate
     from langchain_ollama import OllamaLLM
 
-    address = host or server.host()
+    address = server.address_of(host)
     # Before an OllamaLLM, a ChatPromptTemplate would put "Human: " in front of the text.
     prompt = PromptTemplate.from_template(template_text(template))
     llm = OllamaLLM(model=model, base_url=address, client_kwargs=client_kwargs(address))

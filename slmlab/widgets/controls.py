@@ -99,7 +99,7 @@ def resolved(names: Iterable[str] | None, host: str) -> list[str]:
 
 def host_here(host: str | None) -> str:
     """The server that a widget talks to."""
-    return host or server.host()
+    return server.address_of(host)
 
 
 def first_text(prompt: Any) -> str:

@@ -22,7 +22,7 @@ def similar(model: str, host: str | None = None) -> Scorer:
         >>> round(similar("A cat.", {"expected": "A cat."}), 2)
         1.0
     """
-    host = host or server.host()
+    host = server.address_of(host)
     models.resolve(model, host)
 
     @functools.lru_cache(maxsize=4096)

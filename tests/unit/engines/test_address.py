@@ -6,8 +6,84 @@ import pytest
 
 import slmlab
 from slmlab.engines import server, supervisor
-from slmlab.engines.address import configured_host
+from slmlab.engines.address import configured_host, read_address, server_key
 from slmlab.errors import ServerError
+
+
+class TestReadAddress:
+    @pytest.mark.parametrize(
+        ("text", "address"),
+        [
+            ("127.0.0.1:5000", "http://127.0.0.1:5000"),
+            ("http://127.0.0.1:5000/", "http://127.0.0.1:5000"),
+            ("http://127.0.0.1:5000//", "http://127.0.0.1:5000"),
+            (" localhost:5000/ ", "http://localhost:5000"),
+            ("HTTP://LocalHost:5000", "http://localhost:5000"),
+            ("HTTPS://GPU.example", "https://gpu.example:443"),
+            ("::1", "http://[::1]:11434"),
+            ("[::1]", "http://[::1]:11434"),
+            ("http://[::1]:5000/", "http://[::1]:5000"),
+            ("2001:db8::7", "http://[2001:db8::7]:11434"),
+            ("::", "http://127.0.0.1:11434"),
+            ("http://0.0.0.0:5000", "http://127.0.0.1:5000"),
+            ("gpu-server", "http://gpu-server:11434"),
+            ("https://gpu.example/ollama/", "https://gpu.example:443/ollama"),
+            ("ada:secret@gpu-server", "http://gpu-server:11434"),
+            ("https://ada:sec%40ret@gpu.example/ollama/", "https://gpu.example:443/ollama"),
+        ],
+    )
+    def test_each_has_one_spelling(self, text, address):
+        assert read_address(text) == address
+        assert read_address(address) == address
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "",
+            " ",
+            "8080",
+            "http://",
+            "http:/gpu:1",
+            "http//gpu",
+            "//gpu:1",
+            "gpu:port",
+            "gpu:0",
+            "gpu:99999",
+            "ftp://gpu",
+            "gpu 1",
+            "gpu,gpu2",
+            "http://gpu?x=1",
+            "http://[::1",
+            None,
+            11434,
+        ],
+    )
+    def test_what_is_no_address_is_said_to_be_none(self, text):
+        with pytest.raises(ServerError, match="is not an address"):
+            read_address(text)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "http://ada:sec/ret@gpu:1",
+            "http://ada:sec#ret@gpu:1",
+            "ada:sec?ret@gpu:1",
+            "http://ada:secret@gpu:port",
+            "ada:secret@",
+        ],
+    )
+    def test_no_password_is_in_an_error(self, text):
+        with pytest.raises(ServerError, match=r"is not an address.*%2F") as raised:
+            read_address(text)
+        assert "sec" not in str(raised.value)
+        # Python would print these too.
+        assert raised.value.__cause__ is None
+        assert raised.value.__suppress_context__ or raised.value.__context__ is None
+
+    def test_localhost_is_a_second_name_and_no_second_server(self):
+        assert server_key("http://localhost:5") == server_key("http://127.0.0.1:5")
+        others = ["http://localhost:6", "http://[::1]:5", "http://gpu:5", "https://localhost:5"]
+        assert len({*map(server_key, ["http://localhost:5", *others])}) == 5
 
 
 class TestHost:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,8 +16,9 @@ import pytest
 
 import slmlab
 from slmlab import models
+from slmlab.engines import ollama_install
 from slmlab.engines.client import Session, ask_version, client_kwargs
-from slmlab.errors import ServerError
+from slmlab.errors import InstallError, ServerError
 from tests.support.processes import free_port
 
 
@@ -138,6 +143,56 @@ class TestSession:
                 with pytest.raises(httpx.TransportError):
                     one.result(5)
             assert proxy.hung_up.wait(5)
+
+
+SOCKS = "socks5://127.0.0.1:9"
+
+
+class TestSocksProxy:
+    """Without the package that httpx needs for it."""
+
+    @pytest.fixture(autouse=True)
+    def proxy(self, monkeypatch):
+        assert importlib.util.find_spec("socksio") is None
+        monkeypatch.setenv("ALL_PROXY", SOCKS)
+
+    def test_elsewhere_there_is_a_sentence_that_says_what_to_install(self):
+        for call in (
+            lambda: models.installed("gpu-server"),
+            lambda: slmlab.generate("m", "Why?", host="gpu-server"),
+            lambda: slmlab.chain("m", host="gpu-server"),
+        ):
+            with pytest.raises(ServerError, match=r"`pip install httpx\[socks\]`"):
+                call()
+
+    def test_on_this_machine_it_does_not_matter(self):
+        with pytest.raises(ServerError, match="No server answers at"):
+            models.installed(f"127.0.0.1:{free_port()}")
+
+    @pytest.mark.parametrize("proxy", [SOCKS, "socks4://x:1", "http://[x"])
+    def test_every_command_starts(self, proxy, lab):
+        done = subprocess.run(
+            [sys.executable, "-m", "slmlab", "doctor"],
+            env=os.environ | {"ALL_PROXY": proxy},
+            capture_output=True,
+            text=True,
+        )
+        assert "Traceback" not in done.stderr
+        assert "Server: none at" in done.stdout
+
+    def test_an_ollama_host_that_is_no_address_is_a_sentence(self, lab):
+        done = subprocess.run(
+            [sys.executable, "-m", "slmlab", "models"],
+            env=os.environ | {"OLLAMA_HOST": "127.0.0.1:99999"},
+            capture_output=True,
+            text=True,
+        )
+        assert done.stderr.startswith("slmlab: OLLAMA_HOST='127.0.0.1:99999' is not an address")
+        assert done.stderr.count("\n") == 1
+
+    def test_ollama_cannot_be_downloaded_through_it(self, tmp_path):
+        with pytest.raises(InstallError, match=r"`pip install httpx\[socks\]`"):
+            ollama_install.install(folder=tmp_path)
 
 
 def test_every_limit_is_finite():

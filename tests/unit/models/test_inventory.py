@@ -4,7 +4,7 @@ import pytest
 
 import slmlab
 from slmlab import models
-from slmlab.errors import ModelError, PromptError
+from slmlab.errors import ModelError, ServerError
 from slmlab.models.inventory import add, as_names
 
 NOWHERE = "http://127.0.0.1:1"  # a test that gets as far as a request ends in a ServerError
@@ -44,7 +44,7 @@ def test_what_is_no_name_is_said_before_a_server_is_asked(call, wrong, monkeypat
 
 def test_servers_are_addresses():
     for wrong in (5, [5], ["http://127.0.0.1:1", None]):
-        with pytest.raises(PromptError, match="Servers are given by their addresses"):
+        with pytest.raises(ServerError, match="is not an address"):
             slmlab.compare("m", "x", hosts=wrong)
 
 

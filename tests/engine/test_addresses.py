@@ -1,0 +1,158 @@
+"""Addresses as people write them, in every call that takes one, and servers behind a password."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import pytest
+
+import slmlab
+from slmlab import models, paths
+from slmlab.engines import server, supervisor
+from slmlab.errors import ModelError, PromptError, ServerError, SlmlabError
+from tests.support.engines import SMOL, Engine
+from tests.support.processes import free_port
+from tests.support.reverse_proxy import IN_ADDRESS, PASSWORD, USER, ReverseProxy
+
+SHORT = {"num_predict": 4, "quiet": True, "fresh": True}
+
+
+@pytest.mark.parametrize("form", ["http://{}/", "{}", "{}/", "HTTP://{}", " {} "])
+def test_every_call_takes_every_spelling(embedded, form, monkeypatch):
+    place = embedded.url.removeprefix("http://")
+    written = form.format(place)
+    monkeypatch.setenv("OLLAMA_HOST", f"127.0.0.1:{free_port()}")
+    assert [one.name for one in models.installed(written)]
+    assert slmlab.generate(SMOL, "Say A.", num_predict=2, host=written).host == embedded.url
+    frame = slmlab.compare(SMOL, "Say A.", hosts=[written], **SHORT)
+    assert [*frame["host"]] == [embedded.url]
+    assert slmlab.ready(SMOL, host=written, quiet=True) == [SMOL]
+    assert slmlab.chain(SMOL, host=written, num_predict=2).invoke({"question": "Say A."})
+    assert slmlab.will_it_fit(SMOL, host=written).fits
+    for widget in (
+        slmlab.playground(SMOL, host=written),
+        slmlab.side_by_side(SMOL, host=written),
+        slmlab.arena(host=written),
+        slmlab.catalog_explorer(host=written),
+    ):
+        assert widget.host == embedded.url
+    monkeypatch.setenv("OLLAMA_HOST", written)
+    assert server.status().host == embedded.url
+
+
+def test_one_server_under_two_names_is_one(embedded):
+    """Else two answers would be written at once where times count."""
+    localhost = embedded.url.replace("127.0.0.1", "localhost")
+    hosts = [localhost, embedded.url, f"{embedded.url}/"]
+    frame = slmlab.compare(SMOL, ["One", "Two", "Three"], hosts=hosts, **SHORT)
+    assert {*frame["host"]} == {localhost}
+
+
+def test_hosts_that_are_no_addresses(embedded):
+    for hosts in ([embedded.url, ""], [None], ["gpu server"]):
+        with pytest.raises(ServerError, match="is not an address"):
+            slmlab.compare(SMOL, "x", hosts=hosts, quiet=True)
+    with pytest.raises(PromptError, match="names no server"):
+        slmlab.compare(SMOL, "x", hosts=[], quiet=True)
+
+
+class TestPassword:
+    @pytest.fixture(params=["", "/ollama"], ids=["at the root", "under a path"])
+    def proxy(self, request, embedded: Engine):
+        with ReverseProxy(embedded.url, request.param) as proxy:
+            yield proxy
+
+    @pytest.fixture
+    def address(self, proxy) -> str:
+        return f"http://{IN_ADDRESS}@{proxy.place}/"
+
+    def test_it_is_used_everywhere_and_shown_nowhere(
+        self, proxy, address, lab, caplog, capsys, monkeypatch
+    ):
+        caplog.set_level(logging.DEBUG)
+        monkeypatch.setenv("OLLAMA_HOST", address)
+        assert slmlab.start(quiet=True).host == server.host() == proxy.url
+        assert os.environ["OLLAMA_HOST"] == address
+        frame = slmlab.compare(SMOL, ["Say A.", "Say B."], hosts=[address], num_predict=2)
+        assert frame["error"].isna().all()
+        assert {*frame["host"]} == {proxy.url}
+        assert slmlab.ask(SMOL, "Say A.", host=address, num_predict=2).host == proxy.url
+        assert slmlab.generate(
+            SMOL, [{"role": "user", "content": "Say A."}], host=address, num_predict=2
+        ).tokens
+        chain = slmlab.chain(SMOL, host=address, num_predict=2)
+        assert chain.invoke({"question": "Say A."})
+        with pytest.raises(ModelError) as raised:
+            models.resolve("nobody", address)
+        widget = slmlab.playground(SMOL, host=address)
+        report = slmlab.report(frame, paths.home() / "report.html").read_text()
+        shown = [repr(chain), str(raised.value), repr(widget), report, caplog.text]
+        shown += [*capsys.readouterr(), slmlab.doctor()._repr_html_(), repr(slmlab.status())]
+        written = [one.read_text() for one in paths.results().rglob("*") if one.is_file()]
+        assert written
+        for text in (*shown, *written):
+            assert PASSWORD not in text
+            assert IN_ADDRESS not in text
+            assert f"{USER}:" not in text
+
+    def test_it_goes_along_to_other_processes(self, proxy, address):
+        distributed = pytest.importorskip("distributed")
+        with (
+            distributed.LocalCluster(
+                n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
+            ) as cluster,
+            distributed.Client(cluster) as client,
+        ):
+            frame = slmlab.compare(
+                SMOL, "Say A.", host=address, executor=client.get_executor(), **SHORT
+            )
+        assert frame["error"].isna().all()
+
+    def test_without_it_the_error_asks_for_it(self, proxy, monkeypatch):
+        path = proxy.place
+        for call in (
+            lambda: slmlab.generate(SMOL, "x", host=path),
+            lambda: models.installed(path),
+            lambda: slmlab.ready(host=path),
+            lambda: slmlab.compare(SMOL, "x", hosts=[path], quiet=True),
+            lambda: slmlab.pull(SMOL, host=path, quiet=True),
+        ):
+            with pytest.raises(SlmlabError, match=r"\(401 Unauthorized\).*USER:PASSWORD@") as one:
+                call()
+            assert "No server" not in str(one.value)
+            assert "<html>" not in str(one.value)
+        monkeypatch.setenv("OLLAMA_HOST", path)
+        monkeypatch.setattr(server, "is_local", lambda _: False)
+        with pytest.raises(ServerError, match="401 Unauthorized"):
+            slmlab.start(quiet=True)
+
+    def test_a_wrong_one_is_said_to_be_wrong(self, proxy):
+        with pytest.raises(ServerError, match=r"does not take the user and password") as raised:
+            models.installed(f"http://ada:wrongword@{proxy.place}")
+        assert "wrongword" not in str(raised.value)
+
+
+def test_a_proxy_whose_server_is_gone(lab):
+    with ReverseProxy(f"http://127.0.0.1:{free_port()}") as proxy:
+        with pytest.raises(ServerError, match=r"does not reach .* \(status 502\)"):
+            slmlab.generate(SMOL, "x", host=f"http://{IN_ADDRESS}@{proxy.place}")
+        with pytest.raises(ServerError, match=r"does not reach .* \(status 502\)"):
+            models.installed(f"http://{IN_ADDRESS}@{proxy.place}")
+
+
+def test_another_program_is_not_said_to_be_nothing(files):
+    with pytest.raises(ServerError, match=r"What answers at .* is not Ollama \(status 404\)"):
+        slmlab.generate(SMOL, "x", host=files.url)
+
+
+def test_another_server_does_not_get_the_log_of_ours(embedded, lab):
+    """The log of the port's last server of ours, when another answers there now."""
+    folder = supervisor.folder_of(embedded.url)
+    folder.mkdir(parents=True)
+    (folder / "server.log").write_text("a line of long ago")
+    for host in (embedded.url, embedded.url.replace("127.0.0.1", "localhost")):
+        with pytest.raises(ServerError) as raised, models.sentences(host):
+            raise ConnectionError
+        assert "broke in mid-answer" in str(raised.value)
+        assert "long ago" not in str(raised.value)
