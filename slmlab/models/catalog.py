@@ -119,14 +119,14 @@ def last_checked() -> str:
     return str(_read()["read"])
 
 
-def memory(model: dict[str, Any], num_ctx: int = 4096, parallel: int = 1) -> int | None:
+def memory(row: dict[str, Any], num_ctx: int = 4096, parallel: int = 1) -> int | None:
     """Bytes that a model takes at Ollama's usual 4-bit quantization; None where it is not known.
 
     Weights, KV cache and overhead, by the same formula as ``slmlab.will_it_fit``, which is for a
     model that is here.
 
     Args:
-        model: a row of ``table()``.
+        row: a row of ``table()``.
         num_ctx: the context length in tokens; where the model's own is shorter, that one counts.
         parallel: how many requests the server runs at once.
 
@@ -134,26 +134,26 @@ def memory(model: dict[str, Any], num_ctx: int = 4096, parallel: int = 1) -> int
         >>> rows = slmlab.catalog.table().to_dict("records")
         >>> sizes = {row["name"]: slmlab.catalog.memory(row, num_ctx=8192) for row in rows}
     """
-    if model["parameters"] is None:
+    if row["parameters"] is None:
         return None
-    weights = model["parameters"] * BITS_PER_WEIGHT / 8
-    if model["download_gb"]:
-        weights = model["download_gb"] * 1e9
-    length = effective_context(num_ctx, model.get("context"))
-    return memory_needed(int(weights), cache_shape(model), length, parallel)
+    weights = row["parameters"] * BITS_PER_WEIGHT / 8
+    if row["download_gb"]:
+        weights = row["download_gb"] * 1e9
+    length = effective_context(num_ctx, row.get("context"))
+    return memory_needed(int(weights), cache_shape(row), length, parallel)
 
 
-def cache_shape(model: dict[str, Any]) -> CacheShape | None:
+def cache_shape(row: dict[str, Any]) -> CacheShape | None:
     """What the model's KV cache depends on; None where it is not known.
 
     Examples:
         >>> rows = slmlab.catalog.table().to_dict("records")
         >>> shapes = {row["name"]: slmlab.catalog.cache_shape(row) for row in rows}
     """
-    layers, heads, size = (model[name] for name in ("layers", "kv_heads", "head_size"))
+    layers, heads, size = (row[name] for name in ("layers", "kv_heads", "head_size"))
     if layers is None or heads is None or size is None:
         return None
-    window, every = model["sliding_window"], model["full_attention_every"]
+    window, every = row["sliding_window"], row["full_attention_every"]
     return CacheShape.from_layers(layers, heads, size, window or 0, every or 1)
 
 
