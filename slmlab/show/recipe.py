@@ -98,7 +98,8 @@ def _prompts(frame: pd.DataFrame) -> list[Any]:
     own = [
         name
         for name in map(str, frame.columns)
-        if name not in (*TAKEN, *OPTIONS, "score") and _is_of_the_prompt(frame[name], keys)
+        if name not in (*TAKEN, *OPTIONS, "score", "score_note")
+        and _is_of_the_prompt(frame[name], keys)
     ]
     first = {key: row for key, row in reversed([*zip(keys, frame.to_dict("records"), strict=True)])}
     prompts: list[Any] = []

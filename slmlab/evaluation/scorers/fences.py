@@ -34,6 +34,10 @@ def blocks(text: str) -> list[Block]:
 
     def end() -> None:
         if any(line.strip() for line in lines):
+            if all(line.lstrip().startswith(">") for line in lines) and not any(
+                line.lstrip().startswith(">>>") for line in lines
+            ):
+                lines[:] = [line.lstrip()[1:].removeprefix(" ") for line in lines]
             found.append(Block(language, textwrap.dedent("\n".join(lines))))
         lines.clear()
 

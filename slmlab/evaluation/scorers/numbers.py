@@ -6,6 +6,7 @@ import math
 import re
 import unicodedata
 from dataclasses import dataclass
+from decimal import Decimal
 
 from slmlab.evaluation.scorers.matching import joins
 from slmlab.evaluation.scorers.reading import Row, Unscorable, answer, cell, float_cell, optional
@@ -108,7 +109,9 @@ def _decimal_comma(row: Row) -> bool:
 
 
 def _expected(value: object, comma: bool) -> _Value:
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool):
         try:
             number = float(value)
         except OverflowError:
@@ -202,8 +205,8 @@ def _read(run: str, comma: bool) -> _Value | None:
         )
         if any(re.fullmatch(one, digits) for one in fits):
             plain = re.sub(between, "", digits).replace(point, ".")
-            whole = int(plain) if not exponent and re.fullmatch(r"\d{1,4000}", plain) else None
-            return _Value(float(plain + exponent), whole)
+            whole = None if exponent else re.fullmatch(r"(\d{1,4000})(?:\.0*)?", plain)
+            return _Value(float(plain + exponent), int(whole[1]) if whole else None)
     return None
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import builtins
 import re
 import symtable
-import textwrap
 import warnings
 from dataclasses import dataclass
 
@@ -14,7 +13,9 @@ from slmlab.evaluation.scorers.fences import blocks
 from slmlab.evaluation.scorers.reading import Row, Unscorable, answer, cell, parsed
 
 PYTHON = ("", "python", "py", "ipython", "pycon")
-_BEGINS = re.compile(r"(\s*)(?:def|class|async\s+def|from\s+\S+\s+import|import|@)\b")
+_BEGINS = re.compile(
+    r"(?:def|class|async\s+def|from\s+\S+\s+import|import)\s|@\w|[A-Za-z_]\w*\s*(?::[^=]+)?=[^=]"
+)
 _NO_SYNTAX = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)
 
 
@@ -102,19 +103,20 @@ def _prompts_removed(text: str) -> str:
 
 
 def _code_in_prose(text: str) -> str:
-    """Text outside of fences: as it is where it is Python, else its definitions and imports."""
+    """Text outside of fences: as it is where it is Python, else the statements in it that are."""
     if _read(text):
         return text
-    found: list[str] = []
-    indent: str | None = None
+    chunks: list[list[str]] = []
+    within = False
     for line in text.splitlines():
-        begins = _BEGINS.match(line)
-        if begins and (indent is None or len(begins[1]) <= len(indent)):
-            indent = begins[1]
-        elif line.strip() and indent is not None:
-            deeper = line.startswith((indent + " ", indent + "\t")) or line.strip()[0] in ")]}"
-            if not deeper:
-                indent = None
-        if indent is not None:
-            found.append(line)
-    return textwrap.dedent("\n".join(found))
+        begins = _BEGINS.match(line) is not None
+        decorated = within and chunks[-1][-1].startswith("@")
+        if begins and not decorated:
+            chunks.append([line])
+        elif within and (begins or not line.strip() or line[0] in " \t)]}"):
+            chunks[-1].append(line)
+        else:
+            within = False
+            continue
+        within = True
+    return "\n".join(code for chunk in chunks if _read(code := "\n".join(chunk)))

@@ -154,7 +154,10 @@ def parsed(value: Any, kind: type) -> Any:
 def alternatives(value: Any) -> list[str]:
     """The texts of which one is enough: the cell itself, or each one of a list of texts."""
     texts = parsed(value, list)
-    if isinstance(value, str) and not (texts and all(isinstance(one, str) for one in texts)):
+    # A text such as [1, 2] may be what is expected; ["a", "b"] is a list that a file kept as text.
+    if isinstance(value, str) and not all(
+        isinstance(one, str) or one is None for one in texts or ()
+    ):
         texts = None
     if texts is None:
         return [str(value), as_text(value)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,7 @@ def score(
         >>> slmlab.score(frame, brief, column="brief")["brief"].unique().tolist()
         [1.0]
     """
-    import numpy as np
+    import pandas as pd
 
     need(frame)
     if "text" not in frame:
@@ -81,8 +82,13 @@ def score(
         )
         log.info(line)
         print(line, file=sys.stderr)
-    scores = np.array([np.nan if value is None else value for value, _ in results], dtype=float)
-    return frame.assign(**{column: scores, f"{column}_note": np.array(notes, dtype=object)})
+    scores = [math.nan if value is None else value for value, _ in results]
+    return frame.assign(
+        **{
+            column: pd.Series(scores, index=frame.index, dtype=float),
+            f"{column}_note": pd.Series(notes, index=frame.index, dtype=object),
+        }
+    )
 
 
 def _score_row(scorer: Scorer | None, number: int, row: Row) -> tuple[float | None, str | None]:

@@ -22,6 +22,7 @@ from slmlab.evaluation.scorers.reading import (
     as_text,
     cell,
     float_cell,
+    is_blank,
     parsed,
 )
 
@@ -117,7 +118,9 @@ def facts(text: str, row: Row) -> float:
     given = cell(row, "expected")
     expected = parsed(given, list) or [given]
     wanted = [
-        [part for part in as_text(fact).split("|") if part.strip()] for fact in expected if fact
+        [part for part in as_text(fact).split("|") if part.strip()]
+        for fact in expected
+        if not is_blank(fact)
     ]
     if not any(wanted):
         raise Unscorable("`expected` names no fact.")
