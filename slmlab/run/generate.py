@@ -12,6 +12,7 @@ from slmlab import models
 from slmlab.engines import server
 from slmlab.engines.address import is_local
 from slmlab.engines.client import SHARED, TIMEOUT, Session, version_at
+from slmlab.engines.find import server_from
 from slmlab.errors import GenerationError, ServerLost, SlmlabError
 from slmlab.models.inventory import validate_model
 from slmlab.processors import energy_j, gpu_names
@@ -52,7 +53,7 @@ def resolve_target(model: str, num_ctx: int, host: str) -> Target:
         ModelError: there is no such model.
         ServerError: no server answers.
     """
-    current = _server(host)
+    current = server_from(host, version_at(host))
     digest = models.resolve(model, host).digest
     resident = [one for one in models.loaded(host) if one.digest == digest]
     fitting = [one for one in resident if one.context_length in (None, num_ctx)]
@@ -234,8 +235,3 @@ def was_truncated(prompt: Prompt, prompt_tokens: int, options: Mapping[str, Any]
     after_cut = num_ctx - (num_ctx - keep) // 2
     at_the_cut = abs(prompt_tokens - after_cut) <= 2 or prompt_tokens >= num_ctx - 1
     return at_the_cut or size / prompt_tokens > 6
-
-
-def _server(host: str) -> server.Server:
-    facts = version_at(host)
-    return server.Server(host, facts.get("engine", "ollama"), facts["version"])

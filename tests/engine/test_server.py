@@ -17,7 +17,7 @@ import pytest
 
 import slmlab
 from slmlab import models
-from slmlab.engines import ollama_install, server, supervisor
+from slmlab.engines import find, ollama_install, server, supervisor
 from slmlab.errors import (
     ServerError,
 )
@@ -212,7 +212,7 @@ class TestHost:
     def test_a_remote_server_of_another_engine_is_said_to_be_so(self, lab, embedded, monkeypatch):
         """A real server on this machine, taken for another machine's."""
         monkeypatch.setenv("OLLAMA_HOST", embedded.url)
-        monkeypatch.setattr(server, "is_local", lambda _: False)
+        monkeypatch.setattr(find, "is_local", lambda _: False)
         with pytest.raises(ServerError, match="not the ollama engine but embedded"):
             slmlab.start("ollama", quiet=True)
         found = slmlab.start(quiet=True)

@@ -21,7 +21,7 @@ import psutil
 import pytest
 
 import slmlab
-from slmlab.engines import server, supervisor
+from slmlab.engines import find, supervisor
 from slmlab.errors import ServerError
 from tests.support.engines import engines_of
 from tests.support.processes import answers, free_port, wait_for
@@ -261,7 +261,7 @@ class TestTogether:
 
 
 def test_a_server_that_hangs_is_a_sentence_and_not_a_second_one(lab, short_grace, monkeypatch):
-    monkeypatch.setattr(server, "START_DEADLINE", 3.0)
+    monkeypatch.setattr(find, "START_DEADLINE", 3.0)
     slmlab.start("embedded", quiet=True)
     (engine,) = engines_of(lab)
     engine.suspend()

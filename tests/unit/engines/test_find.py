@@ -1,6 +1,6 @@
 """How a server looks."""
 
-from slmlab.engines.server import Server
+from slmlab.engines.find import Server
 
 
 def test_a_server_is_one_line_and_a_table():

@@ -1,0 +1,139 @@
+"""Find a server that answers, or wait for one that is coming."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import tenacity
+
+from slmlab.engines import supervisor
+from slmlab.engines.address import DEFAULT_PORT, configured_host, is_local
+from slmlab.engines.client import ask_version, no_server
+from slmlab.engines.supervisor import State, folder_of, log_tail, state_at, states
+from slmlab.errors import ServerError
+from slmlab.facts import facts_html
+
+log = logging.getLogger(__name__)
+
+DEFAULT_HOST = f"http://127.0.0.1:{DEFAULT_PORT}"
+# Seconds in which a server that was started has to answer.
+START_DEADLINE = 60.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that answers: its address, engine (``ollama`` or ``embedded``) and version."""
+
+    host: str
+    engine: str
+    version: str
+    ours: bool = False
+
+    def __str__(self) -> str:
+        """One line for a person."""
+        whose = "started by slmlab" if self.ours else "was already running"
+        return f"{self._engine} at {self.host} ({whose})"
+
+    def __repr__(self) -> str:
+        return f"<Server: {self}>"
+
+    def _repr_html_(self) -> str:
+        whose = "by slmlab" if self.ours else "by somebody else; slmlab never stops it"
+        rows = [("Engine", self._engine), ("Address", self.host), ("Started", whose)]
+        return facts_html("Server", rows)
+
+    @property
+    def _engine(self) -> str:
+        names = {"ollama": "Ollama", "embedded": "Embedded engine"}
+        return f"{names.get(self.engine, self.engine)} {self.version}"
+
+
+def server_at(address: str) -> Server | None:
+    """The server that answers there, if one does."""
+    facts = ask_version(address)
+    return server_from(address, facts) if facts else None
+
+
+def server_from(address: str, facts: dict[str, Any]) -> Server:
+    """The server that answered ``/api/version`` with these facts."""
+    ours = state_at(address) is not None
+    return Server(address, facts.get("engine", "ollama"), facts["version"], ours)
+
+
+def find(engine: str, say: Callable[[str], None]) -> Server | None:
+    """A server of the engine asked for that answers, or that slmlab started and that will.
+
+    Where slmlab started it, this process becomes one of its users.
+    """
+    configured = configured_host()
+    if configured and not is_local(configured):
+        return _remote(configured, engine)
+    ours = [state["host"] for state in states()]
+    for address in dict.fromkeys([configured, *ours] if configured else [*ours, DEFAULT_HOST]):
+        state = state_at(address)
+        if state and engine in ("auto", state["engine"]):
+            server = _join(address, state)
+        else:
+            server = server_at(address)
+        if server and engine in ("auto", server.engine):
+            log.info("found %s", server)
+            return server
+        if server and address == configured:
+            say(f"OLLAMA_HOST names {server.host}, which is not the {engine} engine; not used.")
+    return None
+
+
+def _join(address: str, state: State) -> Server | None:
+    """Become a user of a server that slmlab started and wait until it answers; None if it ended.
+
+    Raises:
+        ServerError: it runs but does not answer.
+    """
+    folder = folder_of(address)
+    supervisor.add_user(folder)
+    log.debug("joining the server of supervisor %d at %s", state["pid"], address)
+    facts = wait_until_ready(state["host"], lambda: state_at(address) is not None)
+    # It may have been told to stop while it still answered.
+    return server_from(address, facts) if facts and state_at(address) else None
+
+
+def _remote(address: str, engine: str) -> Server:
+    """The server on another machine, which is only ever used."""
+    server = server_at(address)
+    if server is None:
+        remedy = "Start Ollama there, or unset OLLAMA_HOST to use this machine."
+        raise ServerError(no_server(address, remedy, setting="OLLAMA_HOST"))
+    if engine not in ("auto", server.engine):
+        raise ServerError(
+            f"OLLAMA_HOST={address} is not the {engine} engine but {server.engine}. Unset "
+            "OLLAMA_HOST to use this machine, or leave the engine at 'auto'."
+        )
+    return server
+
+
+def wait_until_ready(address: str, is_coming: Callable[[], bool]) -> dict[str, Any] | None:
+    """Ask until the server answers, or is no longer coming (None).
+
+    Raises:
+        ServerError: the deadline is over.
+    """
+    waiting = tenacity.Retrying(
+        retry=tenacity.retry_if_result(lambda facts: facts is None and is_coming()),
+        wait=tenacity.wait_exponential(multiplier=0.05, max=0.5),
+        stop=tenacity.stop_after_delay(START_DEADLINE),
+    )
+    try:
+        return waiting(ask_version, address)
+    except tenacity.RetryError as error:
+        raise ServerError(
+            f"The server at {address} did not answer within {START_DEADLINE:.0f} s. End it with "
+            f"slmlab.stop() and start again.{end_of_log(address)}"
+        ) from error
+
+
+def end_of_log(address: str) -> str:
+    """The end of the log of a server that does not come up, to be put behind a sentence."""
+    return f" The end of its log ({folder_of(address) / 'server.log'}):\n{log_tail(address)}"

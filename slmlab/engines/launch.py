@@ -1,0 +1,156 @@
+"""Start a server of a kind, installing it first where need be; and end one that slmlab started."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import filelock
+import psutil
+
+from slmlab.engines import ollama_install, supervisor
+from slmlab.engines.address import DEFAULT_PORT, configured_host
+from slmlab.engines.find import Server, end_of_log, server_from, wait_until_ready
+from slmlab.engines.supervisor import State, exclusive, folder_of, state_at, states
+from slmlab.errors import InstallError, ServerError
+from slmlab.processes import end_tree, is_same
+
+log = logging.getLogger(__name__)
+
+# Seconds in which a server that is ending has to be gone.
+END_DEADLINE = 20.0
+
+
+def launch(engine: str, version: str | None, say: Callable[[str], None]) -> Server:
+    """Start a new server, installing Ollama first where it is wanted and missing.
+
+    Args:
+        engine: ``ollama``, ``embedded``, or ``auto``: the embedded engine where there is no Ollama.
+        version: the Ollama version to install.
+        say: told what is done.
+
+    Raises:
+        InstallError: ``ollama`` was asked for and cannot be installed.
+        ServerError: the server does not come up.
+    """
+    if engine == "embedded":
+        return _launch_embedded()
+    try:
+        binary = ollama_install.ensure(version, say=say)
+    except InstallError as error:
+        if engine == "ollama":
+            raise
+        log.info("no Ollama", exc_info=True)
+        say(f"{error} Going on with the embedded engine.")
+        return _launch_embedded()
+    return _launch_ollama(binary)
+
+
+def _launch_embedded() -> Server:
+    port = _free_port()
+    command = [sys.executable, "-m", "slmlab", "serve", "--port", str(port)]
+    return _start("embedded", command, port, {})
+
+
+def _launch_ollama(binary: Path) -> Server:
+    port = _free_port()
+    env = {
+        "OLLAMA_HOST": f"127.0.0.1:{port}",
+        # Models behind ":cloud" names send what you type to another machine.
+        "OLLAMA_NO_CLOUD": os.environ.get("OLLAMA_NO_CLOUD", "1"),
+        # Without this, a server that starts forgets downloads interrupted an hour ago.
+        "OLLAMA_NOPRUNE": os.environ.get("OLLAMA_NOPRUNE", "1"),
+    }
+    colab_driver = Path("/usr/lib64-nvidia")
+    if colab_driver.is_dir():
+        found = os.environ.get("LD_LIBRARY_PATH", "")
+        env["LD_LIBRARY_PATH"] = ":".join(filter(None, (str(colab_driver), found)))
+    return _start("ollama", [str(binary), "serve"], port, env)
+
+
+def _free_port() -> int:
+    """The port that OLLAMA_HOST or Ollama's default names, else any other that is free."""
+    wanted = urlsplit(configured_host() or "").port or DEFAULT_PORT
+    # A server that is just starting does not listen yet.
+    taken = {urlsplit(state["host"]).port for state in states()}
+    for port in (wanted, 0) if wanted not in taken else (0,):
+        with socket.socket() as probe:
+            # As the servers themselves do: a port in TIME_WAIT is free.
+            if os.name == "posix":
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                log.debug("port %d of 127.0.0.1 is taken: %s", port, error)
+                continue
+            free: int = probe.getsockname()[1]
+            return free
+    raise ServerError("No TCP port on 127.0.0.1 is free.")
+
+
+def _start(engine: str, command: list[str], port: int, env: dict[str, str]) -> Server:
+    address = f"http://127.0.0.1:{port}"
+    folder = folder_of(address)
+    folder.mkdir(parents=True, exist_ok=True)
+    # A proxy in the environment must never catch what the server's parts say to each other.
+    no_proxy = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
+    env = env | {"NO_PROXY": ",".join(filter(None, (no_proxy, "127.0.0.1,localhost")))}
+    config: supervisor.Config = {
+        "engine": engine,
+        "command": command,
+        "env": env,
+        "grace": supervisor.GRACE,
+    }
+    try:
+        # Held while it is written: a supervisor that a killed start() left behind and that comes
+        # up only now either reads all of this, and is then as good as our own, or ends.
+        with exclusive(folder / supervisor.LOCK, END_DEADLINE):
+            supervisor.write_json(folder / "config.json", config)
+            supervisor.add_user(folder)
+    except filelock.Timeout as error:
+        raise ServerError(
+            f"The last server at {address} has not ended within {END_DEADLINE:.0f} s. Try again in "
+            "a moment."
+        ) from error
+    process = subprocess.Popen(
+        [sys.executable, "-m", "slmlab.engines.supervisor", str(folder)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    log.info("started %s with supervisor %d: %s", address, process.pid, " ".join(command))
+    # When the supervisor ends, somebody has to take note, or its entry stays as a zombie.
+    threading.Thread(target=process.wait, name="slmlab-server", daemon=True).start()
+    try:
+        facts = wait_until_ready(
+            address, lambda: process.poll() is None or state_at(address) is not None
+        )
+        if facts is None:
+            raise ServerError(
+                f"The server at {address} ended before it answered.{end_of_log(address)}"
+            )
+    except BaseException:
+        if state := state_at(address):
+            end(state)
+        with contextlib.suppress(psutil.NoSuchProcess):  # the thread above may have seen it end
+            if process.poll() is None:
+                end_tree(psutil.Process(process.pid))
+        raise
+    return server_from(address, facts)
+
+
+def end(state: State) -> None:
+    """End a supervisor and its server."""
+    log.info("ending supervisor %d and its server at %s", state["pid"], state["host"])
+    with contextlib.suppress(psutil.NoSuchProcess):
+        if is_same(state["pid"], state["start_time"]):
+            end_tree(psutil.Process(state["pid"]))
