@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -26,6 +28,7 @@ from slmlab.run.options import (
 )
 from slmlab.run.record import Generation
 from slmlab.run.send import Clock, sender
+from slmlab.run.truncation import DEFAULT_NUM_KEEP, ask_again, from_count
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -44,10 +47,14 @@ class Target:
     digest: str
     cold: bool
     gpu_share: float | None
+    # How many tokens of prompt and answer the server has room for, and how many of the first it
+    # keeps when it cuts a prompt.
+    num_ctx: int | None = None
+    num_keep: int = DEFAULT_NUM_KEEP
 
 
 def resolve_target(model: str, num_ctx: int, host: str) -> Target:
-    """Ask a server for what a record says of the model: three short requests.
+    """Ask a server for what a record says of the model: three short requests, at first four.
 
     Raises:
         ModelError: there is no such model.
@@ -55,8 +62,11 @@ def resolve_target(model: str, num_ctx: int, host: str) -> Target:
     """
     current = server_from(host, version_at(host))
     digest = models.resolve(model, host).digest
+    most, num_keep = _limits(model, digest, host)
+    # No server gives a model more context than it was trained with, whatever is asked for.
+    given = max(4, min(num_ctx, most or num_ctx))
     resident = [one for one in models.loaded(host) if one.digest == digest]
-    fitting = [one for one in resident if one.context_length in (None, num_ctx)]
+    fitting = [one for one in resident if one.context_length in (None, num_ctx, given)]
     # Where there is no GPU, a share of 0 would say nothing.
     to_share = fitting and (gpu_names() or not is_local(host))
     return Target(
@@ -67,7 +77,19 @@ def resolve_target(model: str, num_ctx: int, host: str) -> Target:
         digest=digest,
         cold=not fitting,
         gpu_share=fitting[0].gpu_share if to_share else None,
+        num_ctx=given,
+        num_keep=num_keep,
     )
+
+
+@functools.lru_cache(256)
+def _limits(model: str, digest: str, host: str) -> tuple[int | None, int]:
+    """The longest context of a model (None: unknown), and the ``num_keep`` that it comes with."""
+    facts = models.show(model, host)
+    info = facts.get("modelinfo") or {}
+    most = info.get(f"{info.get('general.architecture')}.context_length")
+    keep = re.search(r"^num_keep\s+(-?\d+)", facts.get("parameters") or "", re.MULTILINE)
+    return int(most) if most else None, int(keep[1]) if keep else DEFAULT_NUM_KEEP
 
 
 def load_model(model: str, options: Mapping[str, Any], host: str) -> float:
@@ -129,21 +151,21 @@ def generate_on(
     on_text: Callable[[str], None] | None = None,
     timeout: float = TIMEOUT,
     think: bool = False,
-    stream: bool = True,
+    langchain: bool = True,
     session: Session = SHARED,
 ) -> Generation:
     """One generation where the prompt is checked, the options are full and the target is known.
 
     This is what a grid runs for each of its cells; everybody else calls ``generate``. With
-    ``stream=False`` the answer comes in one piece and not through LangChain: for answers whose
-    times do not matter, for it takes a fraction of the processor time. There is no ``ttft_s`` then.
+    ``langchain=False`` it does not go through LangChain: for answers whose times do not matter, for
+    it takes a fraction of the processor time. There is no ``ttft_s`` then.
     ``session.cancel()`` in another thread ends it.
 
     Raises:
         GenerationError: it failed; ``.record`` has what came until then.
     """
     # Slow the first time, so before the clock starts.
-    send = sender(session, target.host, timeout, prompt, stream)
+    send = sender(session, target.host, timeout, prompt, langchain)
     clock = Clock(on_text)
     record = blank(target, prompt, options, think)
     joules = energy_j() if is_local(target.host) else None
@@ -162,15 +184,24 @@ def generate_on(
         message = str(failure)
         log.info("A generation by %s at %s failed: %s", target.model, target.host, message)
         record = replace(
-            record, text=clock.text, error=message, ttft_s=clock.first, wall_s=clock.elapsed()
+            record,
+            text=clock.text,
+            error=message,
+            ttft_s=clock.first,
+            wall_s=clock.elapsed(),
+            truncated=None,
         )
         raise GenerationError(message, record, isinstance(failure, ServerLost)) from failure
+    used = _joules_since(joules)
     prompt_tokens = info.get("prompt_eval_count") or 0
+    truncated = clock.prompt_truncated
+    if truncated is None:
+        truncated = _was_truncated(target, prompt, prompt_tokens, options, think, timeout, session)
     return replace(
         record,
         text=clock.text,
         thinking=info.get("thinking") or "",
-        ttft_s=clock.first if stream else None,
+        ttft_s=clock.first if langchain else None,
         wall_s=clock.last or clock.elapsed(),
         stop_reason=info.get("done_reason"),
         load_s=(info.get("load_duration") or 0) / 1e9,
@@ -178,8 +209,8 @@ def generate_on(
         prompt_s=(info.get("prompt_eval_duration") or 0) / 1e9,
         tokens=info.get("eval_count") or 0,
         generation_s=(info.get("eval_duration") or 0) / 1e9,
-        truncated=was_truncated(prompt, prompt_tokens, options),
-        energy_j=_joules_since(joules),
+        truncated=truncated,
+        energy_j=used,
     )
 
 
@@ -218,20 +249,22 @@ def blank(target: Target, prompt: Prompt, options: dict[str, Any], think: bool) 
     )
 
 
-def was_truncated(prompt: Prompt, prompt_tokens: int, options: Mapping[str, Any]) -> bool:
-    """Whether the server cut this prompt to fit the context, told from what it says it read.
-
-    Ollama says so only in its log. It cuts a text to ``num_ctx - (num_ctx - num_keep) / 2`` tokens
-    (contextShiftPromptLimit of 0.33; versions before 0.30 cut to ``num_ctx``), and of a
-    conversation it drops the oldest messages. So a prompt with more bytes than the context has
-    tokens counts as cut where the server read one of those numbers, or where more than six bytes
-    would have gone into each token, when English text has about four.
-    """
-    parts = [prompt] if isinstance(prompt, str) else [message["content"] for message in prompt]
-    size = sum(len(part.encode(errors="replace")) for part in parts)
-    num_ctx, keep = options["num_ctx"], options.get("num_keep", 4)
-    if not prompt_tokens or size + 64 < num_ctx:
-        return False
-    after_cut = num_ctx - (num_ctx - keep) // 2
-    at_the_cut = abs(prompt_tokens - after_cut) <= 2 or prompt_tokens >= num_ctx - 1
-    return at_the_cut or size / prompt_tokens > 6
+def _was_truncated(
+    target: Target,
+    prompt: Prompt,
+    tokens: int,
+    options: dict[str, Any],
+    think: bool,
+    timeout: float,
+    session: Session,
+) -> bool | None:
+    """Whether a server that says nothing of it cut this prompt; None: nobody can tell."""
+    num_ctx = target.num_ctx or options["num_ctx"]
+    num_keep = options.get("num_keep", target.num_keep)
+    version = target.engine_version
+    found = from_count(prompt, tokens, num_ctx, num_keep, version)
+    if found is None and tokens:
+        return ask_again(
+            session, target.host, version, target.model, prompt, tokens, options, think, timeout
+        )
+    return found

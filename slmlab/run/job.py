@@ -101,7 +101,7 @@ class GenerationJob(Job[Cell, Loaded, Generation]):
                 on_text=self.on_text,
                 timeout=self.timeout,
                 think=self.think,
-                stream=self.timing,
+                langchain=self.timing,
                 session=self.session or SHARED,
             )
         except GenerationError as error:

@@ -10,6 +10,15 @@ from typing import Any
 from slmlab.facts import facts_html
 from slmlab.run.options import Prompt
 
+# The first token of an answer comes with reading the prompt and takes no time of its own, so the
+# speed of a very short answer is mostly that of a division by nothing.
+FEWEST_TOKENS = 5
+
+
+def speed(tokens: int, seconds: float) -> float | None:
+    """Tokens per second; None where the tokens are too few to say anything."""
+    return tokens / seconds if tokens >= FEWEST_TOKENS and seconds else None
+
 
 @dataclass(frozen=True)
 class Generation:
@@ -21,7 +30,8 @@ class Generation:
     model was not in memory (or not with this context length) when the request came, or had to be
     loaded again meanwhile.
 
-    ``truncated`` says that the prompt was longer than the context and the server cut it silently;
+    ``truncated`` says that the prompt was longer than the context and the server cut it silently
+    (None: it does not say, and cannot be made to);
     ``prompt_fresh`` that the server had not seen (the beginning of) this prompt since the model was
     loaded, so that ``prompt_tokens / prompt_s`` is the speed of prefill and not of a cache (None:
     unknown). ``gpu_share`` is the part of the model on a GPU, 0 to 1; ``in_flight`` how many
@@ -50,7 +60,7 @@ class Generation:
     started: str
     think: bool = False
     thinking: str = ""
-    truncated: bool = False
+    truncated: bool | None = False
     prompt_fresh: bool | None = None
     gpu_share: float | None = None
     in_flight: int = 1
@@ -63,8 +73,23 @@ class Generation:
 
     @property
     def tokens_per_s(self) -> float | None:
-        """Generation speed by the server's clock: tokens / seconds; None without tokens."""
-        return self.tokens / self.generation_s if self.tokens and self.generation_s else None
+        """Generation speed by the server's clock: tokens / seconds; None below five tokens."""
+        return speed(self.tokens, self.generation_s)
+
+    @property
+    def prompt_tokens_per_s(self) -> float | None:
+        """Speed of reading a prompt: tokens / seconds; None where the server had read it before.
+
+        Nor is there one for a prompt that was cut, or has fewer than five tokens.
+        """
+        whole_and_new = self.prompt_fresh and not self.truncated
+        return speed(self.prompt_tokens, self.prompt_s) if whole_and_new else None
+
+    @property
+    def _truncation(self) -> str:
+        if self.truncated is None:
+            return "perhaps truncated" if self.prompt_tokens else ""
+        return "truncated" * self.truncated
 
     @property
     def seed(self) -> int:
@@ -87,6 +112,8 @@ class Generation:
             parts.append(f"{self.tokens_per_s:.1f} tokens/s")
         if self.cut:
             parts.append("cut by the length limit")
+        if self._truncation:
+            parts.append(f"prompt {self._truncation}")
         return ", ".join(parts)
 
     def __repr__(self) -> str:
@@ -98,7 +125,10 @@ class Generation:
         rows = [
             ("text", f"{len(self.text):,} characters"),
             ("tokens", f"{self.tokens:,}" + (", cut by the length limit" if self.cut else "")),
-            ("prompt_tokens", f"{self.prompt_tokens:,}" + (", truncated" * self.truncated)),
+            (
+                "prompt_tokens",
+                ", ".join(filter(None, (f"{self.prompt_tokens:,}", self._truncation))),
+            ),
             ("wall_s", f"{self.wall_s:.2f}" + (", with loading the model" * self.cold)),
         ]
         if self.ttft_s is not None:

@@ -27,7 +27,7 @@ TABLE_COLUMNS = {
 
 
 # The flags that say something of the answer and not only of how long it took.
-ANSWER_FLAGS = ("failed", "stopped", "prompt truncated", "answer cut")
+ANSWER_FLAGS = ("failed", "stopped", "prompt truncated", "prompt perhaps truncated", "answer cut")
 
 
 # As tables.
@@ -36,9 +36,9 @@ ANSWER_FLAGS = ("failed", "stopped", "prompt truncated", "answer cut")
 def flags(record: Generation) -> list[str]:
     """What keeps a record from being compared like any other, in words; empty where nothing does.
 
-    ``failed`` · ``stopped`` (by the reader) · ``prompt truncated`` · ``answer cut`` · ``cold`` ·
-    ``on the CPU`` · ``partly on the CPU`` · ``not alone`` (other requests ran beside it, so its
-    times say little).
+    ``failed`` · ``stopped`` (by the reader) · ``prompt truncated`` · ``prompt perhaps truncated``
+    (the server does not say) · ``answer cut`` · ``cold`` · ``on the CPU`` · ``partly on the CPU`` ·
+    ``not alone`` (other requests ran beside it, so its times say little).
 
     Examples:
         >>> record = slmlab.generate(names[0], "Tell me a long story.", num_predict=5)
@@ -48,7 +48,8 @@ def flags(record: Generation) -> list[str]:
     found = {
         "failed": record.error is not None,
         "stopped": record.stop_reason == "stopped",
-        "prompt truncated": record.truncated,
+        "prompt truncated": record.truncated is True,
+        "prompt perhaps truncated": record.truncated is None and record.prompt_tokens > 0,
         "answer cut": record.cut,
         "cold": record.cold,
         "on the CPU": record.gpu_share == 0,
@@ -63,9 +64,10 @@ def to_frame(
 ) -> pd.DataFrame:
     """One row for each generation: the record's fields, each option as a column, and more.
 
-    Besides: ``tokens_per_s`` (decode), ``prompt_tokens_per_s`` (prefill; only where the prompt was
-    fresh and not truncated, see ``Generation.prompt_fresh``), ``cut``, and ``flags`` (words joined
-    by ``, ``). ``columns`` has further columns for each row, by name.
+    Besides: ``tokens_per_s`` (decode) and ``prompt_tokens_per_s`` (prefill; only where the prompt
+    was fresh and not truncated, see ``Generation.prompt_fresh``), neither of fewer than five tokens;
+    ``cut``, and ``flags`` (words joined by ``, ``). ``columns`` has further columns for each row,
+    by name.
 
     Examples:
         >>> record = slmlab.generate(names[0], "What is 2 + 2?", num_predict=10)
@@ -78,15 +80,17 @@ def to_frame(
     for number, record in enumerate(records):
         row = record.to_dict()
         options = row.pop("options")
-        fresh = record.prompt_fresh and record.prompt_s and not record.truncated
         row |= {
             "tokens_per_s": record.tokens_per_s,
-            "prompt_tokens_per_s": record.prompt_tokens / record.prompt_s if fresh else None,
+            "prompt_tokens_per_s": record.prompt_tokens_per_s,
             "cut": record.cut,
             "flags": ", ".join(flags(record)),
         }
         rows.append(row | options | (dict(columns[number]) if columns else {}))
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame(rows)
+    # A column in which no row has a number would be one of objects, with which nobody can reckon.
+    times = [name for name in ("ttft_s", "tokens_per_s", "prompt_tokens_per_s") if name in frame]
+    return frame.astype(dict.fromkeys(times, float))
 
 
 def comparable(frame: pd.DataFrame) -> pd.DataFrame:
@@ -138,7 +142,7 @@ def summary(frame: pd.DataFrame, by: str | Sequence[str] = "model") -> pd.DataFr
             row[f"{column}_min"], row[f"{column}_max"] = values.min(), values.max()
         row["model_load_s"] = runs["model_load_s"].max() if "model_load_s" in runs else None
         row["failed"] = int(runs["error"].notna().sum())
-        row["truncated"] = int(runs["truncated"].sum())
+        row["truncated"] = int(runs["truncated"].eq(True).sum())
         row["cut"] = int(runs["cut"].sum())
         row["cold"] = int(runs["cold"].sum())
         row["on_cpu"] = int((runs["gpu_share"].astype(float) < 1).sum())

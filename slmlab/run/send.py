@@ -1,16 +1,19 @@
-"""Send one prompt: streamed through langchain-ollama, or with the answer in one piece."""
+"""Send one prompt, through langchain-ollama or with less work through the ``ollama`` client."""
 
 from __future__ import annotations
 
 import functools
+import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from slmlab.engines.client import Session, client_kwargs
+from slmlab.engines.embedded import PROMPT_TRUNCATED
 from slmlab.run.options import Prompt
 
 if TYPE_CHECKING:
+    import httpx
     import ollama
     from langchain_core.callbacks import BaseCallbackHandler
 
@@ -18,7 +21,8 @@ if TYPE_CHECKING:
 class Clock:
     """Collects the text as it comes and the times of its first and last piece.
 
-    What ``on_text`` raises is kept in ``callback_error``, whatever is made of it above.
+    ``prompt_truncated`` is what the server says of the prompt (None: nothing). What ``on_text``
+    raises is kept in ``callback_error``, whatever is made of it above.
     """
 
     def __init__(self, on_text: Callable[[str], None] | None) -> None:
@@ -28,9 +32,11 @@ class Clock:
         self.last: float | None = None
         self.started = 0.0
         self.callback_error: Exception | None = None
+        self.prompt_truncated: bool | None = None
 
     def start(self) -> None:
-        """The request goes out."""
+        """This thread sends the request now."""
+        _sending.clock = self
         self.started = time.perf_counter()
 
     def elapsed(self) -> float:
@@ -63,16 +69,32 @@ class Clock:
 Send = Callable[[str, Prompt, dict[str, Any], bool, Clock], dict[str, Any]]
 
 
-def sender(session: Session, host: str, timeout: float, prompt: Prompt, stream: bool) -> Send:
+def sender(session: Session, host: str, timeout: float, prompt: Prompt, langchain: bool) -> Send:
     """The function that sends a prompt of this kind to a server and feeds a clock.
 
-    With ``stream`` it goes through langchain-ollama. Making it is slow the first time.
+    Either way the answer is streamed, so that each piece is a sign of life. Making the function is
+    slow the first time.
     """
-    if stream:
-        return functools.partial(
-            _streamed, _langchain(session, host, timeout, chat=not isinstance(prompt, str))
-        )
-    return functools.partial(_unstreamed, session.client(host, timeout))
+    if langchain:
+        llm = _langchain(session, host, timeout, chat=not isinstance(prompt, str))
+        return functools.partial(_through_langchain, llm)
+    return functools.partial(_through_ollama, _ollama(session, host, timeout))
+
+
+# The clock of the request that this thread sends. The clients, which threads share, hand out no
+# headers, but they call a hook in the thread that sent the request, before any text comes.
+_sending = threading.local()
+
+
+def _client_kwargs(session: Session, host: str, timeout: float) -> dict[str, Any]:
+    """What a client is made with so that the clock gets to know what the headers say."""
+
+    def note(response: httpx.Response) -> None:
+        if said := response.headers.get(PROMPT_TRUNCATED):
+            _sending.clock.prompt_truncated = said == "true"
+
+    kwargs = session.client_kwargs(host, timeout)
+    return kwargs | {"event_hooks": {**kwargs["event_hooks"], "response": [note]}}
 
 
 def _langchain(session: Session, host: str, timeout: float, chat: bool) -> Any:
@@ -85,13 +107,22 @@ def _langchain(session: Session, host: str, timeout: float, chat: bool) -> Any:
             model="given with each call",
             base_url=host,
             client_kwargs=client_kwargs(host, timeout),
-            sync_client_kwargs=session.client_kwargs(host, timeout),
+            sync_client_kwargs=_client_kwargs(session, host, timeout),
         )
 
     return session.keep(("langchain", chat, host, timeout), make)
 
 
-def _streamed(
+def _ollama(session: Session, host: str, timeout: float) -> ollama.Client:
+    def make() -> ollama.Client:
+        import ollama
+
+        return ollama.Client(host, **_client_kwargs(session, host, timeout))
+
+    return session.keep(("hears headers", host, timeout), make)
+
+
+def _through_langchain(
     llm: Any, model: str, prompt: Prompt, options: dict[str, Any], think: bool, clock: Clock
 ) -> dict[str, Any]:
     """The final chunk's counters of a run through LangChain."""
@@ -113,7 +144,7 @@ def _streamed(
     return info | {"thinking": "".join(thoughts)}
 
 
-def _unstreamed(
+def _through_ollama(
     client: ollama.Client,
     model: str,
     prompt: Prompt,
@@ -121,14 +152,19 @@ def _unstreamed(
     think: bool,
     clock: Clock,
 ) -> dict[str, Any]:
-    """The counters of an answer that comes in one piece."""
+    """The final chunk's counters of a run through Ollama's own client."""
+    last: ollama.GenerateResponse | ollama.ChatResponse | None = None
+    thoughts = []
     if isinstance(prompt, str):
-        text = client.generate(model, prompt, options=options, think=think, stream=False)
-        clock.add(text.response or "")
-        return text.model_dump(exclude={"response", "context"})
-    chat = client.chat(model, list(prompt), options=options, think=think, stream=False)
-    clock.add(chat.message.content or "")
-    return chat.model_dump(exclude={"message"}) | {"thinking": chat.message.thinking}
+        for last in client.generate(model, prompt, options=options, think=think, stream=True):
+            clock.add(last.response or "")
+            thoughts.append(last.thinking or "")
+    else:
+        for last in client.chat(model, list(prompt), options=options, think=think, stream=True):
+            clock.add(last.message.content or "")
+            thoughts.append(last.message.thinking or "")
+    info = last.model_dump(exclude={"response", "message", "context"}) if last else {}
+    return info | {"thinking": "".join(thoughts)}
 
 
 @functools.cache

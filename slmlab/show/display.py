@@ -53,10 +53,12 @@ class Stream:
 
     def close(self, footer: str = "") -> None:
         """Draw the last of it, with a line below."""
-        if self.handle is None:
-            print(f"\n\n{footer}\n" if self.text else "", end="")
-        else:
+        if self.handle is not None:
             self._draw(footer)
+        elif self.text:
+            print(f"\n\n{footer}\n")
+        elif footer:
+            print(f"{self.title}\n\n{footer}\n")
 
     def _draw(self, footer: str = "") -> None:
         from IPython.display import HTML
@@ -117,9 +119,9 @@ def ask(
     footer = "stopped"
     try:
         record = generate(model, prompt, on_text=stream, think=think, host=host, **options)
-        footer = str(record)
+        footer = str(record) if record.text else f"The answer is empty: {record}"
     except SlmlabError:
-        footer = "failed"
+        footer = "failed" if stream.text else ""
         raise
     finally:
         stream.close(footer)

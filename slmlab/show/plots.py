@@ -154,6 +154,10 @@ def quality_speed(
     quality = statistics.means(frame, score).set_index("model")
     speeds = _timed(frame).groupby("model", sort=False)["tokens_per_s"].median()
     models = quality.join(speeds, how="inner").dropna(subset=["mean", "tokens_per_s"])
+    if models.empty:
+        raise SlmlabError(
+            "No model has both a score and a speed; a speed takes answers of five tokens or more."
+        )
     front = pareto_front(list(zip(models["tokens_per_s"], models["mean"], strict=True)))
     note = flagged(
         "Bars are 95 % intervals of the mean score over prompts "
@@ -382,7 +386,7 @@ def context_latency(frame: pd.DataFrame, dark: bool = False, *, ax: Axes | None 
     """
     need(frame, "model", "flags", "prompt_fresh", "truncated", "prompt_tokens", "ttft_s")
     timed = _timed(frame)
-    timed = timed[timed["prompt_fresh"].fillna(True).astype(bool) & ~timed["truncated"]]
+    timed = timed[timed["prompt_fresh"].fillna(True).astype(bool) & timed["truncated"].ne(True)]
     if timed.empty:
         raise SlmlabError(
             "There is no run whose prompt was read for the first time and as a whole; look at the "

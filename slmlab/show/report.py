@@ -201,11 +201,12 @@ def _sentences(frame: pd.DataFrame) -> list[str]:
 
 def _plots(frame: pd.DataFrame) -> list[tuple[str, str]]:
     scored = _scored(frame)
-    timed = len(results.comparable(frame)) > 0
+    timed = results.comparable(frame)
+    fast = bool(timed["tokens_per_s"].notna().any())
     wanted: list[tuple[bool, Callable[[pd.DataFrame], Any], str]] = [
-        (timed, plots.speed, "Speed by model: tokens per second and time to first token"),
+        (len(timed) > 0, plots.speed, "Speed by model: tokens per second and time to first token"),
         (scored, plots.scores, "Mean score by model with intervals"),
-        (scored and timed, plots.quality_speed, "Mean score against tokens per second"),
+        (scored and fast, plots.quality_speed, "Mean score against tokens per second"),
         (scored and "task" in frame, plots.heatmap, "Mean score by model and task"),
     ]
     return [(alt, _svg(draw(frame))) for holds, draw, alt in wanted if holds]

@@ -8,7 +8,7 @@ import ipywidgets as widgets
 from markupsafe import Markup
 
 from slmlab.run import results
-from slmlab.run.record import Generation
+from slmlab.run.record import FEWEST_TOKENS, Generation
 from slmlab.run.streaming import Answer
 from slmlab.widgets import controls, markup
 
@@ -96,34 +96,30 @@ def draw_strips(columns: Sequence[Column], answers: Sequence[Answer]) -> None:
 def strips_html(records: Sequence[Generation | None]) -> list[Markup]:
     """The numbers of each record as bars against the longest, the best with a star.
 
-    A record that is None gets nothing.
+    A record that is None gets nothing, and an answer without text no star.
     """
     values = {
         name: [getattr(one, name) if one else None for one in records] for _, name, _, _ in MEASURES
     }
+    written = [bool(one and (one.text or one.tokens >= FEWEST_TOKENS)) for one in records]
+    lines: list[list[Markup]] = [[] for _ in records]
+    for label, name, text, more in MEASURES:
+        numbers = values[name]
+        known = [one for one in numbers if one is not None]
+        rivals = [
+            one for one, wrote in zip(numbers, written, strict=True) if wrote and one is not None
+        ]
+        best = None if more is None or len(rivals) < 2 else max(rivals) if more else min(rivals)
+        for place, value in enumerate(numbers):
+            if value is not None:
+                star = written[place] and value == best
+                share = value / max(*known, 1e-9)
+                lines[place].append(markup.bar_html(label, text.format(value), share, star))
     return [
-        _strip_html(one, {name: numbers[place] for name, numbers in values.items()}, values)
+        Markup("<div class='slmlab-strip'>{}</div><div>{}</div>").format(
+            Markup().join(lines[place]), markup.flags_html(results.flags(one))
+        )
         if one
         else Markup()
         for place, one in enumerate(records)
     ]
-
-
-def _strip_html(
-    record: Generation,
-    own: dict[str, float | None],
-    of_all: dict[str, list[float | None]],
-) -> Markup:
-    lines = []
-    for label, name, text, more in MEASURES:
-        value = own[name]
-        if value is None:
-            continue
-        known = [one for one in of_all[name] if one is not None]
-        best = max(known) if more else min(known)
-        is_best = more is not None and value == best and len(known) > 1
-        share = value / max(*known, 1e-9)
-        lines.append(markup.bar_html(label, text.format(value), share, is_best))
-    return Markup("<div class='slmlab-strip'>{}</div><div>{}</div>").format(
-        Markup().join(lines), markup.flags_html(results.flags(record))
-    )

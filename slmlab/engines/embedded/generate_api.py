@@ -10,7 +10,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from slmlab.engines.embedded import llama_cpp
+from slmlab.engines.embedded import PROMPT_TRUNCATED, llama_cpp
 from slmlab.engines.embedded.engine import Engine, keep_alive_seconds
 from slmlab.engines.embedded.model_store import Model
 from slmlab.engines.embedded.responses import ApiError, read_body, reply, unless_gone
@@ -113,10 +113,15 @@ async def _run(
         await unless_gone(request, load())
         return JSONResponse(stamp(True, **chunk("", None)) | {"done_reason": "load"})
 
+    headers: dict[str, str] = {}
+
     async def steps() -> AsyncGenerator[dict[str, Any], None]:
         async with engine.admit(), engine.loaded(model, options, keep_alive) as worker:
             loaded = time.perf_counter_ns()
-            prompt = await llama_cpp.fit_prompt(worker, args, model, messages, raw, options)
+            prompt, truncated = await llama_cpp.fit_prompt(
+                worker, args, model, messages, raw, options
+            )
+            headers[PROMPT_TRUNCATED] = str(truncated).lower()
             if args.debug_render_only:
                 text = prompt if isinstance(prompt, str) else raw
                 yield stamp(True) | {"_debug_info": {"rendered_template": text}}
@@ -127,7 +132,7 @@ async def _run(
                     yield stamp(False, **chunk(text, llama_cpp.logprobs_of(piece, args)))
             yield stamp(True, **chunk("", None)) | llama_cpp.metrics(piece, started, loaded)
 
-    return await reply(request, steps(), args.stream, joined=llama_cpp.join_chunks)
+    return await reply(request, steps(), args.stream, joined=llama_cpp.join_chunks, headers=headers)
 
 
 async def embed(engine: Engine, request: Request) -> Response:

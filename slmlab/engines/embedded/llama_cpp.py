@@ -248,28 +248,28 @@ async def fit_prompt(
     messages: list[dict[str, Any]],
     raw: str | None,
     options: dict[str, Any],
-) -> str | list[int]:
-    """The prompt as text, or as tokens where it had to be cut to fit the context.
+) -> tuple[str | list[int], bool]:
+    """The prompt as text, or as tokens where it had to be cut, and whether anything is left out.
 
     Like Ollama, a conversation first loses its oldest messages (never the system's nor the
     last), and what is then still too long keeps its first ``num_keep`` tokens and its end.
     """
     may_cut = args.truncate is not False and args.shift is not False
-    limit = worker.settings.num_ctx
+    limit, truncated = worker.settings.num_ctx, False
     while True:
         prompt = raw if raw is not None else await render(worker, model, messages)
         # A token is at least one byte, so a short text cannot be too long.
         if len(prompt.encode()) < limit:
-            return prompt
+            return prompt, truncated
         tokens = await tokenize(worker, prompt)
         if len(tokens) < limit:
-            return prompt
+            return prompt, truncated
         if not may_cut:
             raise ApiError(400, TOO_LONG)
         oldest = next((i for i, m in enumerate(messages) if m["role"] != "system"), None)
         if raw is not None or oldest is None or oldest >= len(messages) - 1:
             break
-        messages = messages[:oldest] + messages[oldest + 1 :]
+        messages, truncated = messages[:oldest] + messages[oldest + 1 :], True
     keep = max(0, min(options["num_keep"], limit - 1))
     cut = limit - max((limit - keep) // 2, 1)
-    return tokens[:keep] + tokens[len(tokens) - (cut - keep) :]
+    return tokens[:keep] + tokens[len(tokens) - (cut - keep) :], True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -31,8 +31,11 @@ async def reply(
     steps: AsyncGenerator[dict[str, Any], None],
     stream: bool | None,
     joined: Callable[[list[dict[str, Any]]], dict[str, Any]] = lambda chunks: chunks[-1],
+    headers: Mapping[str, str] | None = None,
 ) -> Response:
     """Answer with ``steps`` as NDJSON while they come, or with all of them in one object.
+
+    ``headers`` may be filled by the time of the first step.
 
     An error before the first step is a status code; after it, a last line, as Ollama has it.
     """
@@ -41,7 +44,7 @@ async def reply(
         async def collect() -> list[dict[str, Any]]:
             return [step async for step in steps]
 
-        return JSONResponse(joined(await unless_gone(request, collect())))
+        return JSONResponse(joined(await unless_gone(request, collect())), headers=headers)
     try:
         first = await unless_gone(request, anext(steps))
     except StopAsyncIteration:
@@ -56,7 +59,7 @@ async def reply(
             except ApiError as error:
                 yield _line({"error": error.message})
 
-    return StreamingResponse(lines(), media_type="application/x-ndjson")
+    return StreamingResponse(lines(), media_type="application/x-ndjson", headers=headers)
 
 
 async def unless_gone(request: Request, work: Awaitable[Result]) -> Result:
