@@ -65,8 +65,8 @@ def to_frame(
     """One row for each generation: the record's fields, each option as a column, and more.
 
     Besides: ``tokens_per_s`` (decode) and ``prompt_tokens_per_s`` (prefill; only where the prompt
-    was fresh and not truncated, see ``Generation.prompt_fresh``), neither of fewer than five tokens;
-    ``cut``, and ``flags`` (words joined by ``, ``). ``columns`` has further columns for each row,
+    was fresh and not truncated, see ``Generation.prompt_fresh``), neither of fewer than five
+    tokens; ``cut``, and ``flags`` (words joined by ``, ``). ``columns`` has further columns for each row,
     by name.
 
     Examples:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -125,7 +125,7 @@ def _sizes_of_droppable(prompt: Prompt) -> list[int]:
     return [len(one["content"].encode()) for one in prompt[:-1] if one["role"] != "system"]
 
 
-def _without_oldest(messages: Prompt) -> Prompt:
+def _without_oldest(messages: Sequence[Mapping[str, str]]) -> Prompt:
     """A conversation without the message that is dropped first."""
     oldest = next(place for place, one in enumerate(messages) if one["role"] != "system")
     return [*messages[:oldest], *messages[oldest + 1 :]]
