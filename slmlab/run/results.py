@@ -66,8 +66,8 @@ def to_frame(
 
     Besides: ``tokens_per_s`` (decode) and ``prompt_tokens_per_s`` (prefill; only where the prompt
     was fresh and not truncated, see ``Generation.prompt_fresh``), neither of fewer than five
-    tokens; ``cut``, and ``flags`` (words joined by ``, ``). ``columns`` has further columns for each row,
-    by name.
+    tokens; ``cut``, and ``flags`` (words joined by ``, ``). ``columns`` has further columns for
+    each row, by name.
 
     Examples:
         >>> record = slmlab.generate(names[0], "What is 2 + 2?", num_predict=10)

@@ -14,7 +14,7 @@ from slmlab.show.sanitize import harmless, safe_html
 if TYPE_CHECKING:
     import pandas as pd
 
-NEEDED = ("model", "text", "error", "stop_reason")
+NEEDED = ("model", "text", "error", "stop_reason", "truncated")
 
 
 class AnswersTable:
@@ -60,8 +60,10 @@ def _answer_html(row: dict[str, Any]) -> Markup:
         if row["error"]
         else safe_html(row["text"])
     )
-    if row["stop_reason"] == "length":
-        body += Markup("<p><em>(cut by the length limit)</em></p>")
+    notes = ["cut by the length limit"] if row["stop_reason"] == "length" else []
+    notes += ["prompt truncated"] if row["truncated"] else []
+    if notes:
+        body += Markup("<p><em>({})</em></p>").format(", ".join(notes))
     return Markup(
         "<div style='padding:.3em 1em;border-left:3px solid {}'><strong>{}</strong>{}</div>"
     ).format(COLOURS[0], harmless(row["model"]), body)

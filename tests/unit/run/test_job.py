@@ -88,12 +88,13 @@ class TestLoading:
 
 class TestAttempt:
     @pytest.mark.parametrize("timing", [True, False])
-    def test_what_is_timed_is_streamed_and_the_rest_comes_in_one_piece(self, wire, timing):
+    def test_each_answer_is_streamed_so_that_each_piece_is_a_sign_of_life(self, wire, timing):
         job, cell = a_job(wire, timing)
         attempt = job.attempt(wire.url, cell, Loaded(job.targets[wire.url, "a:1b"], None))
         assert attempt.result.text == "Hello there."
         (body,) = wire.sent("/api/generate")
-        assert body["stream"] is timing
+        assert body["stream"] is True
+        assert (attempt.result.ttft_s is not None) is timing
         assert body["options"] == cell.options
 
     @pytest.mark.parametrize("think", [True, False])

@@ -12,12 +12,12 @@ from slmlab.run.record import Generation
 from slmlab.run.send import Clock
 
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
-# The prompt, the route that takes it, and whether the answer is streamed.
+# The prompt, the route that takes it, and whether it goes through LangChain.
 WAYS = [
-    pytest.param("Hi", "/api/generate", True, id="text, streamed"),
-    pytest.param("Hi", "/api/generate", False, id="text, in one piece"),
-    pytest.param(CHAT, "/api/chat", True, id="chat, streamed"),
-    pytest.param(CHAT, "/api/chat", False, id="chat, in one piece"),
+    pytest.param("Hi", "/api/generate", True, id="text, through LangChain"),
+    pytest.param("Hi", "/api/generate", False, id="text, through Ollama's client"),
+    pytest.param(CHAT, "/api/chat", True, id="chat, through LangChain"),
+    pytest.param(CHAT, "/api/chat", False, id="chat, through Ollama's client"),
 ]
 # A value for each option that is not its default.
 OTHER = {
@@ -30,61 +30,61 @@ OTHER = {
 }
 
 
-def run(wire, prompt, stream, options=None, **more) -> Generation:
+def run(wire, prompt, langchain, options=None, **more) -> Generation:
     options = full_options(options or {})
     target = resolve_target("a:1b", options["num_ctx"], wire.url)
-    return generate_on(target, prompt, options, stream=stream, session=Session(), **more)
+    return generate_on(target, prompt, options, langchain=langchain, session=Session(), **more)
 
 
-@pytest.mark.parametrize(("prompt", "route", "stream"), WAYS)
+@pytest.mark.parametrize(("prompt", "route", "langchain"), WAYS)
 class TestEachWay:
-    def test_every_option_goes_along_as_it_was_given(self, wire, prompt, route, stream):
+    def test_every_option_goes_along_as_it_was_given(self, wire, prompt, route, langchain):
         assert OTHER.keys() == {*DEFAULT_OPTIONS, *EXTRA_OPTIONS}
-        run(wire, prompt, stream, OTHER)
+        run(wire, prompt, langchain, OTHER)
         (body,) = wire.sent(route)
         assert body["options"] == OTHER
         assert body["model"] == "a:1b"
-        assert body.get("stream", True) is stream
+        assert body["stream"] is True
         assert body.get("prompt", prompt) == prompt
         assert [
             {key: one[key] for key in ("role", "content")} for one in body.get("messages", [])
         ] == (CHAT if prompt is CHAT else [])
 
-    def test_what_is_not_given_is_sent_as_its_default(self, wire, prompt, route, stream):
-        run(wire, prompt, stream)
+    def test_what_is_not_given_is_sent_as_its_default(self, wire, prompt, route, langchain):
+        run(wire, prompt, langchain)
         assert wire.sent(route)[0]["options"] == DEFAULT_OPTIONS
 
-    def test_thinking_is_off_unless_it_is_wanted(self, wire, prompt, route, stream):
+    def test_thinking_is_off_unless_it_is_wanted(self, wire, prompt, route, langchain):
         wire.thinking = "Let me see."
-        assert run(wire, prompt, stream).thinking == ""
+        assert run(wire, prompt, langchain).thinking == ""
         assert wire.sent(route)[0]["think"] is False
 
-    def test_thinking_is_kept_apart_from_the_answer(self, wire, prompt, route, stream):
+    def test_thinking_is_kept_apart_from_the_answer(self, wire, prompt, route, langchain):
         wire.thinking = "Let me see."
-        record = run(wire, prompt, stream, think=True)
+        record = run(wire, prompt, langchain, think=True)
         assert wire.sent(route)[0]["think"] is True
         assert (record.text, record.thinking, record.think) == ("Hello there.", "Let me see.", True)
 
-    def test_the_servers_counters_are_in_the_record(self, wire, prompt, route, stream):
-        wire.load_ns = [5 * 10**8]
-        record = run(wire, prompt, stream)
+    def test_the_servers_counters_are_in_the_record(self, wire, prompt, route, langchain):
+        wire.load_ns, wire.pieces = [5 * 10**8], ["One", ",", " two", ",", " three"]
+        record = run(wire, prompt, langchain)
         assert (record.prompt_tokens, record.prompt_s) == (7, 0.1)
-        assert (record.tokens, record.generation_s, record.tokens_per_s) == (2, 1.0, 2.0)
+        assert (record.tokens, record.generation_s, record.tokens_per_s) == (5, 1.0, 5.0)
         assert (record.load_s, record.stop_reason, record.engine) == (0.5, "stop", "ollama")
-        assert (record.ttft_s is None) is not stream
+        assert (record.ttft_s is None) is not langchain
 
-    def test_an_error_of_the_server_is_a_sentence_in_a_record(self, wire, prompt, route, stream):
+    def test_an_error_of_the_server_is_a_sentence_in_a_record(self, wire, prompt, route, langchain):
         wire.errors[route] = [(500, "model requires more system memory (9 GiB)")]
         with pytest.raises(GenerationError, match="does not fit into this machine's memory") as why:
-            run(wire, prompt, stream)
+            run(wire, prompt, langchain)
         assert why.value.record.error == str(why.value)
         assert why.value.record.text == ""
         assert not why.value.lost
 
-    def test_a_model_that_went_away_is_worth_another_try(self, wire, prompt, route, stream):
+    def test_a_model_that_went_away_is_worth_another_try(self, wire, prompt, route, langchain):
         wire.errors[route] = [(500, "model runner has unexpectedly stopped")]
         with pytest.raises(GenerationError) as why:
-            run(wire, prompt, stream)
+            run(wire, prompt, langchain)
         assert why.value.lost
 
 
@@ -104,10 +104,10 @@ class TestClock:
         clock.add("a\ud83d")
         assert clock.text.encode()
 
-    @pytest.mark.parametrize(("prompt", "route", "stream"), WAYS)
-    def test_what_the_reader_raises_is_the_readers_own(self, wire, prompt, route, stream):
+    @pytest.mark.parametrize(("prompt", "route", "langchain"), WAYS)
+    def test_what_the_reader_raises_is_the_readers_own(self, wire, prompt, route, langchain):
         def refuse(text: str) -> None:
             raise LookupError(text)
 
         with pytest.raises(LookupError):
-            run(wire, prompt, stream, on_text=refuse)
+            run(wire, prompt, langchain, on_text=refuse)

@@ -21,15 +21,19 @@ def test_each_row_is_a_column_with_its_name_and_its_text_as_markdown():
     frame = table(
         record(model="a:1b", text="It *is*.", stop_reason="stop"),
         record(model="b:1b", text="It is", stop_reason="length"),
+        record(model="d:1b", text="", stop_reason="length", truncated=True),
         record(model="c:1b", text="", error="The server has gone."),
     )
     shown = slmlab.show_answers(frame)
     html = shown._repr_html_()
-    assert html.count(f"border-left:3px solid {COLOURS[0]}") == 3
+    assert html.count(f"border-left:3px solid {COLOURS[0]}") == 4
     assert "<strong>a:1b</strong><p>It <em>is</em>.</p>" in html
-    assert html.count("cut by the length limit") == 1
+    assert html.count("cut by the length limit)") == 1
+    assert html.count("(cut by the length limit, prompt truncated)") == 1
     assert "<p>The server has gone.</p>" in html
-    assert repr(shown) == "a:1b:\nIt *is*.\n\nb:1b:\nIt is\n\nc:1b:\nThe server has gone."
+    assert (
+        repr(shown) == "a:1b:\nIt *is*.\n\nb:1b:\nIt is\n\nd:1b:\n\n\nc:1b:\nThe server has gone."
+    )
 
 
 @pytest.mark.parametrize("text", HOSTILE)
