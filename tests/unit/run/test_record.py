@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from slmlab.run.generate import Target, blank
 from slmlab.run.options import full_options
 
@@ -28,6 +30,33 @@ def test_a_record_is_one_short_line():
     assert len(repr(RECORD)) < 200
     assert "\n" not in repr(replace(RECORD, text="a\nb\nc"))
     assert str(replace(RECORD, error="No memory.")) == "failed: No memory."
+
+
+@pytest.mark.parametrize("tokens", [0, 1, 4])
+def test_a_handful_of_tokens_has_no_speed(tokens):
+    """One token comes with reading the prompt: 1,000,000 tokens/s."""
+    few = replace(RECORD, tokens=tokens, generation_s=tokens * 1e-6)
+    assert few.tokens_per_s is None
+    assert "tokens/s" not in str(few)
+    assert "tokens_per_s" not in few._repr_html_()
+    assert replace(RECORD, tokens=5, generation_s=0.5).tokens_per_s == 10
+    read = replace(RECORD, prompt_fresh=True, prompt_tokens=tokens, prompt_s=1e-6)
+    assert read.prompt_tokens_per_s is None
+    assert replace(read, prompt_tokens=5, prompt_s=0.5).prompt_tokens_per_s == 10
+
+
+def test_a_record_says_what_is_known_of_its_prompt():
+    def texts(truncated):
+        record = replace(RECORD, truncated=truncated)
+        return str(record), record._repr_html_()
+
+    for text in texts(True):
+        assert "truncated" in text
+        assert "perhaps" not in text
+    for text in texts(None):
+        assert "perhaps truncated" in text
+    for text in texts(False):
+        assert "truncated" not in text
 
 
 def test_its_html_has_numbers_by_their_names_and_not_the_text():

@@ -16,7 +16,7 @@ class TestTables:
     def test_flags_say_what_keeps_rows_from_being_compared(self):
         found = {
             "failed": record(error="x"),
-            "prompt truncated": record(truncated=True),
+            "prompt truncated": record(truncated=True, prompt_tokens=9),
             "answer cut": record(stop_reason="length"),
             "cold": record(cold=True),
             "on the CPU": record(gpu_share=0.0),
@@ -33,6 +33,25 @@ class TestTables:
             1
         ] * 5
         assert row["on_cpu"] == 2
+
+    def test_what_is_not_known_of_a_prompt_is_not_counted_as_known(self):
+        frame = results.to_frame(
+            [record(truncated=known, prompt_tokens=9) for known in (True, False, None, None)]
+        )
+        assert [*frame["flags"]] == ["prompt truncated", "", *["prompt perhaps truncated"] * 2]
+        assert results.summary(frame)["truncated"].tolist() == [1]
+        assert "2 of 4 prompt perhaps truncated" in results.warnings(frame, of_times=False)
+        failed = record(error="x", truncated=None)
+        assert results.flags(failed) == ["failed"]
+
+    def test_where_no_row_has_a_speed_there_is_still_a_column_of_numbers(self):
+        short = results.to_frame([record(tokens=1, generation_s=1e-6, ttft_s=0.1)] * 2)
+        assert short["tokens_per_s"].dtype == float
+        assert short["tokens_per_s"].isna().all()
+        row = results.summary(short).iloc[0]
+        assert row["tokens_per_s"] != row["tokens_per_s"]
+        assert row["ttft_s"] == 0.1
+        assert results.to_frame([]).empty
 
     def test_reading_speed_only_where_the_prompt_was_fresh(self):
         read = {"prompt_tokens": 100, "prompt_s": 0.5}

@@ -26,6 +26,17 @@ def test_bars_are_shares_of_the_longest_and_the_best_has_a_star():
     assert "40 tokens" in other
 
 
+def test_an_empty_answer_gets_no_star_and_takes_none_from_others():
+    empty = record(ttft_s=None, tokens=1, generation_s=1e-6, wall_s=0.1)
+    slow = record(text="a", ttft_s=2.0, tokens=40, generation_s=4.0, wall_s=6.0)
+    quick = record(text="b", ttft_s=1.0, tokens=40, generation_s=2.0, wall_s=3.0)
+    none, *others = strips_html([empty, slow, quick])
+    assert "★" not in none
+    assert "tokens/s" not in none
+    assert [one.count("★") for one in others] == [0, 3]
+    assert "★" not in "".join(strips_html([empty, slow])), "one alone is no best"
+
+
 def test_what_is_not_known_is_left_out():
     (alone,) = strips_html([record(ttft_s=None, tokens=0, generation_s=0.0, wall_s=1.0)])
     assert "first token" not in alone
