@@ -10,26 +10,12 @@ from tests.support.hostile import HOSTILE
 from tests.support.records import record
 
 
-@pytest.fixture(scope="module")
-def page():
-    """A browser's page that reaches nothing but files."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    chromium = chromium_path()
-    if chromium is None:
-        pytest.skip("no Chromium here")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=chromium,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
-        yield browser.new_page()
-        browser.close()
-
-
-def chromium_path() -> str | None:
-    import shutil
-
-    return shutil.which("chromium") or shutil.which("chromium-browser")
+@pytest.fixture
+def page(chromium):
+    """A page of its own, in the browser of all tests of this folder."""
+    context = chromium.new_context()
+    yield context.new_page()
+    context.close()
 
 
 class TestReport:
