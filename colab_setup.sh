@@ -9,7 +9,7 @@ usage: bash colab_setup.sh [OPTIONS]     install, get an engine and models, run 
                                          install what the tests need, run them
 
 tests:
-  --fast            only those that need no server: under a minute, once all is installed
+  --fast            only those that need no engine: about a minute, once all is installed
   --ollama FOLDER   the protocol, the life of a server, and the notebooks, with an official Ollama
                     release unpacked in FOLDER (bin/ollama, lib/ollama)
 

@@ -40,8 +40,8 @@ class TestServersThatGo:
             pressable(page, "Run")
             button(page, "Run").click()
             page.wait_for_selector(".slmlab-message:has-text('No server answers')")
-            asked = page.locator(".slmlab textarea").first.input_value()
-            assert asked == STORY
+            typed = page.locator(".slmlab textarea").first.input_value()
+            assert typed == STORY
             wait_for(lambda: not answers(url), what="the server to be gone")
             with serving(command, url, tmp_path / "log2", SLMLAB_HOME=str(home)):
                 button(page, "Run").click()

@@ -19,13 +19,13 @@ class TestHostileAnswers:
         columns = [{"prompt_id": number // 2, "repeat": 0} for number in range(len(rows))]
         frame = results.to_frame(rows, columns)
         results.to_json(frame, front.folder / "hostile.json")
-        asked = []
+        requested = []
         cell = (
             "import pandas, slmlab\n"
             "slmlab.arena(answers=pandas.read_json('hostile.json', orient='records'))"
         )
         with shown(front, cell) as page:
-            page.on("request", lambda request: asked.append(request.url))
+            page.on("request", lambda request: requested.append(request.url))
             page.evaluate(
                 "() => { window.alarms = []; window.alert = text => alarms.push(String(text)); }"
             )
@@ -40,4 +40,4 @@ class TestHostileAnswers:
             page.wait_for_selector("text=That was the last pair")
             assert "hacked" not in page.title()
             assert page.evaluate("window.alarms") == []
-            assert not [url for url in asked if "pixel" in url]
+            assert not [url for url in requested if "pixel" in url]

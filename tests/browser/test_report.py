@@ -20,8 +20,8 @@ def page(chromium):
 
 class TestReport:
     def test_a_browser_shows_and_sorts_it(self, frame, tmp_path, page):
-        said: list[str] = []
-        page.on("console", lambda message: said.append(message.text))
+        logged: list[str] = []
+        page.on("console", lambda message: logged.append(message.text))
         page.goto(slmlab.report(frame, tmp_path / "r.html").as_uri())
         button = page.get_by_role("button", name="tokens/s").first
         table = page.locator("table.sortable", has=button).first
@@ -31,7 +31,7 @@ class TestReport:
             cells = table.locator(f"tbody td:nth-child({column + 1})").all_inner_texts()
             shown = [float(cell) for cell in cells]
             assert shown == sorted(shown)[::order]
-        assert not said
+        assert not logged
 
     def test_what_models_write_stays_text(self, tmp_path, page):
         rows = [record(model=f"<b>{index}</b>", text=text) for index, text in enumerate(HOSTILE)]

@@ -130,9 +130,9 @@ class TestPlayground:
         *setup, call = code.splitlines()
         names: dict = {}
         exec("\n".join(setup), names)  # the lines that a reader would copy
-        said = eval(call, names)
+        answer = eval(call, names)
         shown_text = " ".join(first.split())
-        assert " ".join(said.split())[:40] == shown_text[:40]
+        assert " ".join(answer.split())[:40] == shown_text[:40]
         saved = next(front.folder.glob("playground-*.md"))
         assert "the set {1, 2, 3}" in saved.read_text()
         saved.unlink()

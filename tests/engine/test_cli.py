@@ -26,9 +26,9 @@ class TestWithModels:
         assert run("stop").stdout.startswith("Stopped http://127.0.0.1:")
 
     def test_ask_and_models_and_compare(self, lab_with_models):
-        asked = run("ask", SMOL, "Say hi.", "--num-predict", "5", "--engine", "embedded")
-        assert asked.returncode == 0, asked.stderr
-        assert "tokens/s" in asked.stdout
+        answered = run("ask", SMOL, "Say hi.", "--num-predict", "5", "--engine", "embedded")
+        assert answered.returncode == 0, answered.stderr
+        assert "tokens/s" in answered.stdout
         record = json.loads(call("ask", SMOL, "Say hi.", "--num-predict", "5", "--json").stdout)
         assert (record["model"], record["tokens"]) == (SMOL, 5)
         names = [row["name"] for row in json.loads(call("models", "--json").stdout)]

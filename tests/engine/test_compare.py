@@ -151,15 +151,15 @@ class TestCompare:
         assert len(ran) == 6
 
     def test_answers_without_timing_run_at_once_and_are_flagged(self, here):
-        asked = [f"The number after {n} is" for n in range(8)]
-        alone = slmlab.compare(SMOL, asked, **SHORT)
-        beside = slmlab.compare(SMOL, asked, timing=False, fresh=True, **SHORT)
+        texts = [f"The number after {n} is" for n in range(8)]
+        alone = slmlab.compare(SMOL, texts, **SHORT)
+        beside = slmlab.compare(SMOL, texts, timing=False, fresh=True, **SHORT)
         assert set(alone["in_flight"]) == {1}
         assert set(beside["in_flight"]) == {4}
         assert beside["flags"].str.contains("not alone").all()
-        assert list(beside["prompt"]) == asked, "in the grid's order"
+        assert list(beside["prompt"]) == texts, "in the grid's order"
         same(alone, beside)
-        from_store = slmlab.compare(SMOL, asked, timing=False, **SHORT)
+        from_store = slmlab.compare(SMOL, texts, timing=False, **SHORT)
         assert set(from_store["in_flight"]) <= {1, 4}
 
     def test_what_was_not_measured_alone_is_no_timing(self, here):
@@ -193,12 +193,12 @@ class TestCompare:
             if count == 3:
                 os.kill(os.getpid(), signal.SIGINT)
 
-        asked = ["One", "Two", "Three", "Four"]
+        texts = ["One", "Two", "Three", "Four"]
         with pytest.raises(Interrupted, match="2 of 4 cells are finished and kept") as caught:
-            slmlab.compare(SMOL, asked, on_cell=interrupt, quiet=True, **SHORT)
+            slmlab.compare(SMOL, texts, on_cell=interrupt, quiet=True, **SHORT)
         assert list(caught.value.frame["prompt"]) == ["One", "Two"]
         ran: list = []
-        slmlab.compare(SMOL, asked, on_cell=ran.append, quiet=True, **SHORT)
+        slmlab.compare(SMOL, texts, on_cell=ran.append, quiet=True, **SHORT)
         assert [cell.prompt for cell in ran] == ["Three", "Four"]
 
     def test_an_error_of_the_callers_own_is_not_swallowed(self, here):
@@ -212,12 +212,12 @@ class TestCompare:
         assert [cell.prompt for cell in ran] == ["Two"], "the record is kept all the same"
 
     def test_an_interrupt_ends_requests_that_run_at_once(self, here):
-        asked = [f"Tell a very long story about {n}." for n in range(6)]
+        texts = [f"Tell a very long story about {n}." for n in range(6)]
         with (
             interrupt_once_it_writes(here.url) as sent,
             pytest.raises(Interrupted, match="of 6 cells"),
         ):
-            slmlab.compare(SMOL, asked, timing=False, num_predict=3000, quiet=True, temperature=1)
+            slmlab.compare(SMOL, texts, timing=False, num_predict=3000, quiet=True, temperature=1)
         assert time.monotonic() - sent[0] < HANGS
         # The server is free again: nobody reads those stories to their end.
         started = time.monotonic()
@@ -247,22 +247,22 @@ class TestCompare:
 
         # Many bytes in few tokens, which are what takes time to read.
         long = "internationalization " * 150
-        asked = [f"Read this {word}: {long}" for word in ("one", "two")]
+        texts = [f"Read this {word}: {long}" for word in ("one", "two")]
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         try:
             # The second record fits only in part.
             resource.setrlimit(resource.RLIMIT_FSIZE, (6000, limits[1]))
             with pytest.raises(ResultsError, match="cannot be written to") as caught:
-                slmlab.compare(SMOL, asked, quiet=True, **SHORT)
+                slmlab.compare(SMOL, texts, quiet=True, **SHORT)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        assert list(caught.value.frame["prompt"]) == asked, "in memory both are there"
+        assert list(caught.value.frame["prompt"]) == texts, "in memory both are there"
         (file,) = paths.results().glob("*.jsonl")
         assert file.read_bytes().count(b"\n") == 1
         assert file.read_bytes().endswith(b"}}\n"), "the part was taken back"
         ran: list = []
-        slmlab.compare(SMOL, asked, on_cell=ran.append, quiet=True, **SHORT)
-        assert [cell.prompt for cell in ran] == asked[1:]
+        slmlab.compare(SMOL, texts, on_cell=ran.append, quiet=True, **SHORT)
+        assert [cell.prompt for cell in ran] == texts[1:]
 
     def test_a_server_that_was_killed_is_waited_for(self, lab_with_models):
         server = slmlab.start("embedded", quiet=True)
@@ -273,9 +273,9 @@ class TestCompare:
                 killed.append(engine_process(server.host).pid)
                 threading.Timer(0.3, os.kill, (killed[0], signal.SIGKILL)).start()
 
-        asked = ["One", "Two", "Three"]
+        texts = ["One", "Two", "Three"]
         options = {"num_predict": 80, "temperature": 0, "quiet": True}
-        frame = slmlab.compare(SMOL, asked, on_cell=kill, **options)
+        frame = slmlab.compare(SMOL, texts, on_cell=kill, **options)
         assert killed
         assert frame["error"].isna().all()
-        same(frame, slmlab.compare(SMOL, asked, fresh=True, **options))
+        same(frame, slmlab.compare(SMOL, texts, fresh=True, **options))

@@ -73,8 +73,8 @@ def test_wrong_requests(http, engine, path, body, status, error):
         status, error = 400, "invalid model name"
     response = http.post(f"/api/{path}", content=body)
     assert response.status_code == status, response.text
-    said = response.json()["error"]
-    assert said == error if error else said
+    message = response.json()["error"]
+    assert message == error if error else message
 
 
 @pytest.mark.parametrize("extra", [{"bogus": 1}, {"num_ctx": None, "seed": None}])

@@ -46,9 +46,9 @@ class TestVotes:
         frame = slmlab.compare(
             [SMOL, GEMMA], ["Name a colour.", "Name a fruit."], num_predict=12, quiet=True
         )
-        said = votes.judge(frame, SMOL, quiet=True)
-        assert len(said) == 2
-        assert set(said["winner"]) <= {"a", "b", "tie"}
+        verdicts = votes.judge(frame, SMOL, quiet=True)
+        assert len(verdicts) == 2
+        assert set(verdicts["winner"]) <= {"a", "b", "tie"}
         # The judge's own words, from the records of the same questions, read again here.
         texts = frame.groupby("prompt_id", sort=False)["text"].apply(list)
         questions = [
@@ -67,7 +67,7 @@ class TestVotes:
         )["text"]
         meant = {"1": "a", "2": "b", "tie": "tie"}
         for row, forward, turned in zip(
-            said.to_dict("records"), replies[::2], replies[1::2], strict=True
+            verdicts.to_dict("records"), replies[::2], replies[1::2], strict=True
         ):
             first, second = (meant.get(text.strip(" .").lower()) for text in (forward, turned))
             second = {"a": "b", "b": "a"}.get(second, second)
@@ -75,7 +75,7 @@ class TestVotes:
             assert agreed <= row["consistent"], "what is plainly said in both orders counts"
             assert row["winner"] == (row["first"] if row["consistent"] else "tie")
             assert not agreed or row["winner"] == first
-        assert 0 <= votes.judge_consistency(said).value <= 1
-        assert votes.agreement(said["winner"], said["winner"]).value == 1
+        assert 0 <= votes.judge_consistency(verdicts).value <= 1
+        assert votes.agreement(verdicts["winner"], verdicts["winner"]).value == 1
         with pytest.raises(SlmlabError, match="answers of two models"):
             votes.judge(frame[frame["model"] == SMOL], SMOL)

@@ -37,9 +37,9 @@ class TestWeights:
                 "stream": False,
                 "options": {"temperature": 0, "num_predict": 1},
             }
-            said = httpx.post(f"{embedded.url}/api/generate", json=body, timeout=60).json()
-            assert split.decode([int(ours.argmax())]) == said["response"]
-            assert said["prompt_eval_count"] == len(split.encode(text).ids)
+            answer = httpx.post(f"{embedded.url}/api/generate", json=body, timeout=60).json()
+            assert split.decode([int(ours.argmax())]) == answer["response"]
+            assert answer["prompt_eval_count"] == len(split.encode(text).ids)
 
     @pytest.mark.parametrize("kind", weights.TENSOR_TYPES)
     def test_a_format_loses_no_more_than_its_bits_allow(self, kind):

@@ -41,6 +41,6 @@ class TestServersThatGo:
 
 class TestWithoutAFrontEnd:
     def test_a_terminal_gets_text(self, embedded):
-        said = str(slmlab.playground(prompt="Why?", host=embedded.url))
-        assert "chain.invoke({'question': 'Why?'})" in said
+        code = str(slmlab.playground(prompt="Why?", host=embedded.url))
+        assert "chain.invoke({'question': 'Why?'})" in code
         assert SMOL in str(slmlab.side_by_side(host=embedded.url))

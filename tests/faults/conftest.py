@@ -29,8 +29,8 @@ def engine_url(engine_home):
     with serving(command, url, log, SLMLAB_HOME=str(engine_home)) as process:
         yield url
         assert process.poll() is None, log.read_text()
-    said = log.read_text(errors="replace")
-    assert "Traceback" not in said, said[-3000:]
+    text = log.read_text(errors="replace")
+    assert "Traceback" not in text, text[-3000:]
 
 
 @pytest.fixture(scope="module")

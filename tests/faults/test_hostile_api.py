@@ -107,8 +107,8 @@ class TestApi:
     def test_roles(self, client, role):
         messages = [{"role": role, "content": "Say"}] * 3
         options = {"num_predict": 2, "num_ctx": 256}
-        asked = {"model": SMOL, "messages": messages, "stream": False, "options": options}
-        refused_or_answered(client.post("/api/chat", json=asked))
+        body = {"model": SMOL, "messages": messages, "stream": False, "options": options}
+        refused_or_answered(client.post("/api/chat", json=body))
 
     def test_pages_of_others_are_refused(self, client):
         for header in (
@@ -129,8 +129,8 @@ class TestApi:
 
     def test_it_still_works(self, client):
         """Last in its class: what came before has broken nothing."""
-        asked = {"model": SMOL, "prompt": "Say", "stream": False, "options": {"num_predict": 4}}
-        answer = client.post("/api/generate", json=asked)
+        body = {"model": SMOL, "prompt": "Say", "stream": False, "options": {"num_predict": 4}}
+        answer = client.post("/api/generate", json=body)
         assert answer.status_code == 200
         assert answer.json()["eval_count"] == 4
 
@@ -142,9 +142,9 @@ def test_numbers_of_the_environment_that_are_none(value, engine_home):
     settings = ("NUM_PARALLEL", "MAX_LOADED_MODELS", "MAX_QUEUE", "CONTEXT_LENGTH")
     env = {f"OLLAMA_{name}": value for name in settings} | {"SLMLAB_HOME": str(engine_home)}
     command = [sys.executable, "-m", "slmlab", "serve", "--port", str(port)]
-    asked = {"model": SMOL, "prompt": "Hi", "stream": False, "options": {"num_predict": 2}}
+    body = {"model": SMOL, "prompt": "Hi", "stream": False, "options": {"num_predict": 2}}
     with serving(command, url, engine_home.parent / f"log{value}", **env):
-        found = httpx.post(f"{url}/api/generate", json=asked, timeout=60, trust_env=False)
+        found = httpx.post(f"{url}/api/generate", json=body, timeout=60, trust_env=False)
         loaded = httpx.get(f"{url}/api/ps", trust_env=False).json()["models"]
     assert found.json()["done"]
     assert loaded[0]["context_length"] == 4096

@@ -18,20 +18,20 @@ class TestHostileModels:
     def test_files_that_are_cut_short_or_damaged(self, lab_with_models, smol_gguf, tmp_path):
         """Each is refused, or loaded in a process of its own; the server lives on."""
         host = slmlab.start("embedded", quiet=True).host
-        pid, whole, dice = engine_process(host).pid, smol_gguf.read_bytes(), random.Random(11)
+        pid, whole, rng = engine_process(host).pid, smol_gguf.read_bytes(), random.Random(11)
         header_ends = whole.index(b"token_embd.weight")
         ended = Counter()
         for number in range(times(9, 300)):
             data = bytearray(whole)
             if number % 3 == 0:
-                data = data[: dice.randrange(len(data))]
-            for _ in range(dice.choice((1, 4, 64)) if number % 3 else 0):
+                data = data[: rng.randrange(len(data))]
+            for _ in range(rng.choice((1, 4, 64)) if number % 3 else 0):
                 at = (
-                    dice.randrange(8, header_ends + 20_000)
+                    rng.randrange(8, header_ends + 20_000)
                     if number % 3 == 1
-                    else dice.randrange(4, 2000)
+                    else rng.randrange(4, 2000)
                 )
-                data[at] = dice.randrange(256)
+                data[at] = rng.randrange(256)
             file = tmp_path / "x.gguf"
             file.write_bytes(data)
             try:

@@ -51,10 +51,10 @@ class TestKilled:
             kills += 1
         subprocess.run([sys.executable, "-c", self.CODE], check=True)
         arguments = {"repeats": 2, "num_predict": 6, "quiet": True}
-        asked = [f"The number after {n} is" for n in range(12)]
+        prompts = [f"The number after {n} is" for n in range(12)]
         ran: list = []
-        resumed = slmlab.compare([SMOL, GEMMA], asked, on_cell=ran.append, **arguments)
+        resumed = slmlab.compare([SMOL, GEMMA], prompts, on_cell=ran.append, **arguments)
         assert not ran
-        undisturbed = slmlab.compare([SMOL, GEMMA], asked, fresh=True, **arguments)
+        undisturbed = slmlab.compare([SMOL, GEMMA], prompts, fresh=True, **arguments)
         assert len(resumed) == 48
         same(resumed, undisturbed)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-import random
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -20,23 +22,33 @@ from tests.support.processes import run, wait_for
 
 
 class TestKilledKernel:
-    """Setup and pull in a process that is interrupted or killed at a random moment."""
+    """Setup and pull in a process that is interrupted or killed where it has just got somewhere."""
+
+    # How far setup has come, told from its output and, at the second, from the server that it has.
+    MOMENTS: tuple[Callable[[Path, str], object], ...] = (
+        lambda home, output: output,
+        lambda home, output: output and engines_of(home),
+        lambda home, output: "http://127.0.0.1:" in output,
+        lambda home, output: "Models: " in output,
+    )
 
     @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=lambda one: one.name)
-    def test_setup(self, how, lab_with_models):
-        command = [sys.executable, "-m", "slmlab", "setup", "--engine", "embedded", "--no-demo"]
-        dice, said = random.Random(7), []
-        for _ in range(times(3, 20)):
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-            time.sleep(dice.uniform(0.1, 3))
+    def test_setup(self, how, lab_with_models, tmp_path):
+        command = [sys.executable, "-u", "-m", "slmlab", "setup", "--engine", "embedded"]
+        log, n = tmp_path / "log", times(4, 20)
+        for moment in itertools.islice(itertools.cycle(self.MOMENTS), n):
+            with log.open("wb") as out:
+                process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
+            wait_for(lambda m=moment: m(lab_with_models, log.read_text()), 60, "setup to get there")
+            assert process.poll() is None, "it goes on with its demonstration"
             process.send_signal(how)
-            said.append(process.communicate(timeout=120)[0].decode())
+            process.wait(120)
+            assert "Traceback" not in log.read_text()
             assert len(engines_of(lab_with_models)) <= 1
-        done = run(*command)
+        done = run(*command, "--no-demo")
         assert "Models: smollm2:135m" in done.stdout
         assert len(engines_of(lab_with_models)) == 1
-        assert not [text for text in said if "Traceback" in text], said
-        note(setup_ended_by=how.name, times=len(said))
+        note(setup_ended_by=how.name, times=n)
 
     def test_a_pull_that_was_killed_leaves_no_bytes_behind(self, lab):
         """The server is killed in the middle of a download."""

@@ -33,14 +33,14 @@ class TestKilledServer:
     def test_the_grid_comes_to_the_very_same_records(self, victim, lab_with_models):
         wanted, prompts_n = times(3, 25), times(10, 100)
         host = slmlab.start("embedded", quiet=True).host
-        asked = [f"The number after {n} is" for n in range(prompts_n)]
+        prompts = [f"The number after {n} is" for n in range(prompts_n)]
         # One at a time: llama.cpp's arithmetic depends a little on what else is in its batch.
         grid = {"num_predict": 6, "quiet": True}
-        undisturbed = slmlab.compare([SMOL, GEMMA], asked, **grid)
-        dice, killed, over = random.Random(5), [], threading.Event()
+        undisturbed = slmlab.compare([SMOL, GEMMA], prompts, **grid)
+        rng, killed, over = random.Random(5), [], threading.Event()
 
         def kill() -> None:
-            while len(killed) < wanted and not over.wait(dice.uniform(0.2, 3.0)):
+            while len(killed) < wanted and not over.wait(rng.uniform(0.2, 3.0)):
                 if victim == "server":
                     wait_for(lambda: answers(host) or over.is_set(), 60, "the server to be back")
                     over.wait(supervisor.STEADY)
@@ -59,7 +59,7 @@ class TestKilledServer:
             lines = 0
             for _ in range(20):
                 with contextlib.suppress(ServerError):  # killed before the first cell
-                    again = slmlab.compare([SMOL, GEMMA], asked, store=store.folder, **grid)
+                    again = slmlab.compare([SMOL, GEMMA], prompts, store=store.folder, **grid)
                     assert stored(store.folder) >= lines, "nothing that was stored went away"
                     lines = stored(store.folder)
                     if again["error"].isna().all():
@@ -74,7 +74,7 @@ class TestKilledServer:
         """Killed together with its keeper; on two hosts the other one does the rest."""
         monkeypatch.setattr(compare, "SERVER_COMES_BACK_WITHIN", 3.0)
         host = slmlab.start("embedded", quiet=True).host
-        asked, other = [f"Say {n}." for n in range(6)], f"http://127.0.0.1:{free_port()}"
+        prompts, other = [f"Say {n}." for n in range(6)], f"http://127.0.0.1:{free_port()}"
         grid = {"num_predict": 4, "temperature": 0, "quiet": True, "num_thread": 1}
 
         def end(cell) -> None:
@@ -84,8 +84,8 @@ class TestKilledServer:
                 engine.kill()
 
         with pytest.raises(ServerGone, match="2 of 6 cells are finished and kept") as caught:
-            slmlab.compare(SMOL, asked, on_cell=end, **grid)
-        assert caught.value.frame["prompt"].tolist() == asked[:2]
+            slmlab.compare(SMOL, prompts, on_cell=end, **grid)
+        assert caught.value.frame["prompt"].tolist() == prompts[:2]
         home = lab_with_models / "other"
         home.mkdir()
         give_models(lab_with_models, home)
@@ -94,16 +94,16 @@ class TestKilledServer:
             slmlab.stop()
             monkeypatch.setenv("OLLAMA_HOST", host)
             host = slmlab.start("embedded", quiet=True).host
-            frame = slmlab.compare(SMOL, asked, on_cell=end, hosts=[host, other], **grid)
+            frame = slmlab.compare(SMOL, prompts, on_cell=end, hosts=[host, other], **grid)
         assert frame["error"].isna().all()
-        assert frame["prompt"].tolist() == asked
+        assert frame["prompt"].tolist() == prompts
 
 
 class TestHungServer:
     @pytest.mark.parametrize("victim", ["server", "model"])
     def test_it_is_a_sentence_and_not_a_hang(self, victim, lab_with_models):
         host = slmlab.start("embedded", quiet=True).host
-        asked, stopped = ["Say A.", "Say B.", "Say C."], []
+        prompts, stopped = ["Say A.", "Say B.", "Say C."], []
 
         def stop(cell) -> None:
             if cell.prompt == "Say B." and not stopped:
@@ -116,7 +116,7 @@ class TestHungServer:
         started = time.monotonic()
         os.environ["OLLAMA_NUM_PARALLEL"] = "1"
         try:
-            frame = slmlab.compare(SMOL, asked, on_cell=stop, timeout=10, **grid)
+            frame = slmlab.compare(SMOL, prompts, on_cell=stop, timeout=10, **grid)
             took = time.monotonic() - started
         finally:
             del os.environ["OLLAMA_NUM_PARALLEL"]
@@ -126,7 +126,7 @@ class TestHungServer:
         assert frame["error"].isna().tolist() == [True, False, False]
         assert "did not answer in time" in frame["error"][1]
         assert took < 120
-        assert slmlab.compare(SMOL, asked, **grid)["error"].isna().all()
+        assert slmlab.compare(SMOL, prompts, **grid)["error"].isna().all()
 
     def test_a_server_that_hangs_before_the_grid(self, lab_with_models):
         host = slmlab.start("embedded", quiet=True).host

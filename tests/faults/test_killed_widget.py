@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import random
-import time
+import itertools
 from pathlib import Path
 
 import pytest
@@ -18,12 +17,25 @@ from tests.support.processes import wait_for
 class TestKilledWidget:
     """A real kernel that is interrupted or killed while a widget answers, votes and saves."""
 
+    # The cell writes down where it is, and a thread of it how far the answers have come.
     SHOW = """
+import pathlib, threading, time
+def reached(*moments):
+    with pathlib.Path("moments").open("a") as file:
+        print(*moments, file=file)
+reached("cell")
 import slmlab
 slmlab.start("embedded", quiet=True)
+reached("server")
 lab = slmlab.side_by_side({names!r}, "Write a long story.", num_predict={tokens})
+def watch(lab=lab):
+    while lab.answers is None or lab.running:
+        reached(*(one.state for one in getattr(lab.answers, 'answers', ())))
+        time.sleep(0.01)
+threading.Thread(target=watch, daemon=True).start()
 lab.run()
 """
+    MOMENTS = ("writing", "cell", "reading", "server")
     VOTE = """
 from pathlib import Path
 from slmlab import votes
@@ -39,23 +51,24 @@ while True:
             monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab-test")
         show = self.SHOW.format(names=[SMOL, GEMMA], tokens=2000)
         short = self.SHOW.format(names=[SMOL, GEMMA], tokens=4)
-        dice, n = random.Random(13), times(1, 15)
+        moments, n = tmp_path / "moments", times(1, 15)
         with kernel(tmp_path) as (manager, client):
-            for _ in range(n):
-                asked = client.execute(show)
-                time.sleep(dice.uniform(0.1, 4))
+            for moment in itertools.islice(itertools.cycle(self.MOMENTS), n):
+                moments.write_text("")
+                cell = client.execute(show)
+                wait_for(lambda m=moment: m in moments.read_text(), 60, moment)
                 if how == "kill":
                     manager.restart_kernel(now=True)
                     client.wait_for_ready(timeout=60)
                 else:
                     manager.interrupt_kernel()
-                    while client.get_shell_msg(timeout=120)["parent_header"]["msg_id"] != asked:
+                    while client.get_shell_msg(timeout=120)["parent_header"]["msg_id"] != cell:
                         pass
                 assert len(engines_of(lab_with_models)) <= 1
                 ask_kernel(client, short)
                 ask_kernel(client, "import time\nwhile lab.running: time.sleep(.05)")
-                said = ask_kernel(client, "print([one.state for one in lab.answers.answers])")
-                assert said == "['done', 'done']\n"
+                output = ask_kernel(client, "print([one.state for one in lab.answers.answers])")
+                assert output == "['done', 'done']\n"
                 assert len(engines_of(lab_with_models)) == 1
             client.execute(self.VOTE)
             file = tmp_path / "votes.jsonl"

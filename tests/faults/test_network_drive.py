@@ -52,7 +52,7 @@ class TestNetworkDrive:
         if on_it == "store":
             monkeypatch.setenv("SLMLAB_HOME", str(tmp_path / "behind"))
         host = slmlab.start("embedded", quiet=True).host
-        asked = [f"Say {n}." for n in range(6)]
+        prompts = [f"Say {n}." for n in range(6)]
 
         def cut(cell) -> None:
             if cell.prompt == "Say 3.":
@@ -61,7 +61,7 @@ class TestNetworkDrive:
 
         grid = {"num_predict": 4, "quiet": True, "store": tmp_path / "drive/records"}
         if on_it == "home":  # the server's models are there too
-            frame = slmlab.compare(SMOL, asked, on_cell=cut, **grid)
+            frame = slmlab.compare(SMOL, prompts, on_cell=cut, **grid)
             assert frame["error"].isna().tolist() == [True] * 3 + [False] * 3
             assert "the disk with the models fails" in frame["error"][5]
             assert slmlab.stop() == [], "nobody knows any more what was started"
@@ -71,8 +71,8 @@ class TestNetworkDrive:
             end_tree(watcher)
         else:
             with pytest.raises(ResultsError, match="cannot be written") as caught:
-                slmlab.compare(SMOL, asked, on_cell=cut, **grid)
-            assert caught.value.frame["prompt"].tolist() == asked[:4]
+                slmlab.compare(SMOL, prompts, on_cell=cut, **grid)
+            assert caught.value.frame["prompt"].tolist() == prompts[:4]
             with pytest.raises(ResultsError, match="cannot be read"):
-                slmlab.compare(SMOL, asked, **grid)
+                slmlab.compare(SMOL, prompts, **grid)
         assert stored(tmp_path / "behind/records") == 3

@@ -16,6 +16,7 @@ def test_it_passes(name):
 
 
 def test_what_fails_is_told_and_ends_with_one(monkeypatch, capsys):
+    monkeypatch.delenv("CI", raising=False)
     monkeypatch.setattr("sys.argv", ["check.py", "good", "bad", "missing"])
     missing = {"missing": lambda: check.program("no-such-program")}
     commands = {"good": lambda: check.run("true"), "bad": lambda: check.run("ls", "no-such-file")}
@@ -27,6 +28,18 @@ def test_what_fails_is_told_and_ends_with_one(monkeypatch, capsys):
     assert "no-such-file" in told
     monkeypatch.setattr("sys.argv", ["check.py", "good", "missing"])
     assert check.main() == 0
+
+
+def test_in_ci_what_is_not_installed_fails_unless_it_is_optional(monkeypatch):
+    checks = {
+        "needed": lambda: check.program("no-such-program"),
+        "optional": lambda: check.program("no-such-program", optional=True),
+    }
+    monkeypatch.setattr(check, "CHECKS", checks)
+    monkeypatch.delenv("CI", raising=False)
+    assert [check.outcome(name)[0] for name in checks] == ["skipped", "skipped"]
+    monkeypatch.setenv("CI", "true")
+    assert [check.outcome(name)[0] for name in checks] == ["FAILED", "skipped"]
 
 
 @pytest.mark.parametrize(

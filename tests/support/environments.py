@@ -35,11 +35,11 @@ def pip_install(python: Path, *what: str | Path) -> None:
 
 def colab_interpreter() -> str:
     """Colab's own Python, 3.13, where this machine has one; else the Python of these tests."""
-    asked = ["python3.13", "-c", "import ensurepip, sys, venv; print(sys.executable)"]
+    command = ["python3.13", "-c", "import ensurepip, sys, venv; print(sys.executable)"]
     # pyenv hides a version that it has installed until it is told to use it.
     env = {**os.environ, "PYENV_VERSION": "3.13"}
     with contextlib.suppress(OSError):
-        found = subprocess.run(asked, env=env, capture_output=True, text=True)
+        found = subprocess.run(command, env=env, capture_output=True, text=True)
         if found.returncode == 0:
             return found.stdout.strip()
     return sys.executable

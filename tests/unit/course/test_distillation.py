@@ -28,11 +28,12 @@ class TestDistillation:
         def loss() -> float:
             logits = student.logits(examples.contexts[chosen]).astype(np.float64)
             hard = np.log(weights.softmax(logits))[chosen, examples.targets[chosen]].mean()
-            taught, said = (
+            taught, learned = (
                 weights.softmax(z, t) for z in (examples.teacher_logits[chosen], logits)
             )
             return (
-                -(1 - soft) * hard + soft * t * t * (taught * np.log(taught / said)).sum(1).mean()
+                -(1 - soft) * hard
+                + soft * t * t * (taught * np.log(taught / learned)).sum(1).mean()
             )
 
         for array in student.parameters.values():

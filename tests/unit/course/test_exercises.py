@@ -98,8 +98,8 @@ class TestCheck:
             count = judge.__code__.co_argcount
             for answer in (None, 0, -1.5, "x", [], {}, np.zeros(3), object()):
                 slmlab.check(number, *[answer] * count)
-                said = capsys.readouterr().out
-                assert said.startswith(f"✗ {number}: not yet. "), (number, answer, said)
+                printed = capsys.readouterr().out
+                assert printed.startswith(f"✗ {number}: not yet. "), (number, answer, printed)
             slmlab.check(number, *[...] * count)
             assert f"{number}: open" in capsys.readouterr().out
 

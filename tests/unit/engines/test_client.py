@@ -56,7 +56,7 @@ class Silent:
         self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
         self.streams = streams
         self.request = b""
-        self.asked, self.hung_up = threading.Event(), threading.Event()
+        self.requested, self.hung_up = threading.Event(), threading.Event()
 
     def __enter__(self) -> Silent:
         self.thread = threading.Thread(target=self.serve, daemon=True)
@@ -72,7 +72,7 @@ class Silent:
             self.request = connection.recv(65536)
             if self.streams:
                 connection.sendall(self.BEGINNING)
-            self.asked.set()
+            self.requested.set()
             while connection.recv(65536):
                 pass
             self.hung_up.set()
@@ -92,7 +92,7 @@ class TestSession:
 
         with Silent(streams) as server, ThreadPoolExecutor(1) as pool:
             asking = pool.submit(ask)
-            assert server.asked.wait(5)
+            assert server.requested.wait(5)
             assert not server.hung_up.wait(0.1)
             session.cancel()
             with pytest.raises(httpx.TransportError):
@@ -106,13 +106,13 @@ class TestSession:
             session.cancel()
             with pytest.raises(httpx.TransportError, match="cancelled"):
                 session.client(server.url).generate("m", "Why?")
-            assert not server.asked.wait(0.1)
+            assert not server.requested.wait(0.1)
 
     def test_other_sessions_go_on(self):
         one, other = Session(), Session()
         with Silent() as server, ThreadPoolExecutor(1) as pool:
             asking = pool.submit(other.client(server.url).generate, "m", "Why?")
-            assert server.asked.wait(5)
+            assert server.requested.wait(5)
             one.cancel()
             assert not server.hung_up.wait(0.1)
             assert not asking.done()
@@ -133,8 +133,8 @@ class TestSession:
                 pool.submit(session.client(host).generate, "m", "Why?")
                 for host in (server.url, "http://models.invalid:11434")
             ]
-            assert server.asked.wait(5)
-            assert proxy.asked.wait(5)
+            assert server.requested.wait(5)
+            assert proxy.requested.wait(5)
             assert server.request.startswith(b"POST /api/generate ")
             assert proxy.request.startswith(b"POST http://models.invalid:11434/api/generate ")
             # A request that goes through a proxy is ended like any other.

@@ -84,9 +84,9 @@ class TestPlan:
         ],
     )
     def test_what_is_wrong_is_said(self, arguments, words):
-        names, asked, *more = arguments
+        names, prompts, *more = arguments
         with pytest.raises(PromptError, match=words):
-            grid.plan(names, asked, **(more[0] if more else {}))
+            grid.plan(names, prompts, **(more[0] if more else {}))
 
     def test_a_file_that_is_no_table(self, tmp_path):
         (tmp_path / "x.jsonl").write_text("{not json")

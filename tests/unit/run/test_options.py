@@ -100,15 +100,15 @@ class TestTokens:
         monkeypatch.setenv("SLMLAB_TOKENS", "8")
         hardware._say_once.cache_clear()
 
-    @pytest.mark.parametrize(("asked", "sent"), [(None, 8), (100, 8), (5, 5), (-1, 8), (-2, 8)])
-    def test_the_environment_caps_answers(self, asked, sent):
-        assert full_options({"num_predict": asked})["num_predict"] == sent
+    @pytest.mark.parametrize(("given", "sent"), [(None, 8), (100, 8), (5, 5), (-1, 8), (-2, 8)])
+    def test_the_environment_caps_answers(self, given, sent):
+        assert full_options({"num_predict": given})["num_predict"] == sent
 
     def test_and_says_so_once(self, capsys):
         full_options({})
         full_options({})
-        said = "SLMLAB_TOKENS=8: answers end after 8 tokens at the latest.\n"
-        assert capsys.readouterr().err == said
+        note = "SLMLAB_TOKENS=8: answers end after 8 tokens at the latest.\n"
+        assert capsys.readouterr().err == note
 
 
 def test_options_are_complete_and_checked():
