@@ -130,7 +130,7 @@ def _server() -> list[Check]:
         current = server.status()
         if current is None:
             return [Check("WARN", "Server", f"none at {server.host()}", "slmlab.start()")]
-        names = [one.name for one in models.installed(current.host)]
+        names = [one.name for one in models.installed(host=current.host)]
     except SlmlabError as error:
         return [Check("FAIL", "Server", str(error))]
     checks = [Check("OK", "Server", str(current))]
@@ -138,7 +138,7 @@ def _server() -> list[Check]:
         checks.append(Check("OK", "Models", ", ".join(names)))
     else:
         checks.append(Check("WARN", "Models", "none yet", "slmlab.ready()"))
-    for one in models.loaded(current.host):
+    for one in models.loaded(host=current.host):
         where = f"{one.gpu_share:.0%} on the GPU"
         checks.append(Check("OK", "Loaded", f"{one.name}, {hardware.gib(one.memory)}, {where}"))
     return checks

@@ -179,7 +179,7 @@ def write(model: Model, path: str | Path, tensor_type: str = "Q8_0") -> Path:
     return path
 
 
-def install(tensor_types: Sequence[str], host: str | None = None) -> list[str]:
+def install(tensor_types: Sequence[str], *, host: str | None = None) -> list[str]:
     """Give the server this model in several formats; those that it has already stay as they are.
 
     Returns:
@@ -194,14 +194,14 @@ def install(tensor_types: Sequence[str], host: str | None = None) -> list[str]:
         ['slmlab/smollm2:q4_0']
     """
     wanted = {f"{LESSON_PREFIX}smollm2:{_ggml_type(one).name.lower()}": one for one in tensor_types}
-    present = {one.name for one in models.installed(host)}
+    present = {one.name for one in models.installed(host=host)}
     missing = {name: one for name, one in wanted.items() if name not in present}
     if missing:
         model = read()
         for name, tensor_type in missing.items():
             with TemporaryDirectory() as folder:
                 file = write(model, Path(folder) / "model.gguf", tensor_type)
-                models.add(name, str(file), host)
+                models.add(name, file, host=host)
     return list(wanted)
 
 

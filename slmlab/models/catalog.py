@@ -157,7 +157,7 @@ def cache_shape(row: dict[str, Any]) -> CacheShape | None:
     return CacheShape.from_layers(layers, heads, size, window or 0, every or 1)
 
 
-def on_this_machine(num_ctx: int = 4096, host: str | None = None) -> pd.DataFrame:
+def on_this_machine(num_ctx: int = 4096, *, host: str | None = None) -> pd.DataFrame:
     """The table with three more columns: ``memory``, ``fits`` and ``here``.
 
     ``memory`` is in bytes with that context length, for as many requests as the server runs at
@@ -172,7 +172,7 @@ def on_this_machine(num_ctx: int = 4096, host: str | None = None) -> pd.DataFram
 
     frame, host = table(), server.address_of(host)
     try:
-        installed = [one.name for one in inventory.installed(host)]
+        installed = [one.name for one in inventory.installed(host=host)]
     except ServerError:
         installed = []
     engine = engine_of(host)

@@ -45,7 +45,7 @@ def ready(
     say: Callable[[str], object] = (lambda _: None) if quiet else print
     host = server.address_of(host)
     facts = version_at(host)
-    have = [one.name for one in installed(host)]
+    have = [one.name for one in installed(host=host)]
     if models is not None:
         names = as_names([models])
     elif facts.get("engine") == "embedded":
@@ -63,7 +63,7 @@ def ready(
             "There is no model here, and Ollama's library cannot be reached. Connect to the "
             "internet, or use slmlab.start('embedded')."
         )
-    return list(dict.fromkeys(resolve(name, host).name for name in names))
+    return list(dict.fromkeys(resolve(name, host=host).name for name in names))
 
 
 def _fitting(

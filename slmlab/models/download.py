@@ -108,7 +108,7 @@ def _pull_one(model: str, host: str, events: queue.SimpleQueue[_Event]) -> None:
     error: Exception | None = None
     try:
         with sentences(host, model):
-            here = [one.name for one in installed(host)] + [one.name for one in SHELF]
+            here = [one.name for one in installed(host=host)] + [one.name for one in SHELF]
             if is_local(host) and not is_among(model, here):
                 _check_disk(model, (download_size(model) or 0) - _partly_here())
             waiting(_pull_once, model, host, events)

@@ -114,13 +114,13 @@ def will_it_fit(model: str, num_ctx: int = 4096, *, host: str | None = None) -> 
     """
     host = server.address_of(host)
     inventory.validate_model(model)
-    resident = [one for one in inventory.loaded(host) if inventory.is_among(model, [one.name])]
+    resident = [one for one in inventory.loaded(host=host) if inventory.is_among(model, [one.name])]
     engine = engine_of(host)
     shape: CacheShape | None = None
     parallel, length = 1, num_ctx
     try:
-        weights = inventory.resolve(model, host).size
-        info = inventory.show(model, host)["modelinfo"] or {}
+        weights = inventory.resolve(model, host=host).size
+        info = inventory.show(model, host=host)["modelinfo"] or {}
         shape = CacheShape.from_metadata(info)
         parallel = parallel_requests(engine)
         length = effective_context(

@@ -37,7 +37,7 @@ def sentences(host: str, model: str = "") -> contextlib.AbstractContextManager[N
     return engine_client.sentences(
         host,
         model,
-        here=lambda: {one.name: one.size for one in installed(host)},
+        here=lambda: {one.name: one.size for one in installed(host=host)},
         elsewhere=(*TUTORIAL_MODELS, *(one.name for one in SHELF)),
     )
 
@@ -54,7 +54,7 @@ class InstalledModel:
     digest: str
 
 
-def installed(host: str | None = None) -> list[InstalledModel]:
+def installed(*, host: str | None = None) -> list[InstalledModel]:
     """The models on the server's disk, the newest first.
 
     Raises:
@@ -81,7 +81,7 @@ def installed(host: str | None = None) -> list[InstalledModel]:
     ]
 
 
-def table(host: str | None = None) -> pd.DataFrame:
+def table(*, host: str | None = None) -> pd.DataFrame:
     """The installed models as a DataFrame: one row each, sizes in GB (10⁹ bytes).
 
     Examples:
@@ -98,7 +98,7 @@ def table(host: str | None = None) -> pd.DataFrame:
             "size_gb": round(one.size / 1e9, 2),
             "family": one.family,
         }
-        for one in installed(host)
+        for one in installed(host=host)
     ]
     columns = ["model", "parameters", "quantization", "size_gb", "family"]
     return pd.DataFrame(rows, columns=columns)
@@ -138,7 +138,7 @@ def is_among(name: str, full_names: Collection[str]) -> bool:
     return name in full_names or f"{name}:latest" in full_names
 
 
-def resolve(model: str, host: str | None = None) -> InstalledModel:
+def resolve(model: str, *, host: str | None = None) -> InstalledModel:
     """The installed model of this name; ``llama3.2`` means ``llama3.2:latest``, as in Ollama.
 
     Raises:
@@ -150,7 +150,7 @@ def resolve(model: str, host: str | None = None) -> InstalledModel:
     """
     host = server.address_of(host)
     validate_model(model)
-    have = installed(host)
+    have = installed(host=host)
     for one in have:
         if is_among(model, [one.name]):
             return one
@@ -162,7 +162,7 @@ def resolve(model: str, host: str | None = None) -> InstalledModel:
     )
 
 
-def show(model: str, host: str | None = None) -> dict[str, Any]:
+def show(model: str, *, host: str | None = None) -> dict[str, Any]:
     """All that the server knows of one model: template, parameters, license, architecture.
 
     Examples:
@@ -206,7 +206,7 @@ class LoadedModel:
     digest: str
 
 
-def loaded(host: str | None = None) -> list[LoadedModel]:
+def loaded(*, host: str | None = None) -> list[LoadedModel]:
     """The models that are in memory now, and how much of each is on the GPU.
 
     Examples:
@@ -229,7 +229,7 @@ def loaded(host: str | None = None) -> list[LoadedModel]:
     ]
 
 
-def load(model: str, num_ctx: int, host: str | None = None, **options: Any) -> float:
+def load(model: str, num_ctx: int, *, host: str | None = None, **options: Any) -> float:
     """Load a model into memory; returns the seconds that it took, by the client's clock.
 
     The server answers a request that only loads without any duration of its own.
@@ -244,7 +244,7 @@ def load(model: str, num_ctx: int, host: str | None = None, **options: Any) -> f
     return time.perf_counter() - started
 
 
-def unload(model: str, host: str | None = None) -> None:
+def unload(model: str, *, host: str | None = None) -> None:
     """Take a model out of memory, and wait until it is out (ten seconds at most).
 
     Ollama answers at once and unloads afterwards.
@@ -261,10 +261,10 @@ def unload(model: str, host: str | None = None) -> None:
         stop=tenacity.stop_after_delay(10),
         retry_error_callback=lambda _: None,
     )
-    waiting(lambda: [one.name for one in loaded(host)])
+    waiting(lambda: [one.name for one in loaded(host=host)])
 
 
-def add(model: str, path: str | os.PathLike[str], host: str | None = None) -> None:
+def add(model: str, path: str | os.PathLike[str], *, host: str | None = None) -> None:
     """Give the server a GGUF file of your own as a model.
 
     Args:

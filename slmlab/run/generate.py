@@ -16,6 +16,7 @@ from slmlab.engines.address import is_local
 from slmlab.engines.client import SHARED, TIMEOUT, Session, version_at
 from slmlab.engines.find import server_from
 from slmlab.errors import GenerationError, ServerLost, SlmlabError
+from slmlab.memory import effective_context
 from slmlab.models.inventory import validate_model
 from slmlab.processors import energy_j, gpu_names
 from slmlab.run.options import (
@@ -61,11 +62,11 @@ def resolve_target(model: str, num_ctx: int, host: str) -> Target:
         ServerError: no server answers.
     """
     current = server_from(host, version_at(host))
-    digest = models.resolve(model, host).digest
+    digest = models.resolve(model, host=host).digest
     most, num_keep = _limits(model, digest, host)
     # No server gives a model more context than it was trained with, whatever is asked for.
-    given = max(4, min(num_ctx, most or num_ctx))
-    resident = [one for one in models.loaded(host) if one.digest == digest]
+    given = effective_context(num_ctx, most)
+    resident = [one for one in models.loaded(host=host) if one.digest == digest]
     fitting = [one for one in resident if one.context_length in (None, num_ctx, given)]
     # Where there is no GPU, a share of 0 would say nothing.
     to_share = fitting and (gpu_names() or not is_local(host))
@@ -85,7 +86,7 @@ def resolve_target(model: str, num_ctx: int, host: str) -> Target:
 @functools.lru_cache(256)
 def _limits(model: str, digest: str, host: str) -> tuple[int | None, int]:
     """The longest context of a model (None: unknown), and the ``num_keep`` that it comes with."""
-    facts = models.show(model, host)
+    facts = models.show(model, host=host)
     info = facts.get("modelinfo") or {}
     most = info.get(f"{info.get('general.architecture')}.context_length")
     keep = re.search(r"^num_keep\s+(-?\d+)", facts.get("parameters") or "", re.MULTILINE)

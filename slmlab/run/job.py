@@ -77,8 +77,8 @@ class GenerationJob(Job[Cell, Loaded, Generation]):
         target, seconds = self.targets[host, cell.model], None
         alone = self.timing and is_local(host)
         try:
-            for other in models.loaded(host) if alone else []:
-                models.unload(other.name, host)
+            for other in models.loaded(host=host) if alone else []:
+                models.unload(other.name, host=host)
             took = load_model(cell.model, cell.options, host)
             seconds = took if alone else None
             target = resolve_target(cell.model, cell.options["num_ctx"], host)

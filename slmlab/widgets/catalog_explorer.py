@@ -119,7 +119,7 @@ class CatalogExplorer(Panel):
     def __init__(self, num_ctx: int, host: str) -> None:
         super().__init__("catalog")
         self.num_ctx, self.host = num_ctx, host
-        self.all = catalog.on_this_machine(num_ctx, host)
+        self.all = catalog.on_this_machine(num_ctx, host=host)
         self.pulling: _Pull | None = None
         narrow = widgets.Layout(width="19em")
         self.words = widgets.Text(
@@ -186,7 +186,7 @@ class CatalogExplorer(Panel):
             self.say(pulling.error, wrong=True)
             return
         self.say(f"{pulling.name} is here.")
-        self.all = catalog.on_this_machine(self.num_ctx, self.host)
+        self.all = catalog.on_this_machine(self.num_ctx, host=self.host)
         self.draw()
 
     def _chosen(self) -> dict[str, Any]:

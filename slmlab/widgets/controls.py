@@ -88,8 +88,8 @@ def resolved(names: Iterable[str] | None, host: str) -> list[str]:
         ServerError: no server answers.
     """
     if names is not None:
-        return [models.resolve(name, host).name for name in names]
-    found = [one.name for one in models.installed(host)]
+        return [models.resolve(name, host=host).name for name in names]
+    found = [one.name for one in models.installed(host=host)]
     if not found:
         raise ModelError(
             "There is no model here yet. Get some with slmlab.ready(), then try again."

@@ -23,7 +23,7 @@ def test_every_call_takes_every_spelling(embedded, form, monkeypatch):
     place = embedded.url.removeprefix("http://")
     written = form.format(place)
     monkeypatch.setenv("OLLAMA_HOST", f"127.0.0.1:{free_port()}")
-    assert [one.name for one in models.installed(written)]
+    assert [one.name for one in models.installed(host=written)]
     assert slmlab.generate(SMOL, "Say A.", num_predict=2, host=written).host == embedded.url
     frame = slmlab.compare(SMOL, "Say A.", hosts=[written], **SHORT)
     assert [*frame["host"]] == [embedded.url]
@@ -84,7 +84,7 @@ class TestPassword:
         chain = slmlab.chain(SMOL, host=address, num_predict=2)
         assert chain.invoke({"question": "Say A."})
         with pytest.raises(ModelError) as raised:
-            models.resolve("nobody", address)
+            models.resolve("nobody", host=address)
         widget = slmlab.playground(SMOL, host=address)
         report = slmlab.report(frame, paths.home() / "report.html").read_text()
         shown = [repr(chain), str(raised.value), repr(widget), report, caplog.text]
@@ -113,7 +113,7 @@ class TestPassword:
         path = proxy.place
         for call in (
             lambda: slmlab.generate(SMOL, "x", host=path),
-            lambda: models.installed(path),
+            lambda: models.installed(host=path),
             lambda: slmlab.ready(host=path),
             lambda: slmlab.compare(SMOL, "x", hosts=[path], quiet=True),
             lambda: slmlab.pull(SMOL, host=path, quiet=True),
@@ -129,7 +129,7 @@ class TestPassword:
 
     def test_a_wrong_one_is_said_to_be_wrong(self, proxy):
         with pytest.raises(ServerError, match=r"does not take the user and password") as raised:
-            models.installed(f"http://ada:wrongword@{proxy.place}")
+            models.installed(host=f"http://ada:wrongword@{proxy.place}")
         assert "wrongword" not in str(raised.value)
 
 
@@ -138,7 +138,7 @@ def test_a_proxy_whose_server_is_gone(lab):
         with pytest.raises(ServerError, match=r"does not reach .* \(status 502\)"):
             slmlab.generate(SMOL, "x", host=f"http://{IN_ADDRESS}@{proxy.place}")
         with pytest.raises(ServerError, match=r"does not reach .* \(status 502\)"):
-            models.installed(f"http://{IN_ADDRESS}@{proxy.place}")
+            models.installed(host=f"http://{IN_ADDRESS}@{proxy.place}")
 
 
 def test_another_program_is_not_said_to_be_nothing(files):

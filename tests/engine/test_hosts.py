@@ -75,7 +75,7 @@ class TestHosts:
 
     def test_hosts_with_different_models_are_refused(self, two, here, smol_gguf):
         ran: list = []
-        models.add("mine", str(smol_gguf), two[0])
+        models.add("mine", str(smol_gguf), host=two[0])
         with pytest.raises(ModelError, match="no model 'mine'"):
             slmlab.compare("mine", "x", hosts=two, on_cell=ran.append)
         client(two[1]).create("mine", from_=SMOL, system="Be kind.", stream=False)

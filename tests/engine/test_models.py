@@ -109,7 +109,7 @@ class TestShelf:
             monkeypatch.setenv(name, str(tmp_path))
         shutil.copy(smol_gguf, tmp_path / "own.gguf")
         monkeypatch.setenv("OLLAMA_HOST", f"127.0.0.1:{free_port()}")
-        slmlab.add("by-path", tmp_path / "own.gguf", host)
+        slmlab.add("by-path", tmp_path / "own.gguf", host=host)
         slmlab.add("by-tilde", "~/own.gguf", host=host)
         assert slmlab.ready(["by-path", "by-tilde"], host=host) == [
             "by-path:latest",

@@ -62,7 +62,7 @@ class TestWeights:
         assert slim.layers == 28
         assert len(slim.tensors["blk.5.ffn_up.weight"]) == 1376
         path = weights.write(slim, tmp_path / "slim.gguf", "Q8_0")
-        slmlab.add("slmlab/slim:test", str(path), embedded.url)
+        slmlab.add("slmlab/slim:test", str(path), host=embedded.url)
         try:
             record = slmlab.generate("slmlab/slim:test", "Hi.", host=embedded.url, num_predict=4)
             assert record.tokens

@@ -364,9 +364,9 @@ class TestWhoAsks:
     def test_will_it_fit(self, known, engine, monkeypatch):
         from slmlab.models import fit
 
-        monkeypatch.setattr(fit.inventory, "loaded", lambda _: [])
-        monkeypatch.setattr(fit.inventory, "resolve", lambda *_: SimpleNamespace(size=10**9))
-        monkeypatch.setattr(fit.inventory, "show", lambda *_: {"modelinfo": known})
+        monkeypatch.setattr(fit.inventory, "loaded", lambda **_: [])
+        monkeypatch.setattr(fit.inventory, "resolve", lambda *_, **__: SimpleNamespace(size=10**9))
+        monkeypatch.setattr(fit.inventory, "show", lambda *_, **__: {"modelinfo": known})
         monkeypatch.setattr(fit, "engine_of", lambda _: engine)
         found = fit.will_it_fit("m", 8192, host="http://127.0.0.1:1")
         parallel = {"embedded": 4, "ollama": 1}[engine]
@@ -386,9 +386,9 @@ class TestWhoAsks:
             name="m", blob="b", size=10**9, metadata=known, digest="d", context_length=trained
         )
         with_length = known | {f"{known['general.architecture']}.context_length": trained}
-        monkeypatch.setattr(fit.inventory, "loaded", lambda _: [])
-        monkeypatch.setattr(fit.inventory, "resolve", lambda *_: SimpleNamespace(size=10**9))
-        monkeypatch.setattr(fit.inventory, "show", lambda *_: {"modelinfo": with_length})
+        monkeypatch.setattr(fit.inventory, "loaded", lambda **_: [])
+        monkeypatch.setattr(fit.inventory, "resolve", lambda *_, **__: SimpleNamespace(size=10**9))
+        monkeypatch.setattr(fit.inventory, "show", lambda *_, **__: {"modelinfo": with_length})
         monkeypatch.setattr(fit, "engine_of", lambda _: "embedded")
         found = fit.will_it_fit("m", 8192, host="http://127.0.0.1:1")
         assert found.num_ctx == (trained or 8192)

@@ -10,7 +10,7 @@ from slmlab.engines.client import client
 from slmlab.evaluation.scorers.reading import Row, Scorer, answer, as_text, cell
 
 
-def similar(model: str, host: str | None = None) -> Scorer:
+def similar(model: str, *, host: str | None = None) -> Scorer:
     """A scorer: how near answer and ``expected`` are in meaning, by ``model``'s embeddings.
 
     Gives the cosine of the two embeddings, cut at 0. It tells subjects apart better than right from
@@ -23,7 +23,7 @@ def similar(model: str, host: str | None = None) -> Scorer:
         1.0
     """
     host = server.address_of(host)
-    models.resolve(model, host)
+    models.resolve(model, host=host)
 
     @functools.lru_cache(maxsize=4096)
     def embedding(text: str) -> tuple[float, ...]:

@@ -158,7 +158,7 @@ class TestSocksProxy:
 
     def test_elsewhere_there_is_a_sentence_that_says_what_to_install(self):
         for call in (
-            lambda: models.installed("gpu-server"),
+            lambda: models.installed(host="gpu-server"),
             lambda: slmlab.generate("m", "Why?", host="gpu-server"),
             lambda: slmlab.chain("m", host="gpu-server"),
         ):
@@ -167,7 +167,7 @@ class TestSocksProxy:
 
     def test_on_this_machine_it_does_not_matter(self):
         with pytest.raises(ServerError, match="No server answers at"):
-            models.installed(f"127.0.0.1:{free_port()}")
+            models.installed(host=f"127.0.0.1:{free_port()}")
 
     @pytest.mark.parametrize("proxy", [SOCKS, "socks4://x:1", "http://[x"])
     def test_every_command_starts(self, proxy, lab):

@@ -65,4 +65,4 @@ def test_a_path_that_leads_to_no_model_is_a_sentence(tmp_path, monkeypatch):
         5: "given by its path; got 5",
     }.items():
         with pytest.raises(ModelError, match=sentence):
-            add("own", path, NOWHERE)
+            add("own", path, host=NOWHERE)
