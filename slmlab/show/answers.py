@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from slmlab.errors import ResultsError
-from slmlab.show.figure import COLOURS
+from slmlab.run.frames import need
+from slmlab.show.figure import BLUE
 from slmlab.show.sanitize import harmless, safe_html
 
 if TYPE_CHECKING:
@@ -40,16 +40,12 @@ def show_answers(frame: pd.DataFrame) -> AnswersTable:
         frame: what ``slmlab.compare`` returned, or some of its rows.
 
     Raises:
-        ResultsError: it is not what ``slmlab.compare`` returned.
+        SlmlabError: it is not what ``slmlab.compare`` returned.
 
     Examples:
         >>> slmlab.show_answers(frame)
     """
-    missing = [name for name in NEEDED if name not in getattr(frame, "columns", ())]
-    if missing:
-        raise ResultsError(
-            f"show_answers() takes what slmlab.compare() returned; this has no {missing[0]!r}."
-        )
+    need(frame, *NEEDED)
     rows = frame[list(NEEDED)].astype(object).where(frame[list(NEEDED)].notna(), None)
     return AnswersTable(rows.to_dict("records"))
 
@@ -66,7 +62,7 @@ def _answer_html(row: dict[str, Any]) -> Markup:
         body += Markup("<p><em>({})</em></p>").format(", ".join(notes))
     return Markup(
         "<div style='padding:.3em 1em;border-left:3px solid {}'><strong>{}</strong>{}</div>"
-    ).format(COLOURS[0], harmless(row["model"]), body)
+    ).format(BLUE, harmless(row["model"]), body)
 
 
 def side_by_side_html(parts: Iterable[Markup]) -> Markup:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from slmlab.run.frames import need
 from slmlab.show.figure import (
-    COLOURS,
+    BLUE,
+    GREY,
     canvas,
     colour,
     legend,
@@ -100,8 +101,6 @@ def points(
         >>> table = pd.DataFrame({"name": ["x", "y"], "size": [0.3, 1.2], "score": [0.4, 0.7]})
         >>> slmlab.plots.points(table, "size", "score", "name", xlabel="size (GB)", ylabel="score")
     """
-    from adjustText import adjust_text
-
     need(frame, x, y, label, *([] if by is None else [by]))
     known = frame.dropna(subset=[x, y]).astype({x: float, y: float})
     each = (
@@ -126,16 +125,22 @@ def points(
         axis.margins(0.12)
         if by is not None:
             legend(ax, axis, "outside lower center")
-        # The names find their places in a figure that is laid out.
-        axis.figure.draw_without_rendering()
-        names = zip(known[x], known[y], known[label], strict=True)
-        adjust_text(
-            [axis.text(*name, fontsize=10) for name in names],
-            ax=axis,
-            expand=(1.15, 1.4),
-            arrowprops={"arrowstyle": "-", "alpha": 0.5},
-        )
+        place_names(axis, known[x], known[y], map(str, known[label]))
     return result(ax, axis)
+
+
+def place_names(axis: Axes, x: Iterable[float], y: Iterable[float], names: Iterable[str]) -> None:
+    """Write a name beside each point, none over another one; after all else is drawn."""
+    from adjustText import adjust_text
+
+    # The names find their places in a figure that is laid out.
+    axis.figure.canvas.figure.draw_without_rendering()
+    adjust_text(
+        [axis.text(*name, fontsize=10) for name in zip(x, y, names, strict=True)],
+        ax=axis,
+        expand=(1.15, 1.4),
+        arrowprops={"arrowstyle": "-", "color": GREY},
+    )
 
 
 def bars(
@@ -160,7 +165,7 @@ def bars(
         drawn = axis.barh(
             range(len(values)),
             list(values.values()),
-            color=COLOURS[0],
+            color=BLUE,
             edgecolor="black",
             height=0.6,
             alpha=0.8,

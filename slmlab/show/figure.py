@@ -21,7 +21,20 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's palette (https://jfly.uni-koeln.de/color/), without the yellow that is hard to see
 # on white; the marker tells models apart without colour.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C8C")
+BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, GREY = COLOURS = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#D55E00",
+    "#8C8C8C",
+)
+# For style sheets; no other file writes these colours again.
+CSS_COLOURS = "".join(
+    f"--slmlab-{name}: {value}; "
+    for name, value in (("blue", BLUE), ("green", GREEN), ("sky", SKY), ("vermilion", VERMILION))
+)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 HATCHES = ("", "//", "..", "xx")
 

@@ -17,7 +17,7 @@ from slmlab.run.frames import COMPARED, need, prompt_keys
 from slmlab.run.options import DEFAULT_OPTIONS, EXTRA_OPTIONS
 from slmlab.run.store import machine_id, write
 from slmlab.show import plots, sanitize
-from slmlab.show.figure import shorten
+from slmlab.show.figure import CSS_COLOURS, shorten
 from slmlab.show.recipe import recipe
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ def _page(frame: pd.DataFrame, title: str) -> str:
         plots=_plots(frame),
         cases=_cases(frame, axes),
         recipe=sanitize.harmless(again),
+        colours=CSS_COLOURS,
         script=Markup(script),  # noqa: S704  our own file
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )

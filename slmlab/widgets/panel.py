@@ -14,10 +14,12 @@ from markupsafe import Markup
 
 from slmlab.errors import SlmlabError
 from slmlab.show import display
+from slmlab.show.figure import CSS_COLOURS
 
-STYLE = Markup("<style>{}</style>").format(
+STYLE = Markup("<style>.slmlab {{ {}}}\n{}</style>").format(
+    CSS_COLOURS,
     # Our own file, in which `>` selects children.
-    Markup((Path(__file__).parent / "style.css").read_text(encoding="utf-8"))  # noqa: S704
+    Markup((Path(__file__).parent / "style.css").read_text(encoding="utf-8")),  # noqa: S704
 )
 
 

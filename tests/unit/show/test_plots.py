@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+import itertools
+import re
+from pathlib import Path
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -10,12 +15,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+import slmlab
 from slmlab.errors import SlmlabError
 from slmlab.evaluation import statistics
 from slmlab.hardware import GIB
 from slmlab.models.fit import Fit
 from slmlab.run import results
 from slmlab.show import figure, plots
+from slmlab.widgets.panel import STYLE
 from tests.support.records import record
 
 MODELS = ("small:1b", "large:8b", "hf.co/somebody/a-model-with-a-name-that-is-long-GGUF:Q4_K_M")
@@ -230,6 +237,20 @@ class TestAxes:
         assert plt.get_fignums() == [], "pyplot would show it below the error"
 
 
+def test_names_of_models_with_equal_numbers_do_not_overlap():
+    rows = [
+        record(model=f"model-number-{n}:1b", prompt=f"{p}", tokens=60, generation_s=s, ttft_s=0.5)
+        for n, s in enumerate((1.0, 1.0, 1.0, 1.02))
+        for p in range(3)
+    ]
+    columns = [{"prompt_id": n % 3, "repeat": 0, "score": 1.0} for n in range(len(rows))]
+    drawn = plots.quality_speed(results.to_frame(rows, columns))
+    drawn.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in drawn.axes[0].texts if text.get_text()]
+    assert len(boxes) == 4
+    assert not any(one.overlaps(two) for one, two in itertools.combinations(boxes, 2))
+
+
 def test_the_pareto_front():
     assert plots.pareto_front([(1, 3), (2, 2), (3, 1), (1, 1), (2, 1.5)]) == [0, 1, 2]
     assert plots.pareto_front([(1, 1), (1, 1)]) == [0, 1]
@@ -252,3 +273,29 @@ def test_figures_are_described_in_words():
         data, metadata = drawn._repr_mimebundle_()
         assert words in metadata["image/png"]["alt"]
         assert data["text/plain"] == metadata["image/png"]["alt"]
+
+
+def test_dark_and_ax_are_given_by_name_everywhere():
+    drawing = [
+        inspect.signature(getattr(plots, name)).parameters
+        for name in plots.__all__
+        if inspect.isfunction(getattr(plots, name)) and name != "pareto_front"
+    ]
+    assert len(drawing) == 10
+    for parameters in drawing:
+        for name in ("dark", "ax"):
+            assert parameters[name].kind is inspect.Parameter.KEYWORD_ONLY
+
+
+def test_the_colours_stand_in_one_file():
+    """The style sheets take the palette from there."""
+    folder = Path(slmlab.__file__).parent
+    found = {
+        path.name
+        for path in folder.rglob("*")
+        if path.suffix in (".py", ".css", ".html", ".js")
+        and re.search("|".join(figure.COLOURS), path.read_text(encoding="utf-8"), re.I)
+    }
+    assert found == {"figure.py"}
+    for name in set(re.findall(r"var\(--slmlab-(\w+)\)", STYLE)):
+        assert f"--slmlab-{name}: #" in STYLE
