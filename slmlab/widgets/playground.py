@@ -20,7 +20,7 @@ from slmlab.show import sanitize
 from slmlab.widgets import controls, export, markup
 from slmlab.widgets.langchain_code import langchain_code
 from slmlab.widgets.live import AnswersPanel
-from slmlab.widgets.settings import Settings
+from slmlab.widgets.settings import FIELDS, Settings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,8 +112,7 @@ class Playground(AnswersPanel):
         options: Mapping[str, Any],
     ) -> None:
         super().__init__("playground")
-        shown = ("temperature", "top_p", "seed", "num_ctx", "num_predict")
-        self.settings = Settings(shown, options, parameters_of(playground))
+        self.settings = Settings(tuple(FIELDS), options, parameters_of(playground))
         self.host = controls.host_here(host)
         wanted = controls.model_names(model)
         self.runs: list[Run] = []

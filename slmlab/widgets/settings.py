@@ -7,15 +7,15 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from slmlab.run.options import full_options
+from slmlab.run.options import DEFAULT_OPTIONS, full_options
 
-# Label, the smallest and the largest value, and the step of a field whose numbers are not whole.
-FIELDS: dict[str, tuple[str, float, float, float | None]] = {
+# Of some of ``DEFAULT_OPTIONS``: a label, the smallest and the largest value, and the step.
+FIELDS: dict[str, tuple[str, float, float, float]] = {
     "temperature": ("Temperature", 0, 5, 0.1),
     "top_p": ("top_p", 0, 1, 0.05),
-    "seed": ("Seed", -1, 2**31 - 1, None),
-    "num_ctx": ("Context", 64, 2**20, None),
-    "num_predict": ("Length", 1, 2**20, None),
+    "seed": ("Seed", -1, 2**31 - 1, 1),
+    "num_ctx": ("Context", 64, 2**20, 1),
+    "num_predict": ("Length", 1, 2**20, 1),
 }
 
 
@@ -56,12 +56,13 @@ class Settings:
 
 def _field(name: str, value: Any) -> widgets.Widget:
     label, low, high, step = FIELDS[name]
-    kind = widgets.BoundedIntText if step is None else widgets.BoundedFloatText
+    whole = isinstance(DEFAULT_OPTIONS[name], int)
+    kind = widgets.BoundedIntText if whole else widgets.BoundedFloatText
     return kind(
         description=label,
         value=value,
         min=low,
         max=high,
-        step=step or 1,
+        step=step,
         layout=widgets.Layout(width="15em"),
     )

@@ -22,6 +22,12 @@ def test_every_field_takes_the_default():
     assert settings.options == {name: DEFAULT_OPTIONS[name] for name in FIELDS}
 
 
+def test_every_field_is_an_option_and_takes_numbers_of_its_kind():
+    assert list(FIELDS) == [name for name in DEFAULT_OPTIONS if name in FIELDS]
+    for name, field in Settings(list(FIELDS), {}, []).fields.items():
+        assert type(field.value) is type(DEFAULT_OPTIONS[name])
+
+
 def test_a_wrong_name_is_hinted_at():
     with pytest.raises(PromptError, match="Did you mean 'voter'"):
         Settings([], {"votr": "Ada"}, ["voter"])
