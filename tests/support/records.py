@@ -10,6 +10,7 @@ import pandas as pd
 from slmlab.run.generate import Target, blank
 from slmlab.run.options import full_options
 from slmlab.run.record import Generation
+from slmlab.run.results import to_frame
 
 # What differs between two runs of the same cell; all else has to be equal.
 TIMES = [
@@ -41,6 +42,14 @@ def record(**more) -> Generation:
     """A record as a server's answer would give it."""
     target = Target("http://127.0.0.1:1", "m", "ollama", "1", "d" * 64, False, None)
     return replace(blank(target, "x", full_options({}), False), **more)
+
+
+def comparison(rows: list[dict[str, object]]) -> pd.DataFrame:
+    """Rows of a comparison; fields of the record and further columns."""
+    fields = set(record().to_dict())
+    records = [record(**{k: v for k, v in row.items() if k in fields}) for row in rows]
+    more = [{k: v for k, v in row.items() if k not in fields} for row in rows]
+    return to_frame(records, more)
 
 
 def stored(folder: Path) -> int:
