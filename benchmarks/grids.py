@@ -10,7 +10,7 @@
 4. A grid of answers of one token, one at a time, against bare HTTP requests for the same.
 5. Planning, resuming and building the table at 100, 1,000 and 10,000 stored cells.
 
-It needs the models of the embedded engine's shelf and uses a server of its own.
+It needs the embedded engine's models and uses a server of its own.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ import psutil
 import slmlab
 from slmlab import models
 from slmlab.engines import server
-from slmlab.engines.embedded.pypi_models import SHELF
+from slmlab.engines.embedded.pypi_models import PYPI_MODELS
 from slmlab.run import grid, prompts
 from slmlab.run.compare import _targets
 from slmlab.run.options import full_options
 from slmlab.run.store import Store, key
 
-NAMES = [model.name for model in SHELF]
+NAMES = [model.name for model in PYPI_MODELS]
 PARALLEL = 8
 OPTIONS = {"temperature": 0.0, "num_predict": 64}
 QUESTIONS = [f"What is {n} plus {n + 4}? Then tell a fact about that number." for n in range(3, 19)]
@@ -337,11 +337,11 @@ def stored_cells() -> None:
         with tempfile.TemporaryDirectory() as store:
             planned = grid.plan(NAMES, texts, **OPTIONS)
             targets = _targets(planned, [server.host()])
-            shelf = Store(Path(store))
+            records = Store(Path(store))
             for cell in planned:
                 found = replace(record, model=cell.model, prompt=cell.prompt)
                 target = targets[server.host(), cell.model]
-                shelf.add(key(target, cell.prompt, cell.options, False), found)
+                records.add(key(target, cell.prompt, cell.options, False), found)
             code = (
                 "import json, resource, sys, time, slmlab, pandas, scipy.stats;"
                 "names, texts, options = json.load(sys.stdin);"

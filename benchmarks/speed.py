@@ -3,8 +3,8 @@
     python benchmarks/speed.py [--repeats 9] [--tokens 200]
 
 Each comparison runs its two sides in turn, so that whatever else the machine does hits both, and
-reports the median ratio of the pairs with its range. It needs the models of the embedded engine's
-shelf and uses a server of its own.
+reports the median ratio of the pairs with its range. It needs the embedded engine's
+models and uses a server of its own.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from pathlib import Path
 import slmlab
 from slmlab import paths
 from slmlab.engines import server
-from slmlab.engines.embedded.pypi_models import SHELF
+from slmlab.engines.embedded.pypi_models import PYPI_MODELS
 from slmlab.run.generate import generate
 from slmlab.run.options import full_options
 
-MODEL = SHELF[0]
+MODEL = PYPI_MODELS[0]
 PROMPT = "Tell a long story about a lighthouse keeper."
 
 

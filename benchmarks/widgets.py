@@ -30,7 +30,7 @@ import psutil
 
 import slmlab
 from slmlab.engines import server
-from slmlab.engines.embedded.pypi_models import SHELF
+from slmlab.engines.embedded.pypi_models import PYPI_MODELS
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.support import browser
@@ -155,7 +155,7 @@ def main() -> None:
     """Run both and print Markdown."""
     os.environ["OLLAMA_HOST"] = f"127.0.0.1:{free_port()}"
     slmlab.start("embedded", quiet=True)
-    slmlab.ready([SHELF[0].name], quiet=True)
+    slmlab.ready([PYPI_MODELS[0].name], quiet=True)
     machine = slmlab.machine()
     print(f"{date.today()}, {machine.cpu}, {machine.cores} cores, {COLUMNS} x {RATE} tokens/s\n")
     print("| shown by | messages/s | token to screen, median | 95 % | kernel | browser's page |")
@@ -166,7 +166,7 @@ def main() -> None:
         browser.chromium() as chromium,
         browser.front("lab", Path(sys.executable), Path(folder), free_port(), chromium) as front,
     ):
-        given = {"model": SHELF[0].name, "host": host, "columns": COLUMNS, "tokens": TOKENS}
+        given = {"model": PYPI_MODELS[0].name, "host": host, "columns": COLUMNS, "tokens": TOKENS}
         for name, cell in (("`slmlab.side_by_side()`", OURS), ("a message for each token", PLAIN)):
             print(measure(name, front, cell.format(**given)))
     slmlab.stop()

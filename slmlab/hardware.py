@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from slmlab import paths
+from slmlab.devices import GPU, cpu_name, find_gpus
 from slmlab.facts import facts_html
-from slmlab.processors import GPU, cpu_name, find_gpus
 
 log = logging.getLogger(__name__)
 

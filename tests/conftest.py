@@ -15,7 +15,7 @@ from filelock import FileLock
 
 import slmlab
 from slmlab import paths
-from slmlab.engines.embedded.pypi_models import SHELF
+from slmlab.engines.embedded.pypi_models import PYPI_MODELS
 from slmlab.evaluation import tasks
 from tests.support import real_ollama
 from tests.support.engines import GEMMA, SMOL, Engine, give_models
@@ -66,12 +66,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def shelf_home() -> Path:
-    """A SLMLAB_HOME with all models of the shelf, pulled from the package index once."""
+def models_home() -> Path:
+    """A SLMLAB_HOME with all models of the embedded engine, pulled from the package index once."""
     home = CACHE / "home"
     CACHE.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{home}.lock"), pytest.MonkeyPatch.context() as patch:
-        if all((home / f"models/blobs/sha256-{model.sha256}").exists() for model in SHELF):
+        if all((home / f"models/blobs/sha256-{model.sha256}").exists() for model in PYPI_MODELS):
             return home
         patch.setenv("SLMLAB_HOME", str(home))
         patch.setenv("OLLAMA_HOST", f"127.0.0.1:{free_port()}")
@@ -84,15 +84,15 @@ def shelf_home() -> Path:
 
 
 @pytest.fixture(scope="session")
-def smol_gguf(shelf_home: Path) -> Path:
+def smol_gguf(models_home: Path) -> Path:
     """The file of SmolLM2 135M Instruct."""
-    return shelf_home / "models/blobs" / f"sha256-{SHELF[0].sha256}"
+    return models_home / "models/blobs" / f"sha256-{PYPI_MODELS[0].sha256}"
 
 
 @pytest.fixture(scope="session")
-def gemma_gguf(shelf_home: Path) -> Path:
+def gemma_gguf(models_home: Path) -> Path:
     """The file of Gemma 3 270M, a base model."""
-    return shelf_home / "models/blobs" / f"sha256-{SHELF[1].sha256}"
+    return models_home / "models/blobs" / f"sha256-{PYPI_MODELS[1].sha256}"
 
 
 @pytest.fixture(scope="session")
@@ -116,10 +116,10 @@ def assembled_ollama() -> Path:
 
 
 @pytest.fixture(scope="session")
-def embedded(shelf_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """The embedded engine with the shelf's models."""
+def embedded(models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """The embedded engine with the models of the package index."""
     home = tmp_path_factory.mktemp("embedded")
-    give_models(shelf_home, home)
+    give_models(models_home, home)
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "slmlab", "serve", "--port", str(port)]
@@ -181,9 +181,9 @@ def _belongs(process: psutil.Process, home: Path) -> bool:
 
 
 @pytest.fixture
-def lab_with_models(lab: Path, shelf_home: Path) -> Path:
-    """The same, with the shelf's models."""
-    give_models(shelf_home, paths.home())
+def lab_with_models(lab: Path, models_home: Path) -> Path:
+    """The same, with the models of the package index."""
+    give_models(models_home, paths.home())
     return lab
 
 

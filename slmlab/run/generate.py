@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from slmlab import models
+from slmlab.devices import energy_j, gpu_names
 from slmlab.engines import server
 from slmlab.engines.address import is_local
 from slmlab.engines.client import SHARED, TIMEOUT, Session, version_at
@@ -18,7 +19,6 @@ from slmlab.engines.find import server_from
 from slmlab.errors import GenerationError, ServerLost, SlmlabError
 from slmlab.memory import effective_context
 from slmlab.models.inventory import validate_model
-from slmlab.processors import energy_j, gpu_names
 from slmlab.run.options import (
     LOAD_OPTIONS,
     Options,

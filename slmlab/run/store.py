@@ -15,8 +15,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from slmlab.devices import cpu_name, gpu_names
 from slmlab.errors import ResultsError
-from slmlab.processors import cpu_name, gpu_names
 from slmlab.run.generate import Target
 from slmlab.run.record import Generation
 

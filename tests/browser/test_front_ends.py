@@ -16,9 +16,9 @@ from tests.support.widgets import STORY, button, pressable, shown, side_by_side,
 
 
 class TestServersThatGo:
-    def test_a_killed_server_keeps_the_text_and_comes_back(self, front, shelf_home, tmp_path):
+    def test_a_killed_server_keeps_the_text_and_comes_back(self, front, models_home, tmp_path):
         home = tmp_path / "own"
-        give_models(shelf_home, home)
+        give_models(models_home, home)
         port = free_port()
         url = f"http://127.0.0.1:{port}"
         command = [sys.executable, "-m", "slmlab", "serve", "--port", str(port)]

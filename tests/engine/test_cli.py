@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 
-from slmlab.engines.embedded.pypi_models import SHELF
+from slmlab.engines.embedded.pypi_models import PYPI_MODELS
 from tests.support.cli import call, run
 from tests.support.engines import SMOL
 
@@ -18,7 +18,7 @@ class TestWithModels:
         done = run("setup", "--engine", "embedded")
         assert done.returncode == 0, done.stderr
         table = done.stdout[done.stdout.index("first token (s)") - 60 :]
-        for model in SHELF:
+        for model in PYPI_MODELS:
             assert model.name in table
         for column in ("model", "engine", "tokens/s", "tokens", "seconds", "flags"):
             assert column in table
@@ -32,7 +32,7 @@ class TestWithModels:
         record = json.loads(call("ask", SMOL, "Say hi.", "--num-predict", "5", "--json").stdout)
         assert (record["model"], record["tokens"]) == (SMOL, 5)
         names = [row["name"] for row in json.loads(call("models", "--json").stdout)]
-        assert set(names) == {model.name for model in SHELF}
+        assert set(names) == {model.name for model in PYPI_MODELS}
         assert SMOL in call("models").stdout
         rows = json.loads(
             call(

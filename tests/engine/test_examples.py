@@ -29,10 +29,10 @@ class Checker(doctest.OutputChecker):
 
 
 @pytest.mark.parametrize("path", FUNCTIONS)
-def test_it_runs(path, here, frame, shelf_home, tmp_path, monkeypatch):
+def test_it_runs(path, here, frame, models_home, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(plt, "show", lambda: None)
-    give_models(shelf_home, paths.home())
+    give_models(models_home, paths.home())
     known = {"slmlab": slmlab, "names": [SMOL, GEMMA], "frame": frame.copy()}
     text = inspect.getdoc(FUNCTIONS[path]) or ""
     test = doctest.DocTestParser().get_doctest(text, known, path, None, None)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from slmlab.engines.embedded import gguf_header
-from slmlab.engines.embedded.pypi_models import SHELF
+from slmlab.engines.embedded.pypi_models import PYPI_MODELS
 
 
 class TestGGUF:
-    def test_the_real_files_agree_with_the_gguf_package(self, shelf_home):
-        """The numbers that ``gguf.GGUFReader`` printed for the two files of the shelf."""
-        blobs = shelf_home / "models/blobs"
-        smol, gemma = (gguf_header.read_header(blobs / f"sha256-{m.sha256}") for m in SHELF)
+    def test_the_real_files_agree_with_the_gguf_package(self, models_home):
+        """The numbers that ``gguf.GGUFReader`` printed for the two files of the package index."""
+        blobs = models_home / "models/blobs"
+        smol, gemma = (gguf_header.read_header(blobs / f"sha256-{m.sha256}") for m in PYPI_MODELS)
         assert (smol.architecture, smol.parameters, smol.quantization) == (
             "llama",
             134515008,

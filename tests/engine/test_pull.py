@@ -10,7 +10,7 @@ import pytest
 
 import slmlab
 from slmlab import models
-from slmlab.engines.embedded.pypi_models import SHELF
+from slmlab.engines.embedded.pypi_models import PYPI_MODELS
 from slmlab.errors import ModelError
 from tests.support.processes import free_port, serving
 
@@ -72,7 +72,7 @@ class TestPullIntoOllama:
         manifest["layers"][0]["size"] += claim
         files.files[path] = json.dumps(manifest).encode()
         slmlab.pull(f"{files.address}/library/smol", quiet=True)
-        (blob,) = (empty / ".ollama/models/blobs").glob(f"sha256-{SHELF[0].sha256}")
+        (blob,) = (empty / ".ollama/models/blobs").glob(f"sha256-{PYPI_MODELS[0].sha256}")
         assert blob.stat().st_size == smol_gguf.stat().st_size
 
     def test_a_host_that_sends_less_than_all(self, empty, files, smol_gguf):

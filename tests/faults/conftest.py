@@ -12,11 +12,11 @@ from tests.support.processes import free_port, serving
 
 
 @pytest.fixture(scope="module")
-def engine_home(shelf_home, tmp_path_factory):
+def engine_home(models_home, tmp_path_factory):
     """A folder with an engine's home in it, and nothing else."""
     home = tmp_path_factory.mktemp("hostile") / "home"
     home.mkdir()
-    give_models(shelf_home, home)
+    give_models(models_home, home)
     return home
 
 

@@ -55,7 +55,7 @@ class TestMemory:
         assert SMOL in str(caught.value)
 
     def test_a_process_that_the_system_ends_before_it_is_told_what_to_load(
-        self, shelf_home, monkeypatch
+        self, models_home, monkeypatch
     ):
         start = asyncio.create_subprocess_exec
 
@@ -72,7 +72,7 @@ class TestMemory:
                 pass
 
         monkeypatch.setattr(asyncio, "create_subprocess_exec", start_and_end)
-        store = Store(shelf_home / "models")
+        store = Store(models_home / "models")
         model = store.get(SMOL)
         for policy in (asyncio.DefaultEventLoopPolicy(), uvloop.EventLoopPolicy()):
             with (

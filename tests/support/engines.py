@@ -10,9 +10,9 @@ from pathlib import Path
 
 import psutil
 
-from slmlab.engines.embedded.pypi_models import SHELF
+from slmlab.engines.embedded.pypi_models import PYPI_MODELS
 
-SMOL, GEMMA = (model.name for model in SHELF)
+SMOL, GEMMA = (model.name for model in PYPI_MODELS)
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def engine_process(host: str) -> psutil.Process | None:
 
 
 def give_models(source: Path, home: Path) -> None:
-    """Put the shelf's models into another SLMLAB_HOME, without copying the bytes."""
+    """Put the embedded engine's models into another SLMLAB_HOME, without copying the bytes."""
     (home / "models/manifests").mkdir(parents=True)
     (home / "models/blobs").mkdir()
     for file in (source / "models/manifests").iterdir():

