@@ -83,7 +83,11 @@ AREAS = (
 )
 
 # Public to slmlab's own modules, of no use to others.
-HELPERS = ("slmlab.errors.did_you_mean", "slmlab.models.sentences", "slmlab.server.to_dict")
+HELPERS = (
+    "slmlab.errors.did_you_mean",
+    "slmlab.models.errors_as_sentences",
+    "slmlab.server.to_dict",
+)
 
 
 def resolve(path: str) -> Any:

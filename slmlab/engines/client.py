@@ -132,19 +132,19 @@ def client(host: str, timeout: float = TIMEOUT) -> ollama.Client:
 
 
 @contextlib.contextmanager
-def sentences(
+def errors_as_sentences(
     host: str,
     model: str = "",
-    here: Callable[[], Mapping[str, int]] = dict,
-    elsewhere: Iterable[str] = (),
+    installed: Callable[[], Mapping[str, int]] = dict,
+    available: Iterable[str] = (),
 ) -> Iterator[None]:
     """Turn what the client and the network raise into one of our sentences.
 
     Args:
         host: the server that is asked.
         model: the model that it is asked for.
-        here: called on a failure: the models on the server, by name, with their sizes in bytes.
-        elsewhere: names of models that could be had.
+        installed: called on a failure: models on the server, by name, with their sizes in bytes.
+        available: names of models that could be had.
 
     Raises:
         ModelError: the server has no such model, or refuses it.
@@ -157,7 +157,7 @@ def sentences(
         if any(words in error.error.lower() for words in RUNNER_DIED):
             raise ServerLost(
                 f"The process that runs {model or 'the model'} ended in the middle, often for want "
-                f"of memory: {error.error}.{log_of(host)}"
+                f"of memory: {error.error}.{log_tail_text(host)}"
             ) from error
         if error.status_code == 401 and ask_version(host) is None:
             raise ServerError(no_server(host)) from error
@@ -165,7 +165,7 @@ def sentences(
             # A page of a proxy before the server, which may be there again in a moment.
             kind = ServerLost if error.status_code in GATEWAY_ERRORS else ServerError
             raise kind(_what_answers(host, httpx.Response(error.status_code))) from error
-        raise ModelError(_sentence(error.error, host, model, here, elsewhere)) from error
+        raise ModelError(_sentence(error.error, host, model, installed, available)) from error
     except httpx.TimeoutException as error:
         log.debug("%s did not answer a request for %s in time: %r", host, model, error)
         raise ServerError(
@@ -175,14 +175,14 @@ def sentences(
     except (httpx.TransportError, ConnectionError) as error:
         log.debug("The connection to %s broke in a request for %s: %r", host, model, error)
         if ask_version(host) is None:
-            raise ServerLost(f"{no_server(host)}{log_of(host)}") from error
+            raise ServerLost(f"{no_server(host)}{log_tail_text(host)}") from error
         raise ServerLost(
             f"The connection to {host} broke in mid-answer; the server is there again, so try "
-            f"again.{log_of(host)}"
+            f"again.{log_tail_text(host)}"
         ) from error
 
 
-def log_of(host: str) -> str:
+def log_tail_text(host: str) -> str:
     """The end of a server's log, to be put behind a sentence; nothing where it explains nothing."""
     if supervisor.state_at(host) is None and ask_version(host):
         return ""  # what answers there now is somebody else's, and the log is of one before it
@@ -194,8 +194,8 @@ def _sentence(
     error: str,
     host: str,
     model: str,
-    here: Callable[[], Mapping[str, int]],
-    elsewhere: Iterable[str],
+    installed: Callable[[], Mapping[str, int]],
+    available: Iterable[str],
 ) -> str:
     """What an error of the server means, and what to do."""
     low = error.lower()
@@ -206,24 +206,24 @@ def _sentence(
             "https://github.com/ollama/ollama/releases) after `python -m slmlab stop`."
         )
     if "file does not exist" in low or "not found" in low:
-        names = [*here()]
+        names = [*installed()]
         have = f" Here now: {', '.join(names)}." if names else " No model is here yet."
         return (
-            f"There is no model {model!r} on {host}.{did_you_mean(model, [*names, *elsewhere])}"
+            f"There is no model {model!r} on {host}.{did_you_mean(model, [*names, *available])}"
             f"{have} Get one with slmlab.pull(…). ({error})"
         )
     if "no space left" in low:
         return f"Not enough disk for {model}: {error}."
     if any(words in low for words in OUT_OF_MEMORY):
-        smaller = _smaller(model, here())
+        smaller = _smaller(model, installed())
         return f"{model} does not fit into this machine's memory: {error}. {smaller}"
     return f"{model or 'The server'}: {error}"
 
 
-def _smaller(model: str, here: Mapping[str, int]) -> str:
+def _smaller(model: str, installed: Mapping[str, int]) -> str:
     """What to try in place of a model that does not fit: the next smaller one that is here."""
-    size = here.get(model) or here.get(f"{model}:latest", 0)
-    smaller = {name: other for name, other in here.items() if other < size}
+    size = installed.get(model) or installed.get(f"{model}:latest", 0)
+    smaller = {name: other for name, other in installed.items() if other < size}
     name = max(smaller, key=smaller.__getitem__, default=None)
     first = f"Try {name} ({hardware.gib(smaller[name])}), the next" if name else "Try a"
     return (
@@ -255,7 +255,7 @@ def version_at(address: str, timeout: float = 5.0) -> dict[str, Any]:
     """
     facts = ask_version(address, timeout)
     if facts is None:
-        raise ServerError(f"{no_server(address)}{log_of(address)}")
+        raise ServerError(f"{no_server(address)}{log_tail_text(address)}")
     return facts
 
 

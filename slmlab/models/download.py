@@ -21,7 +21,13 @@ from slmlab.engines.address import is_local
 from slmlab.engines.client import client, client_kwargs
 from slmlab.engines.embedded.pypi_models import PYPI_MODELS
 from slmlab.errors import ModelError, ServerError, SlmlabError
-from slmlab.models.inventory import as_names, installed, is_among, sentences, validate_model
+from slmlab.models.inventory import (
+    as_names,
+    errors_as_sentences,
+    installed,
+    is_among,
+    validate_model,
+)
 
 REGISTRY = "https://registry.ollama.ai"
 
@@ -107,7 +113,7 @@ def _pull_one(model: str, host: str, events: queue.SimpleQueue[_Event]) -> None:
     )
     error: Exception | None = None
     try:
-        with sentences(host, model):
+        with errors_as_sentences(host, model):
             here = [one.name for one in installed(host=host)] + [one.name for one in PYPI_MODELS]
             if is_local(host) and not is_among(model, here):
                 _check_disk(model, (download_size(model) or 0) - _partly_here())

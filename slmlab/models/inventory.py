@@ -27,18 +27,18 @@ TUTORIAL_MODELS = ("llama3.2", "phi3.5", "qwen2:1.5b", "gemma2:2b", "mistral")
 GGUF_MAGIC = b"GGUF"
 
 
-def sentences(host: str, model: str = "") -> contextlib.AbstractContextManager[None]:
+def errors_as_sentences(host: str, model: str = "") -> contextlib.AbstractContextManager[None]:
     """Turn what the client and the network raise into sentences that know which models there are.
 
     Raises:
         ModelError: the server has no such model, or refuses it.
         ServerError: the server does not answer, or not in time.
     """
-    return engine_client.sentences(
+    return engine_client.errors_as_sentences(
         host,
         model,
-        here=lambda: {one.name: one.size for one in installed(host=host)},
-        elsewhere=(*TUTORIAL_MODELS, *(one.name for one in PYPI_MODELS)),
+        installed=lambda: {one.name: one.size for one in installed(host=host)},
+        available=(*TUTORIAL_MODELS, *(one.name for one in PYPI_MODELS)),
     )
 
 
@@ -66,7 +66,7 @@ def installed(*, host: str | None = None) -> list[InstalledModel]:
         True
     """
     host = server.address_of(host)
-    with sentences(host):
+    with errors_as_sentences(host):
         found = client(host).list().models
     return [
         InstalledModel(
@@ -171,7 +171,7 @@ def show(model: str, *, host: str | None = None) -> dict[str, Any]:
         'llama'
     """
     host = server.address_of(host)
-    with sentences(host, validate_model(model)):
+    with errors_as_sentences(host, validate_model(model)):
         return client(host).show(model).model_dump()
 
 
@@ -191,7 +191,7 @@ def remove(*models: str | Iterable[str], host: str | None = None) -> None:
     """
     host = server.address_of(host)
     for model in as_names(models):
-        with sentences(host, model):
+        with errors_as_sentences(host, model):
             client(host).delete(model)
 
 
@@ -215,7 +215,7 @@ def loaded(*, host: str | None = None) -> list[LoadedModel]:
         2048
     """
     host = server.address_of(host)
-    with sentences(host):
+    with errors_as_sentences(host):
         found = client(host).ps().models
     return [
         LoadedModel(
@@ -239,7 +239,7 @@ def load(model: str, num_ctx: int, *, host: str | None = None, **options: Any) -
     """
     host = server.address_of(host)
     started = time.perf_counter()
-    with sentences(host, validate_model(model)):
+    with errors_as_sentences(host, validate_model(model)):
         client(host).generate(model, "", options={"num_ctx": num_ctx, **options}, stream=False)
     return time.perf_counter() - started
 
@@ -253,7 +253,7 @@ def unload(model: str, *, host: str | None = None) -> None:
         >>> slmlab.models.unload(names[0])
     """
     host = server.address_of(host)
-    with sentences(host, validate_model(model)):
+    with errors_as_sentences(host, validate_model(model)):
         client(host).generate(model, "", keep_alive=0, stream=False)
     waiting = tenacity.Retrying(
         retry=tenacity.retry_if_result(lambda names: is_among(model, names)),
@@ -283,7 +283,7 @@ def add(model: str, path: str | os.PathLike[str], *, host: str | None = None) ->
     host = server.address_of(host)
     validate_model(model)
     file = _gguf_file(path)
-    with sentences(host, model):
+    with errors_as_sentences(host, model):
         digest = client(host).create_blob(file)
         client(host).create(model, files={file.name: digest}, stream=False)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from slmlab import paths
 from slmlab.engines import server
 from slmlab.engines.address import read_address, server_key
-from slmlab.engines.client import TIMEOUT, Session, log_of
+from slmlab.engines.client import TIMEOUT, Session, log_tail_text
 from slmlab.errors import Interrupted, ModelError, PromptError, ResultsError, ServerGone
 from slmlab.memory import parallel_requests
 from slmlab.models.inventory import as_names
@@ -171,7 +171,7 @@ def compare(
         raise ServerGone(
             f"The server at {servers[0]} went away and did not come back within "
             f"{SERVER_COMES_BACK_WITHIN:.0f} s. {comparison.so_far()}; start a server with "
-            f"slmlab.start() and run the same compare(…) again.{log_of(servers[0])}",
+            f"slmlab.start() and run the same compare(…) again.{log_tail_text(servers[0])}",
             comparison.frame(),
         ) from error
     except ResultsError as error:

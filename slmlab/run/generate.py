@@ -173,7 +173,7 @@ def generate_on(
     info: dict[str, Any] = {}
     failure: Exception | None = None
     try:
-        with models.sentences(target.host, target.model):
+        with models.errors_as_sentences(target.host, target.model):
             clock.start()
             info = send(target.model, prompt, options, think, clock)
     except (SlmlabError, ValueError) as error:

@@ -152,7 +152,7 @@ def test_another_server_does_not_get_the_log_of_ours(embedded, lab):
     folder.mkdir(parents=True)
     (folder / "server.log").write_text("a line of long ago")
     for host in (embedded.url, embedded.url.replace("127.0.0.1", "localhost")):
-        with pytest.raises(ServerError) as raised, models.sentences(host):
+        with pytest.raises(ServerError) as raised, models.errors_as_sentences(host):
             raise ConnectionError
         assert "broke in mid-answer" in str(raised.value)
         assert "long ago" not in str(raised.value)

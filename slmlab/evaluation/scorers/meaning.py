@@ -27,7 +27,7 @@ def similar(model: str, *, host: str | None = None) -> Scorer:
 
     @functools.lru_cache(maxsize=4096)
     def embedding(text: str) -> tuple[float, ...]:
-        with models.sentences(host, model):
+        with models.errors_as_sentences(host, model):
             return tuple(client(host).embed(model, text).embeddings[0])
 
     def similarity(text: str, row: Row) -> float:
