@@ -8,14 +8,16 @@ they are in English (``translation`` from it). The clinical notes are invented.
 from __future__ import annotations
 
 import logging
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from slmlab import hardware
 from slmlab.errors import TaskError, did_you_mean
-from slmlab.run.tables import read_table
+from slmlab.run.files import ENDINGS, ending
+from slmlab.run.tables import frame_of, read_table, records
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,15 +40,22 @@ def names() -> list[str]:
 def load(name: str | Path | Iterable[str | Path], items: int | None = None) -> pd.DataFrame:
     """A task set as a table that ``slmlab.compare`` takes as its prompts.
 
+    In a JSON or Parquet file every value is what it is. In CSV, TSV and Excel every cell is a text,
+    but for lists, objects and numbers where the row's ``scorer`` takes them: ``labels``,
+    ``schema``, ``max_words``, ``tolerance``, and ``expected`` for ``contains``, ``facts``,
+    ``json_fields`` and ``number``. A conversation as prompt is a JSON list of messages.
+
     Args:
-        name: a set's name (see ``names``), the path of your own ``.csv`` or ``.jsonl`` file with a
-            column ``prompt``, or several of these.
+        name: a set's name (see ``names``), the path of your own file with a column ``prompt``
+            (``.csv``, ``.tsv``, ``.json``, ``.jsonl``, each also with ``.gz``; ``.parquet``;
+            ``.xlsx``), or several of these.
         items: only the first so many of each set. The environment's ``SLMLAB_ITEMS`` caps it, for
             runs that only have to show that everything works; a line on stderr says so.
 
     Returns:
-        One row for each item: ``task`` (the set's name), ``id``, ``prompt``, ``scorer`` (see
-        ``slmlab.scorers``), ``expected`` and what else the scorer needs.
+        One row for each item: ``id``, ``prompt``, ``scorer`` (see ``slmlab.scorers``), ``expected``
+        and what else the scorer needs, and ``task`` (the set's name, where a file has no such
+        column of its own).
 
     Raises:
         TaskError: there is no such set, or a file has no column ``prompt``.
@@ -56,29 +65,41 @@ def load(name: str | Path | Iterable[str | Path], items: int | None = None) -> p
         >>> slmlab.tasks.load(["sentiment", "arithmetic"], items=2)["task"].tolist()
         ['sentiment', 'sentiment', 'arithmetic', 'arithmetic']
     """
-    import pandas as pd
-
+    if items is not None and (isinstance(items, bool) or not isinstance(items, int) or items < 1):
+        raise TaskError(f"items is a whole number from 1; got {items!r}.")
     if (most := hardware.env_number("SLMLAB_ITEMS")) and (items is None or items > most):
         items = most
         note = f"SLMLAB_ITEMS={most}: only the first {most} items of each task set."
         log.info(note)
         print(note, file=sys.stderr)
-    tables = []
-    for one in [name] if isinstance(name, (str, Path)) else name:
-        path = Path(one)
-        if path.suffix not in (".csv", ".jsonl"):
-            if one not in names():
-                raise TaskError(
-                    f"There is no task set {one!r}.{did_you_mean(str(one), names())} "
-                    f"Sets: {', '.join(names())}; or give the path of a .csv or .jsonl file."
-                )
-            path = FOLDER / f"{one}.jsonl"
+    if isinstance(name, (str, Path, Mapping)) or not isinstance(name, Iterable):
+        name = [cast(str, name)]
+    paths = [_path(one) for one in name]
+    if not paths:
+        raise TaskError("Name at least one task set.")
+    rows: list[dict[str, Any]] = []
+    for path in paths:
         table = read_table(path)
         if "prompt" not in table:
+            hint = did_you_mean("prompt", map(str, table.columns))
             raise TaskError(
-                f"{path.name} has no column `prompt`; it has {', '.join(map(str, table.columns))}."
+                f"{path.name} has no column `prompt`; it has "
+                f"{', '.join(map(str, table.columns))}.{hint}"
             )
-        tables.append(table.head(items or len(table)).assign(task=path.stem))
-    if not tables:
-        raise TaskError("Name at least one task set.")
-    return pd.concat(tables, ignore_index=True)
+        task = path.name[: -len(ending(path))]
+        for row in records(table.head(items or len(table))):
+            rows.append({**row, "task": row.get("task") or task})
+    return frame_of(rows)
+
+
+def _path(name: Any) -> Path:
+    """The file of a set."""
+    if isinstance(name, (str, os.PathLike)) and ending(name):
+        return Path(name).expanduser()
+    if name not in names():
+        raise TaskError(
+            f"There is no task set {str(name)!r}.{did_you_mean(str(name), names())} "
+            f"Sets: {', '.join(names())}; or give the path of a file that ends in "
+            f"{', '.join(ENDINGS)}."
+        )
+    return FOLDER / f"{name}.jsonl"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from slmlab.errors import ResultsError, SlmlabError
 from slmlab.evaluation import statistics
 from slmlab.run.compare import compare
+from slmlab.run.files import json_lines
 from slmlab.run.frames import need, prompt_keys
 from slmlab.run.store import append
 
@@ -124,17 +125,13 @@ def read_votes(*paths: str | Path) -> pd.DataFrame:
     votes: dict[str, dict[str, str]] = {}
     for path in map(Path, paths):
         try:
-            lines = path.read_text(encoding="utf-8").split("\n")
+            lines = json_lines(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
             raise ResultsError(f"{path} cannot be read: {error}.") from error
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
+        for number, vote in lines:
             place = f"{path.name}, line {number}"
-            try:
-                vote = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise ResultsError(f"{place} is no vote: it is not JSON.") from error
+            if isinstance(vote, ValueError):
+                raise ResultsError(f"{place} is no vote: it is not JSON.") from vote
             if wrong := _wrong(vote):
                 raise ResultsError(f"{place} is no vote: {wrong}.")
             votes.setdefault(vote["id"], {name: vote[name] for name in COLUMNS})

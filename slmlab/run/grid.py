@@ -9,14 +9,22 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from slmlab.errors import PromptError, did_you_mean
 from slmlab.run import prompts
-from slmlab.run.options import LOAD_OPTIONS, Prompt, full_options, validate_prompt
+from slmlab.run.options import (
+    DEFAULT_OPTIONS,
+    EXTRA_OPTIONS,
+    LOAD_OPTIONS,
+    Prompt,
+    encodable,
+    full_options,
+    validate_prompt,
+)
 from slmlab.run.record import Generation
-from slmlab.run.tables import rows
+from slmlab.run.tables import file_of, rows
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-# What compare() itself writes; a table's own column of such a name becomes ``given_…``.
+# What compare() and score() write; a table's own column of such a name becomes ``given_…``.
 TAKEN = {field.name for field in fields(Generation)} | {
     "tokens_per_s",
     "prompt_tokens_per_s",
@@ -28,6 +36,10 @@ TAKEN = {field.name for field in fields(Generation)} | {
     "system",
     "quantization",
     "model_load_s",
+    "score",
+    "score_note",
+    *DEFAULT_OPTIONS,
+    *EXTRA_OPTIONS,
 }
 
 
@@ -91,7 +103,14 @@ def plan(
     names = list(dict.fromkeys(_as_list(models)))
     if not all(isinstance(name, str) for name in names):
         raise PromptError(f"Models are given by their names, such as 'llama3.2:1b'; got {names!r}.")
-    filled = _fill(rows(prompts), [None] if template is None else _as_list(template))
+    path = file_of(prompts)
+    filled = _fill(
+        rows(prompts),
+        [None] if template is None else _as_list(template),
+        f"{path}: " if path else "",
+    )
+    if isinstance(repeats, bool) or not hasattr(repeats, "__index__"):
+        raise PromptError(f"repeats is a whole number; got {repeats!r}.")
     systems = [None] if system is None else _as_list(system)
     for text in systems:
         if not isinstance(text, (str, type(None))):
@@ -155,35 +174,69 @@ def _with_system(prompt: Prompt, system: str | None) -> Prompt:
     return validate_prompt([{"role": "system", "content": system}, *rest])
 
 
-def _fill(rows: Sequence[Any], names: list[str | None]) -> list[tuple[Prompt, dict[str, Any]]]:
+def _fill(
+    rows: Sequence[Any], names: list[str | None], where: str
+) -> list[tuple[Prompt, dict[str, Any]]]:
     """Each row in each template: the prompt as sent, and the columns that go with it."""
     filled = []
     for name in names:
-        variables = [] if name is None else prompts.variables(name)
+        variables = [] if name is None else _variables(name)
         for number, row in enumerate(rows):
             columns = {"prompt_id": number} | ({} if name is None else {"template": name})
-            if isinstance(row, Mapping):
-                columns |= {f"given_{k}" if k in TAKEN else str(k): row[k] for k in row}
-            filled.append((_prompt(row, name, variables), columns))
+            try:
+                if isinstance(row, Mapping):
+                    columns |= _own_columns(row)
+                filled.append((_prompt(row, name, variables), columns))
+            except PromptError as error:
+                if len(rows) == 1 and not where:
+                    raise
+                raise PromptError(f"{where}Row {number + 1}: {error}") from error
     return filled
+
+
+def _variables(template: str) -> list[str]:
+    """A template's variables; one without any would send the same text for every row."""
+    found = prompts.variables(template)
+    if not found:
+        raise PromptError(
+            f"The template {template!r} has no variables, so every row would send the same text. "
+            "Write {question} where the text of a column `question` belongs."
+        )
+    return found
+
+
+def _own_columns(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row's columns, those by names that compare() itself uses under names of their own."""
+    columns = {}
+    for column, value in row.items():
+        name = column
+        while name in TAKEN or (name != column and name in row):
+            name = f"given_{name}"
+        if isinstance(value, str):
+            encodable(value, f"The column {column!r}")
+        columns[name] = value
+    return columns
 
 
 def _prompt(row: Any, template: str | None, variables: list[str]) -> Prompt:
     if template is None:
         if isinstance(row, Mapping):
             if "prompt" not in row:
+                hint = did_you_mean("prompt", row)
                 raise PromptError(
                     "A table of prompts needs a column `prompt`, or a template that its columns "
-                    f"fill; it has {', '.join(map(str, row))}."
+                    f"fill; it has {', '.join(row)}.{hint}"
                 )
             row = row["prompt"]
+            if row is None:
+                raise PromptError("The prompt is missing; write one, or leave the row out.")
         if not isinstance(row, (str, Sequence)):
             raise PromptError(f"A prompt is a text or a list of messages; got {row!r}.")
         return validate_prompt(row)
     if isinstance(row, str):
         if len(variables) != 1:
             raise PromptError(
-                f"The template {template!r} has the variables {', '.join(variables) or '(none)'}; "
+                f"The template {template!r} has the variables {', '.join(variables)}; "
                 "give a table (a DataFrame, a CSV file or a list of dicts) with a column for each."
             )
         return validate_prompt(prompts.fill(template, **{variables[0]: row}))
@@ -191,8 +244,15 @@ def _prompt(row: Any, template: str | None, variables: list[str]) -> Prompt:
         raise PromptError("A template takes texts or rows of a table, not conversations.")
     missing = [name for name in variables if name not in row]
     if missing:
-        hint = did_you_mean(missing[0], map(str, row))
+        hint = did_you_mean(missing[0], row)
         raise PromptError(
             f"The template needs a column {missing[0]!r}, which the table does not have.{hint}"
         )
-    return validate_prompt(prompts.fill(template, **{name: row[name] for name in variables}))
+    doubled = [name for name in prompts.DOUBLED.findall(template) if name in row]
+    if doubled and doubled[0] not in variables:
+        raise PromptError(
+            f"The template has {{{{{doubled[0]}}}}} beside {{{variables[0]}}}, and between two "
+            f"braces that is no variable. Write {{{doubled[0]}}} for the column {doubled[0]!r}."
+        )
+    values = {name: "" if row[name] is None else row[name] for name in variables}
+    return validate_prompt(prompts.fill(template, **values))

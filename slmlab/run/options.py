@@ -172,13 +172,18 @@ def validate_prompt(prompt: Prompt) -> Prompt:
     if isinstance(prompt, str):
         if not prompt.strip():
             raise PromptError("The prompt is empty; write a question or a text to go on from.")
-        return _encodable(prompt)
+        return encodable(prompt)
     if not isinstance(prompt, Sequence):
         raise PromptError(f"A prompt is a text or a list of messages; got {prompt!r}.")
     if not prompt:
         raise PromptError("The list of messages is empty.")
     messages = []
-    for message in prompt:
+    for number, message in enumerate(prompt, 1):
+        if isinstance(message, Mapping) and message.get("content", "") is None:
+            raise PromptError(
+                f"The {message.get('role')} message {number} has no text: its content is None. "
+                'Give it a text (an empty one is ""), or leave it out.'
+            )
         if (
             not isinstance(message, Mapping)
             or set(message) != {"role", "content"}
@@ -189,18 +194,18 @@ def validate_prompt(prompt: Prompt) -> Prompt:
                 "Each message is {'role': 'system' | 'user' | 'assistant', 'content': text}; "
                 f"got {message!r}."
             )
-        _encodable(message["content"])
+        encodable(message["content"])
         messages.append(dict(message))
     return messages
 
 
-def _encodable(text: str) -> str:
-    """The text, if all of it can be sent."""
+def encodable(text: str, what: str = "The prompt") -> str:
+    """The text, if all of it can be sent and stored."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
         raise PromptError(
-            f"The prompt has half a character (a lone surrogate) at position {error.start}; it can "
+            f"{what} has half a character (a lone surrogate) at position {error.start}; it can "
             "be repaired with text.encode(errors='replace').decode()."
         ) from error
     return text

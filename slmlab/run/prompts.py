@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import string
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +11,7 @@ from slmlab.engines import server
 from slmlab.engines.client import client_kwargs
 from slmlab.errors import PromptError, did_you_mean
 from slmlab.models.inventory import validate_model
+from slmlab.run.files import is_file
 from slmlab.run.options import Options, full_options, parameters_of
 
 if TYPE_CHECKING:
@@ -34,15 +37,25 @@ HYPOTENUSE = (
 )
 
 
+# A variable's name: a word, or several as in a column "Standard Question".
+NAME = r"(?!\d+\b)\w(?:[\w /?&%#()-]*[\w?%#)])?"
+DOUBLED = re.compile(rf"\{{\{{\s*({NAME})\s*\}}\}}")
+
+
 def template_text(template: str) -> str:
     """The text of a template given by its name, or the text itself.
 
+    A template whose only variables have two braces, ``{{question}}``, as promptfoo and Jinja write
+    them, comes back with one; what other braces it has are doubled, which makes them text.
+
     Raises:
-        PromptError: a single word that is no template's name, or no text at all.
+        PromptError: a single word that is no template's name, a file's name, or no text at all.
 
     Examples:
         >>> slmlab.prompts.template_text("plain")
         '{question}'
+        >>> slmlab.prompts.template_text("Say {{word}}.")
+        'Say {word}.'
     """
     if not isinstance(template, str):
         raise PromptError(f"A template is a text; got {template!r}.")
@@ -53,6 +66,15 @@ def template_text(template: str) -> str:
             f"There is no template {template!r}.{did_you_mean(template, TEMPLATES)} "
             f"Templates: {', '.join(TEMPLATES)}; or give the text itself."
         )
+    if is_file(template):
+        raise PromptError(
+            f"The template {template!r} is a file; give its text: Path({template!r}).read_text()."
+        )
+    if DOUBLED.search(template) and not any(map(_is_name, _fields(template))):
+        parts = DOUBLED.split(template)  # texts, and names between them
+        parts[::2] = [text.replace("{", "{{").replace("}", "}}") for text in parts[::2]]
+        parts[1::2] = [f"{{{name}}}" for name in parts[1::2]]
+        return "".join(parts)
     return template
 
 
@@ -74,18 +96,30 @@ def variables(template: str) -> list[str]:
             f"The template is not well formed: {error}. Write {{{{ for a brace."
         ) from error
     for name in names:
-        if not name.isidentifier():
+        if not _is_name(name):
             raise PromptError(
                 f"The template has {{{name}}}, which is no variable's name. Write {{{{ for a brace."
             )
     return list(dict.fromkeys(names))
 
 
-def fill(template: str, **values: Any) -> str:
+def _fields(text: str) -> list[str]:
+    """What stands in single braces; nothing where they do not pair up."""
+    with contextlib.suppress(ValueError):
+        return [name for _, name, _, _ in string.Formatter().parse(text) if name is not None]
+    return []
+
+
+def _is_name(text: str) -> bool:
+    return re.fullmatch(NAME, text) is not None
+
+
+def fill(template: str, /, **values: Any) -> str:
     """The prompt: a template (name or text) with its variables filled in.
 
     Raises:
-        PromptError: a variable is missing, or one is given that the template does not have.
+        PromptError: a variable is missing, one is given that the template does not have, or a value
+            does not fit the format that the template wants it in.
 
     Examples:
         >>> slmlab.prompts.fill("Say {word} in {language}.", word="yes", language="French")
@@ -99,7 +133,10 @@ def fill(template: str, **values: Any) -> str:
     if extra:
         hint = did_you_mean(extra[0], wanted)
         raise PromptError(f"The template has no variable {extra[0]!r}.{hint}")
-    return template_text(template).format(**values)
+    try:
+        return template_text(template).format(**values)
+    except (ValueError, TypeError, KeyError, IndexError, OverflowError, MemoryError) as error:
+        raise PromptError(f"The template cannot be filled: {error}.") from error
 
 
 def chain(

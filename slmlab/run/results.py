@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import collections
+import csv
+import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slmlab.errors import ResultsError
+from slmlab.run import cells, tables
 from slmlab.run.frames import need
+from slmlab.run.options import DEFAULT_OPTIONS, EXTRA_OPTIONS
 from slmlab.run.record import Generation
+from slmlab.run.store import write
 
 if TYPE_CHECKING:
     import pandas as pd
-from slmlab.run.store import write
 
 TABLE_COLUMNS = {
     "model": "model",
@@ -24,6 +30,21 @@ TABLE_COLUMNS = {
     "wall_s": "seconds",
     "flags": "flags",
 }
+
+
+# The types of the columns of a comparison, by which a file's cells become what they were.
+COLUMN_TYPES: dict[str, str] = {
+    **{one.name: str(one.type) for one in fields(Generation)},
+    **{name: type(value).__name__ for name, value in DEFAULT_OPTIONS.items()},
+    **dict.fromkeys(EXTRA_OPTIONS, "int"),
+    **dict.fromkeys(("tokens_per_s", "prompt_tokens_per_s", "model_load_s", "score"), "float"),
+    **dict.fromkeys(("repeat", "prompt_id"), "int"),
+    **dict.fromkeys(("system", "template", "quantization", "score_note"), "str | None"),
+    "cut": "bool",
+}
+for _name in ("prompt", "options", "stop"):  # texts or lists
+    del COLUMN_TYPES[_name]
+FLOATS = frozenset(name for name, kind in COLUMN_TYPES.items() if kind.startswith("float"))
 
 
 # The flags that say something of the answer and not only of how long it took.
@@ -74,8 +95,6 @@ def to_frame(
         >>> slmlab.results.to_frame([record])["num_predict"].tolist()
         [10]
     """
-    import pandas as pd
-
     rows = []
     for number, record in enumerate(records):
         row = record.to_dict()
@@ -87,7 +106,11 @@ def to_frame(
             "flags": ", ".join(flags(record)),
         }
         rows.append(row | options | (dict(columns[number]) if columns else {}))
-    frame = pd.DataFrame(rows)
+    return _frame(rows)
+
+
+def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    frame = tables.frame_of(rows, FLOATS)
     # A column in which no row has a number would be one of objects, with which nobody can reckon.
     times = [name for name in ("ttft_s", "tokens_per_s", "prompt_tokens_per_s") if name in frame]
     return frame.astype(dict.fromkeys(times, float))
@@ -167,7 +190,10 @@ def warnings(frame: pd.DataFrame, of_times: bool = True) -> str:
 
 
 def to_csv(frame: pd.DataFrame, path: str | Path) -> None:
-    """Write a comparison as CSV; conversations and other lists are written as JSON text.
+    """Write a comparison, or any table, as CSV in UTF-8 with the mark by which Excel knows it.
+
+    Lists and objects (conversations, labels) are written as JSON. ``read`` makes the comparison of
+    it again; ``slmlab.compare`` and ``slmlab.tasks.load`` take it as a table of prompts.
 
     Raises:
         ResultsError: it cannot be written.
@@ -175,11 +201,16 @@ def to_csv(frame: pd.DataFrame, path: str | Path) -> None:
     Examples:
         >>> slmlab.results.to_csv(frame, "comparison.csv")
     """
-    write(path, _plain(frame).to_csv(index=False))
+    text = io.StringIO(newline="")
+    rows = tables.records(frame)
+    writer = csv.DictWriter(text, [str(name) for name in frame.columns])
+    writer.writeheader()
+    writer.writerows(cells.to_text(row) for row in rows)
+    write(path, "\ufeff" + text.getvalue())
 
 
 def to_json(frame: pd.DataFrame, path: str | Path) -> None:
-    """Write a comparison as a JSON list with one object for each row.
+    """Write a comparison, or any table, as a JSON list with one object for each row.
 
     Raises:
         ResultsError: it cannot be written.
@@ -187,16 +218,49 @@ def to_json(frame: pd.DataFrame, path: str | Path) -> None:
     Examples:
         >>> slmlab.results.to_json(frame, "comparison.json")
     """
-    write(path, frame.to_json(orient="records", indent=2, force_ascii=False))
+    write(path, json.dumps(tables.records(frame), indent=2, ensure_ascii=False, default=str))
 
 
-def _plain(frame: pd.DataFrame) -> pd.DataFrame:
-    plain = frame.copy()
-    for column in plain:
-        if not any(isinstance(value, (list, dict)) for value in plain[column]):
-            continue
-        plain[column] = [
-            json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value
-            for value in plain[column]
-        ]
-    return plain
+def read(path: str | Path) -> pd.DataFrame:
+    """A comparison that was written by ``to_csv`` or ``to_json``, as ``slmlab.compare`` gave it.
+
+    In a CSV file, columns of your own are texts, but for what scorers read (see
+    ``slmlab.tasks.load``); in a JSON file they are what they were.
+
+    Raises:
+        PromptError: the file cannot be read.
+        ResultsError: it holds no comparison.
+
+    Examples:
+        >>> slmlab.results.to_csv(frame, "comparison.csv")
+        >>> len(slmlab.results.read("comparison.csv")) == len(frame)
+        True
+    """
+    rows = tables.read_rows(Path(path).expanduser())
+    found = []
+    for number, row in enumerate(rows, 1):
+        if missing := [name for name in ("model", "prompt", "text", "error") if name not in row]:
+            raise ResultsError(f"{path} is no comparison: it has no column {missing[0]!r}.")
+        try:
+            found.append({name: _as_written(name, value) for name, value in row.items()})
+        except ValueError as error:
+            raise ResultsError(f"{path}, row {number}, is no comparison's: {error}.") from error
+    return _frame(found)
+
+
+def _as_written(name: str, value: Any) -> Any:
+    """A cell in the type that its column has in a comparison."""
+    kind = COLUMN_TYPES.get(name)
+    if kind is None:
+        return value
+    if isinstance(value, str) and not kind.startswith("str"):
+        if value == "":
+            return None
+        if kind.startswith("bool"):
+            if value not in ("True", "False"):
+                raise ValueError(f"{name} is True or False, and not {value[:40]!r}")
+            return value == "True"
+        return int(value) if kind.startswith("int") else float(value)
+    if kind.startswith("float") and isinstance(value, int):
+        return float(value)
+    return None if value == "" and kind.endswith("None") else value

@@ -43,6 +43,28 @@ class TestPlan:
         table.assign(prompt=["p", "q"]).to_json(tmp_path / "t.jsonl", orient="records", lines=True)
         assert [c.prompt for c in grid.plan("m", str(tmp_path / "t.jsonl"))] == ["p", "q"]
 
+    def test_two_braces_are_a_column_too(self):
+        table = [{"Standard Question": "a"}, {"Standard Question": "b"}]
+        cells = grid.plan("m", table, template=["{{Standard Question}}", "{Standard Question}!"])
+        assert [cell.prompt for cell in cells] == ["a", "b", "a!", "b!"]
+
+    def test_a_tables_own_settings_are_not_those_that_were_sent(self):
+        row = {"prompt": "x", "temperature": 9, "seed": 8, "num_ctx": 7, "stop": "y", "score": 1}
+        (cell,) = grid.plan("m", [row | {"text": "a", "given_text": "b", "template": "t"}])
+        assert cell.columns == {
+            "prompt_id": 0,
+            "given_prompt": "x",
+            "given_temperature": 9,
+            "given_seed": 8,
+            "given_num_ctx": 7,
+            "given_stop": "y",
+            "given_score": 1,
+            "given_given_text": "a",
+            "given_text": "b",
+            "given_template": "t",
+        }
+        assert cell.options["seed"] == 0
+
     def test_one_text_fills_the_one_variable(self):
         assert grid.plan("m", "tides", template="About {topic}.")[0].prompt == "About tides."
 
@@ -80,6 +102,21 @@ class TestPlan:
             (("m", "x", {"template": "{a} {b}"}), "variables a, b"),
             (("m", [{"topik": 1}], {"template": "{topic}"}), "Did you mean 'topik'"),
             (("m", "x", {"repeats": 0}), "at least one"),
+            (("m", "x", {"repeats": 2.5}), "repeats is a whole number; got 2.5"),
+            (("m", "x", {"repeats": "2"}), "repeats is a whole number; got '2'"),
+            (("m", "x", {"repeats": True}), "repeats is a whole number; got True"),
+            (("m", ["x", " ", "y"]), "^Row 2: The prompt is empty"),
+            (("m", [{"prompt": None}, {"prompt": "x"}]), "Row 1: The prompt is missing"),
+            (("m", [{"Prompt": "x"}]), "Did you mean 'Prompt'"),
+            (("m", [{"prompt": "x", "note": "\ud800"}]), "column 'note' has half a character"),
+            (("m", ["a", "b"], {"template": "Hello!"}), "has no variables, so every row"),
+            (("m", [{"q": "a"}], {"template": "t.txt"}), "has no variables, so every row"),
+            (
+                ("m", [{"q": "a", "x": "b"}], {"template": "{{q}} in {x}"}),
+                r"has \{\{q\}\} beside \{x\}.*Write \{q\} for the column",
+            ),
+            (("m", [[{"role": "user", "content": None}]]), "message 1 has no text"),
+            (("m", [[{"role": "user"}]]), "Each message is"),
             (("m", "x", {"temperature": []}), "at least one"),
         ],
     )
@@ -92,6 +129,9 @@ class TestPlan:
         (tmp_path / "x.jsonl").write_text("{not json")
         with pytest.raises(PromptError, match="no table that can be read"):
             grid.plan("m", tmp_path / "x.jsonl")
+        (tmp_path / "z.csv").write_text("prompt,n\na,1\n,2\n")
+        with pytest.raises(PromptError, match=r"z\.csv: Row 2: The prompt is empty"):
+            grid.plan("m", tmp_path / "z.csv")
         (tmp_path / "y.csv").write_text("prompt\n")
         with pytest.raises(PromptError, match="no rows"):
             grid.plan("m", tmp_path / "y.csv")

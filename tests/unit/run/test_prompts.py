@@ -40,6 +40,52 @@ class TestPrompts:
         assert prompts.fill('Reply as {{"x": 1}} to {q}', q="hi") == 'Reply as {"x": 1} to hi'
 
 
+class TestVariables:
+    @pytest.mark.parametrize(
+        ("template", "values", "prompt"),
+        [
+            ("{{question}}", {"question": "Why?"}, "Why?"),
+            ("Q: {{ question }}\nA:", {"question": "Why?"}, "Q: Why?\nA:"),
+            ('Fill {"a": {{x}}} in {{y}}', {"x": 1, "y": 2}, 'Fill {"a": 1} in 2'),
+            ('Like {{"x": 1}}: {q}', {"q": "hi"}, 'Like {"x": 1}: hi'),
+            ("Say {{word}} or {word}", {"word": "hi"}, "Say {word} or hi"),
+            ("{Standard Question} {n-1}", {"Standard Question": "Why?", "n-1": 3}, "Why? 3"),
+            ("{{Standard Question}}", {"Standard Question": "Why?"}, "Why?"),
+            ("{Frage (auf Deutsch)?}", {"Frage (auf Deutsch)?": "Wozu?"}, "Wozu?"),
+            ("Use {template} here", {"template": "x"}, "Use x here"),
+            ("{x:.2f} {y!r}", {"x": 1.234, "y": "a"}, "1.23 'a'"),
+        ],
+    )
+    def test_they_are_filled(self, template, values, prompt):
+        assert prompts.fill(template, **values) == prompt
+        text = prompts.template_text(template)
+        assert prompts.template_text(text) == text
+        assert prompts.fill(text, **values) == prompt
+        made = prompts.chain("some:1b", template, host="http://127.0.0.1:1").first
+        assert made.format(**values) == prompt
+
+    @pytest.mark.parametrize(
+        ("template", "values", "message"),
+        [
+            ("{x:.2f}", {"x": "1"}, "cannot be filled: Unknown format code"),
+            ("{x:{width}}", {"x": "1"}, "cannot be filled"),
+            ("{x.y}", {"x": "1"}, "no variable's name"),
+            ("{x[0]}", {"x": "1"}, "no variable's name"),
+            ('{"a": 1} for {x}', {"x": "1"}, "no variable's name"),
+            (5, {}, "A template is a text"),
+        ],
+    )
+    def test_or_it_is_said_why_not(self, template, values, message):
+        with pytest.raises(PromptError, match=message):
+            prompts.fill(template, **values)
+
+    def test_a_files_name_is_no_template(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "t.txt").write_text("{question}")
+        with pytest.raises(PromptError, match=r"'t\.txt' is a file; give its text"):
+            prompts.template_text("t.txt")
+
+
 def test_a_chain_is_a_prompt_template_before_an_ollama_llm():
     made = prompts.chain("some:1b", "explain", host="http://127.0.0.1:1", temperature=0)
     template, bound = made.first, made.last

@@ -1,0 +1,232 @@
+"""Read files of prompts and tasks: CSV, TSV, JSON, JSON lines, Parquet and Excel.
+
+Whatever cannot be read as what it was meant to be is refused with the line where it is wrong.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import gzip
+import io
+import json
+import os
+import re
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from slmlab.errors import PromptError
+from slmlab.run import cells
+
+PLAIN_ENDINGS = (".csv", ".tsv", ".json", ".jsonl", ".ndjson")
+ENDINGS = (*PLAIN_ENDINGS, *(f"{one}.gz" for one in PLAIN_ENDINGS), ".parquet", ".xlsx")
+
+
+def ending(path: str | os.PathLike[str]) -> str:
+    """Which of ``ENDINGS`` a file's name has; nothing where it has none of them."""
+    name = os.fspath(path).lower()
+    return max((one for one in ENDINGS if name.endswith(one)), key=len, default="")
+
+
+def is_file(text: str) -> bool:
+    """Whether a text is the path of a file; a word without an ending is a word."""
+    return len(text) < 1000 and "." in text.strip(".") and holds(Path(text).is_file)
+
+
+def holds(check: Callable[[], bool]) -> bool:
+    """Whether something is so of a path; a text that can be no path is none."""
+    with contextlib.suppress(OSError, ValueError):  # too long, or a NUL in it
+        return check()
+    return False
+
+
+def content(path: Path) -> Any:
+    """What is in a file (see ``ENDINGS``): rows of a table as dicts, or what JSON makes of it.
+
+    Raises:
+        PromptError: there is no such file, or no table in it; with the line where it is wrong.
+    """
+    kind = ending(path)
+    try:
+        data = path.read_bytes()
+        if kind.endswith(".gz"):
+            data, kind = gzip.decompress(data), kind.removesuffix(".gz")
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise PromptError(f"{path} cannot be read: {why}.") from error
+    except (EOFError, zlib.error) as error:
+        raise PromptError(f"{path} cannot be read: it is not whole ({error}).") from error
+    if kind == ".parquet":
+        return _parquet(data, path)
+    if kind == ".xlsx":
+        return _from_cells(_sheet(data, path), path, "row")
+    if kind in (".csv", ".tsv"):
+        return _from_cells(_separated(text_of(data, path), path, kind), path, "line")
+    if kind in (".jsonl", ".ndjson"):
+        return _from_lines(text_of(data, path), path)
+    return _from_json(text_of(data, path), path)
+
+
+def text_of(data: bytes, path: Path) -> str:
+    """A file's text, without a byte-order mark.
+
+    Raises:
+        PromptError: it is not in UTF-8 (nor marked as UTF-16).
+    """
+    utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    try:
+        return data.decode("utf-16" if utf16 else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise PromptError(
+            f"{path}, line {line}, is no table that can be read: it is not in UTF-8. If Excel "
+            'wrote it, save it there as "CSV UTF-8"; if you know its encoding, read it with '
+            f'pandas.read_csv({path.name!r}, encoding="cp1252", dtype=str) and give the table.'
+        ) from error
+
+
+def json_lines(text: str) -> Iterator[tuple[int, Any]]:
+    """The line numbers and values of JSON lines; a ValueError in place of what is no JSON."""
+    for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except (ValueError, RecursionError) as error:
+                yield number, ValueError(str(error))
+
+
+def _from_lines(text: str, path: Path) -> Any:
+    if text.lstrip().startswith("["):  # a list, whatever the file's name says
+        return _from_json(text, path)
+    found = []
+    for number, value in json_lines(text):
+        place = f"{path}, line {number}, is no table that can be read"
+        if isinstance(value, ValueError):
+            raise PromptError(f"{place}: it is not JSON ({value}).") from value
+        if not isinstance(value, dict):
+            raise PromptError(f'{place}: it is no JSON object, such as {{"prompt": "…"}}.')
+        found.append(value)
+    return found
+
+
+def _from_json(text: str, path: Path) -> Any:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        if "Extra data" in str(error):
+            return _from_lines(text, path)
+        raise PromptError(f"{path} is no table that can be read: {error}.") from error
+    if not isinstance(value, (list, dict)):
+        raise PromptError(f"{path} is no table that can be read: it is no list of rows.")
+    return value
+
+
+def _parquet(data: bytes, path: Path) -> list[Any]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise PromptError(f"To read {path}, install pyarrow: pip install pyarrow.") from error
+    try:
+        table = pyarrow.parquet.read_table(io.BytesIO(data)).to_pylist()
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        raise PromptError(f"{path} is no table that can be read: {error}.") from error
+    index = "__index_level_"
+    kept = [{n: v for n, v in row.items() if not n.startswith(index)} for row in table]
+    return [cells.without_empty_fields(cells.plain(row)) for row in kept]
+
+
+def _sheet(data: bytes, path: Path) -> list[tuple[int, list[str]]]:
+    """The numbered rows of a workbook's only sheet, as texts."""
+    import pandas as pd
+
+    try:
+        sheets = pd.read_excel(
+            io.BytesIO(data), sheet_name=None, header=None, dtype=str, na_filter=False
+        )
+    except ImportError as error:
+        raise PromptError(f"To read {path}, install openpyxl: pip install openpyxl.") from error
+    except Exception as error:  # whatever openpyxl raises for what is no workbook
+        raise PromptError(f"{path} is no table that can be read: {error}.") from error
+    filled = {name: sheet for name, sheet in sheets.items() if len(sheet)}
+    if len(filled) > 1:
+        names = ", ".join(map(str, filled))
+        raise PromptError(
+            f"{path} has several sheets: {names}. Read one, with pandas.read_excel({path.name!r}, "
+            f"sheet_name={next(iter(filled))!r}, dtype=str), and give that table."
+        )
+    table = next(iter(filled.values())).to_numpy().tolist() if filled else []
+    texts = [["" if one is None else str(one) for one in row] for row in table]
+    return list(enumerate(texts, 1))
+
+
+def _separated(text: str, path: Path, kind: str) -> list[tuple[int, list[str]]]:
+    """The rows of a CSV or TSV file with the numbers of the lines where they begin."""
+    first, _, rest = text.partition("\n")
+    mark, skipped = "\t" if kind == ".tsv" else "", 0
+    if re.fullmatch("sep=.", first.strip(), re.IGNORECASE):  # by Excel, for Excel
+        mark, text, skipped = first.strip()[-1], rest, 1
+    header = re.sub('"[^"]*"', "", text.lstrip("\r\n").partition("\n")[0])
+    mark = mark or max(",;\t", key=header.count)
+    found = []
+    limit = csv.field_size_limit(2**31 - 1)
+    reader = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=mark,
+        strict=True,
+        skipinitialspace=f"{mark} " in header,
+    )
+    begin = 1
+    try:
+        for row in reader:
+            found.append((begin + skipped, row))
+            begin = reader.line_num + 1
+    except csv.Error as error:
+        raise PromptError(
+            f"{path}, line {begin + skipped}, is no table that can be read: {error}. A text with a "
+            'quote in it is written in quotes, each of its own twice: "She said ""yes""."'
+        ) from error
+    finally:
+        csv.field_size_limit(limit)
+    return found
+
+
+def _from_cells(
+    numbered: Sequence[tuple[int, list[str]]], path: Path, unit: str
+) -> list[dict[str, Any]]:
+    """The rows of a table of texts, whose first row has the names of its columns."""
+    lines = [(number, row) for number, row in numbered if any(cell.strip() for cell in row)]
+    if not lines:
+        return []
+    names = [name.strip() for name in lines[0][1]]
+    body = lines[1:]
+    kept = list(range(len(names)))
+    if names[0] == "" and all(row[0].isdecimal() for _, row in body):
+        kept.remove(0)  # the numbers that pandas puts before the rows
+    while kept and names[kept[-1]] == "" and not any(_cell(row, kept[-1]) for _, row in body):
+        kept.pop()  # a comma at the end of each line
+    for position in kept:
+        if names[position] == "":
+            raise PromptError(f"{path}: column {position + 1} has cells, but no name.")
+        if names.count(names[position]) > 1:
+            raise PromptError(f"{path} has the column {names[position]!r} twice; rename one.")
+    found = []
+    for number, row in body:
+        spare = row[len(names) :]
+        if len(row) < kept[-1] + 1 or any(cell.strip() for cell in spare):
+            raise PromptError(
+                f"{path}, {unit} {number}, is no table that can be read: it has {len(row)} cells, "
+                f"and the header has {len(names)}. A text with the separator in it is written in "
+                'quotes: "Yes, please."'
+            )
+        cell = cells.from_text({names[position]: row[position] for position in kept})
+        if wrong := cells.complaint(cell):
+            raise PromptError(f"{path}, {unit} {number}: {wrong}")
+        found.append(cell)
+    return found
+
+
+def _cell(row: list[str], position: int) -> str:
+    return row[position].strip() if position < len(row) else ""
