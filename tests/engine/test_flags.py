@@ -28,18 +28,10 @@ def test_a_model_with_all_the_context_it_can_have_is_warm(here):
 @pytest.mark.parametrize("prompt", ["Once upon a time", [{"role": "user", "content": "A story:"}]])
 def test_an_answer_that_is_being_written_is_a_sign_of_life(here, prompt):
     frame = slmlab.compare(
-        GEMMA,
-        [prompt],
-        timing=False,
-        timeout=3,
-        num_predict=900,
-        temperature=1,
-        repeats=4,
-        fresh=True,
-        quiet=True,
+        GEMMA, [prompt], timing=False, timeout=2, num_predict=500, num_thread=1, quiet=True
     )
     assert frame["error"].isna().all()
-    assert frame["wall_s"].max() > 3, "longer than the limit"
+    assert frame["wall_s"].min() > 2, "longer than the limit"
     assert frame["ttft_s"].isna().all()
 
 
