@@ -170,6 +170,7 @@ def on_this_machine(num_ctx: int = 4096, *, host: str | None = None) -> pd.DataF
     """
     import pandas as pd
 
+    num_ctx = inventory.validate_context(num_ctx)
     frame, host = table(), server.address_of(host)
     try:
         installed = [one.name for one in inventory.installed(host=host)]

@@ -104,6 +104,7 @@ def will_it_fit(model: str, num_ctx: int = 4096, *, host: str | None = None) -> 
         host: a server on this machine (default: ``slmlab.server.host()``).
 
     Raises:
+        PromptError: ``num_ctx`` is no number of tokens.
         ModelError: it is no name, or the model is neither here nor in Ollama's library (or that is
             out of reach).
 
@@ -114,6 +115,7 @@ def will_it_fit(model: str, num_ctx: int = 4096, *, host: str | None = None) -> 
     """
     host = server.address_of(host)
     inventory.validate_model(model)
+    num_ctx = inventory.validate_context(num_ctx)
     resident = [one for one in inventory.loaded(host=host) if inventory.is_among(model, [one.name])]
     engine = engine_of(host)
     shape: CacheShape | None = None

@@ -16,7 +16,7 @@ from slmlab.engines import client as engine_client
 from slmlab.engines import server
 from slmlab.engines.client import client
 from slmlab.engines.embedded.pypi_models import PYPI_MODELS
-from slmlab.errors import ModelError, did_you_mean
+from slmlab.errors import ModelError, PromptError, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,6 +113,19 @@ def validate_model(model: object) -> str:
     if not isinstance(model, str) or not model.strip():
         raise ModelError(f"Models are given by their names, such as 'llama3.2:1b'; got {model!r}.")
     return model
+
+
+def validate_context(num_ctx: object) -> int:
+    """A context length in tokens, if it can be one.
+
+    Raises:
+        PromptError: it is no whole number above zero.
+    """
+    # numpy's numbers, as they come out of tables, are numbers too.
+    length = 0 if isinstance(num_ctx, bool) else int(getattr(num_ctx, "__index__", int)())
+    if length < 1:
+        raise PromptError(f"num_ctx is a number of tokens, such as 4096; got {num_ctx!r}.")
+    return length
 
 
 def as_names(models: Iterable[str | Iterable[str]]) -> list[str]:
@@ -238,6 +251,7 @@ def load(model: str, num_ctx: int, *, host: str | None = None, **options: Any) -
         >>> seconds = slmlab.models.load(names[0], num_ctx=2048)
     """
     host = server.address_of(host)
+    num_ctx = validate_context(num_ctx)
     started = time.perf_counter()
     with errors_as_sentences(host, validate_model(model)):
         client(host).generate(model, "", options={"num_ctx": num_ctx, **options}, stream=False)

@@ -16,7 +16,6 @@ from slmlab.engines.address import read_address, server_key
 from slmlab.engines.client import TIMEOUT, Session, log_tail_text
 from slmlab.errors import Interrupted, ModelError, PromptError, ResultsError, ServerGone
 from slmlab.memory import parallel_requests
-from slmlab.models.inventory import as_names
 from slmlab.run import results
 from slmlab.run.generate import Target, resolve_target
 from slmlab.run.grid import Cell, GridOptions, plan
@@ -116,7 +115,7 @@ def compare(
         8
     """
     cells = plan(
-        as_names([models]),
+        models,
         prompts,
         template=template,
         system=system,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from slmlab.errors import PromptError, did_you_mean
+from slmlab.models.inventory import as_names
 from slmlab.run import prompts
 from slmlab.run.options import (
     DEFAULT_OPTIONS,
@@ -98,11 +99,10 @@ def plan(
     grid. Repeat ``r`` has the seed ``seed + r`` on every model, so that rows pair up.
 
     Raises:
+        ModelError: a model is no name.
         PromptError: the grid is empty, or a prompt, template, table or option is not usable.
     """
-    names = list(dict.fromkeys(_as_list(models)))
-    if not all(isinstance(name, str) for name in names):
-        raise PromptError(f"Models are given by their names, such as 'llama3.2:1b'; got {names!r}.")
+    names = as_names([models])
     path = file_of(prompts)
     filled = _fill(
         rows(prompts),

@@ -202,6 +202,7 @@ def to_csv(frame: pd.DataFrame, path: str | Path) -> None:
         >>> slmlab.results.to_csv(frame, "comparison.csv")
     """
     text = io.StringIO(newline="")
+    need(frame)
     rows = tables.records(frame)
     writer = csv.DictWriter(text, [str(name) for name in frame.columns])
     writer.writeheader()
@@ -218,6 +219,7 @@ def to_json(frame: pd.DataFrame, path: str | Path) -> None:
     Examples:
         >>> slmlab.results.to_json(frame, "comparison.json")
     """
+    need(frame)
     write(path, json.dumps(tables.records(frame), indent=2, ensure_ascii=False, default=str))
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from slmlab.errors import SlmlabError
+from slmlab.errors import PromptError, SlmlabError
 from slmlab.models.inventory import validate_model
 from slmlab.run.generate import generate
 from slmlab.run.options import Options, Prompt, full_options, parameters_of
@@ -112,6 +112,10 @@ def ask(
     """
     validate_model(model)
     full_options(options, parameters=parameters_of(ask))
+    if not isinstance(variables, (Mapping, type(None))):
+        raise PromptError(
+            f"variables={{'topic': 'rain'}} gives each by its name; got {variables!r}."
+        )
     if isinstance(prompt, str) or prompt is None:
         values = dict(variables or {}) | ({} if prompt is None else {"question": prompt})
         prompt = fill(template, **values)

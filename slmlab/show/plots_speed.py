@@ -198,10 +198,16 @@ def context_latency(frame: pd.DataFrame, *, dark: bool = False, ax: Axes | None 
 def memory(fits: Iterable[Fit], *, dark: bool = False, ax: Axes | None = None) -> Drawn:
     """What each model needs of the memory, part by part; takes results of ``will_it_fit``.
 
+    Raises:
+        SlmlabError: something else was given.
+
     Examples:
         >>> slmlab.plots.memory([slmlab.will_it_fit(name) for name in names])
     """
-    fits = list(fits)
+    fits = list(fits) if isinstance(fits, Iterable) else [fits]
+    for fit in fits:
+        if not hasattr(fit, "kv_cache"):
+            raise SlmlabError(f"memory() takes what slmlab.will_it_fit(…) returns; got {fit!r}.")
     parts = [
         ("weights", [fit.weights for fit in fits]),
         ("KV cache", [fit.kv_cache or 0 for fit in fits]),

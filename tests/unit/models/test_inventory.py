@@ -1,11 +1,12 @@
 """Names of models, and files that are to become one: what is said before anything is sent."""
 
+import numpy as np
 import pytest
 
 import slmlab
 from slmlab import models
-from slmlab.errors import ModelError, ServerError
-from slmlab.models.inventory import add, as_names
+from slmlab.errors import ModelError, PromptError, ServerError
+from slmlab.models.inventory import add, as_names, validate_context
 
 NOWHERE = "http://127.0.0.1:1"  # a test that gets as far as a request ends in a ServerError
 
@@ -46,6 +47,25 @@ def test_servers_are_addresses():
     for wrong in (5, [5], ["http://127.0.0.1:1", None]):
         with pytest.raises(ServerError, match="is not an address"):
             slmlab.compare("m", "x", hosts=wrong)
+
+
+@pytest.mark.parametrize("wrong", ["4096", None, 0, -1, 40.5, True])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda length: models.load("m", length),
+        lambda length: slmlab.will_it_fit("m", length),
+        lambda length: slmlab.catalog.on_this_machine(length),
+    ],
+)
+def test_a_context_is_a_number_of_tokens(call, wrong, monkeypatch):
+    monkeypatch.setenv("OLLAMA_HOST", NOWHERE)
+    with pytest.raises(PromptError, match="num_ctx is a number of tokens"):
+        call(wrong)
+
+
+def test_a_number_out_of_a_table_is_a_number():
+    assert type(validate_context(np.int64(4096))) is int
 
 
 def test_a_path_that_leads_to_no_model_is_a_sentence(tmp_path, monkeypatch):

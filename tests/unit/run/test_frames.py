@@ -47,6 +47,17 @@ def test_what_is_no_such_table_is_refused_with_a_sentence(take):
         take(FOREIGN)
 
 
+def test_other_arguments_that_are_not_what_they_should_be(tmp_path):
+    for write in (results.to_csv, results.to_json):
+        with pytest.raises(SlmlabError, match="takes a table"):
+            write(5, tmp_path / "x")
+    for given in (5, [5]):
+        with pytest.raises(SlmlabError, match=r"will_it_fit\(…\) returns; got 5"):
+            plots.memory(given)
+    with pytest.raises(SlmlabError, match=r"variables=.* got 5"):
+        slmlab.ask("m", "x", variables=5)
+
+
 def test_a_missing_column_says_where_it_comes_from():
     with pytest.raises(SlmlabError, match=r"'scor'. Did you mean 'score'\?"):
         need(pd.DataFrame({"score": [1]}), "scor")
