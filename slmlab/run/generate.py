@@ -64,7 +64,7 @@ def resolve_target(model: str, num_ctx: int, host: str) -> Target:
     current = server_from(host, version_at(host))
     digest = models.resolve(model, host=host).digest
     most, num_keep = _limits(model, digest, host)
-    # No server gives a model more context than it was trained with, whatever is asked for.
+    # Newer servers give a model no more context than it was trained with, whatever is asked for.
     given = effective_context(num_ctx, most)
     resident = [one for one in models.loaded(host=host) if one.digest == digest]
     fitting = [one for one in resident if one.context_length in (None, num_ctx, given)]
@@ -261,6 +261,8 @@ def _was_truncated(
 ) -> bool | None:
     """Whether a server that says nothing of it cut this prompt; None: nobody can tell."""
     num_ctx = target.num_ctx or options["num_ctx"]
+    if tokens > num_ctx:  # an older server, which gives what is asked for
+        num_ctx = options["num_ctx"]
     num_keep = options.get("num_keep", target.num_keep)
     version = target.engine_version
     found = from_count(prompt, tokens, num_ctx, num_keep, version)

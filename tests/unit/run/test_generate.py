@@ -67,6 +67,13 @@ class TestTruncation:
         assert record.error is None
 
 
+def test_an_older_server_gives_more_context_than_a_model_was_trained_with(wire):
+    wire.facts["version"] = "0.5.4"
+    wire.info = {"general.architecture": "llama", "llama.context_length": 5}
+    assert generate("a:1b", "x", host=wire.url).truncated is False, "it read 7 tokens"
+    assert generate("a:1b", "x", host=wire.url, num_ctx=7).truncated is True
+
+
 def test_more_context_than_a_model_can_have_is_what_it_can_have(wire):
     wire.info = {"general.architecture": "llama", "llama.context_length": 2048}
     wire.loaded = {"a:1b": 2048}
