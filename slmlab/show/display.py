@@ -123,7 +123,7 @@ def ask(
     footer = "stopped"
     try:
         record = generate(model, prompt, on_text=stream, think=think, host=host, **options)
-        footer = str(record) if record.text else f"The answer is empty: {record}"
+        footer = str(record) if record.text.strip() else f"The answer is empty: {record}"
     except SlmlabError:
         footer = "failed" if stream.text else ""
         raise

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 import slmlab
-from slmlab.errors import ResultsError
+from slmlab.errors import ResultsError, SlmlabError
 from slmlab.run import results
+from slmlab.show import plots
 from tests.support.records import record
 
 
@@ -21,3 +22,15 @@ class TestReport:
     def test_a_failed_grid_can_be_reported(self, tmp_path):
         found = results.to_frame([record(error="x")], [{"prompt_id": 0, "repeat": 0}])
         assert "1 of 1 failed" in slmlab.report(found, tmp_path / "r.html").read_text()
+
+
+def test_answers_too_short_for_a_speed_make_a_report_all_the_same(tmp_path):
+    rows = [record(model=name, text="a", tokens=1, generation_s=1e-6, ttft_s=0.1) for name in "ab"]
+    more = [{"repeat": 0, "prompt_id": 0, "model_load_s": None, "score": 1.0}] * 2
+    frame = results.to_frame(rows, more)
+    with pytest.raises(SlmlabError, match="answers of five tokens or more"):
+        plots.quality_speed(frame)
+    page = slmlab.report(frame, tmp_path / "report.html").read_text()
+    assert "time to first token" in page
+    assert "1,000,000" not in page
+    assert "1000000" not in page
