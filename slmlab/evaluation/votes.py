@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from slmlab.errors import ResultsError, SlmlabError
 from slmlab.evaluation import statistics
+from slmlab.evaluation.scorers.reading import answer
 from slmlab.run.compare import compare
 from slmlab.run.files import json_lines
 from slmlab.run.frames import need, prompt_keys
@@ -38,9 +39,12 @@ JUDGE_TEMPLATE = (
 )
 # One line that is a verdict and nothing but one, perhaps with its reason behind it.
 VERDICT = re.compile(
-    r"(?:(?:the )?(?:better|best) (?:answer|one) is|(?:my )?(?:verdict|winner|choice)(?: is)?:?"
-    r"|i (?:prefer|choose)|it(?:'s| is)(?: a)?)?\s*(?:answer|number)?:?\s*#?(?P<winner>1|2|tie)"
-    r"(?: is (?:the )?(?:clearly |much )?(?:better|best)(?: (?:answer|one))?)?"
+    r"(?:(?:the )?(?:better|best) (?:answer|one) is"
+    r"|(?:(?:my|the) )?(?:final )?(?:verdict|winner|choice)(?: is)?:?"
+    r"|i (?:would |'d )?(?:prefer|choose)|it(?:'s| is)(?: a)?)?"
+    r"\s*(?:answer|number|option|response)?:?\s*#?(?P<winner>1|2|tie)"
+    r"(?: is (?:the )?(?:clearly |much )?(?:better|best)(?: (?:answer|one|option|response))?"
+    r"(?: than (?:(?:answer|number|option|response) )?#?[12])?)?"
     r"(?:[,;:.]?\s*(?:because|since|as) .*)?",
     re.IGNORECASE,
 )
@@ -324,9 +328,10 @@ def _verdict(text: str) -> str | None:
     """``a`` for the first answer, ``b`` for the second, ``tie``; None where it is not clear.
 
     Clear is a line that says nothing else (see ``VERDICT``), if no other line contradicts it: a
-    judge that is misread is worse than one that is not understood.
+    judge that is misread is worse than one that is not understood. Its thoughts are no verdict.
     """
-    lines = [re.sub(r"[*_`\"“”()\[\]]", "", line).strip(" \t.!") for line in text.splitlines()]
+    marks = r"\\boxed|[*_`\"“”()\[\]{}$]"
+    lines = [re.sub(marks, "", line).strip(" \t.!") for line in answer(text).splitlines()]
     found = {match["winner"].lower() for line in lines if (match := VERDICT.fullmatch(line))}
     return {"1": "a", "2": "b", "tie": "tie"}[found.pop()] if len(found) == 1 else None
 

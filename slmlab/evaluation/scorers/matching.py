@@ -9,16 +9,18 @@ import unicodedata
 _SAME: dict[int, str | None] = {
     ord(one): same
     for same, others in {
-        "'": "‘’‚‛ʼ´`",
+        "'": "‘’‚‛ʼʻ′´`",
+        "...": "…",
         '"': "“”„‟«»",
         "-": "‐‑‒–−﹣",
-        None: "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u00ad",
+        None: "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u00ad\ufe0e\ufe0f",
     }.items()
     for one in others
 }
 # Full-width letters, digits and marks; the small digits of H₂O.
 _SAME |= {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}
 _SAME |= {0x2080 + digit: str(digit) for digit in range(10)}
+_HALF_WIDTH = re.compile(r"[\uff61-\uff9f]+")
 _EMPHASIS = re.compile(
     r"(?<![\w*`_])(?:\*{1,3}|`+|_{1,3})(?=\S)|(?<=\S)(?:\*{1,3}|`+|_{1,3})(?!\w)"
 )
@@ -35,7 +37,8 @@ _HANGUL = re.compile(r"[\u1100-\u11ff\uac00-\ud7af]")
 
 def fold(text: str) -> str:
     """A text without what makes no difference: case, typographic marks, width, kind of space."""
-    folded = unicodedata.normalize("NFC", text).translate(_SAME).casefold()
+    wide = _HALF_WIDTH.sub(lambda found: unicodedata.normalize("NFKC", found[0]), text)
+    folded = unicodedata.normalize("NFC", wide).translate(_SAME).casefold()
     return " ".join(unicodedata.normalize("NFC", folded).split())
 
 
@@ -100,7 +103,9 @@ def _continues_before(text: str, start: int) -> bool:
         return bool(_KATAKANA.match(before))
     if _HANGUL.match(edge):
         return bool(_HANGUL.match(before))
-    if edge.isdigit() and re.search(r"(?:\d[.,]|(?:^|[^\w)])-|(?:^|\s)\.)$", text[:start][-2:]):
+    if edge.isdigit() and re.search(
+        r"(?:\d[.,]|(?:^|[^\w)])-|(?:^|\s)\.)$", text[max(0, start - 2) : start]
+    ):
         return True  # the end of 3.5, of -5, of .5
     return joins(before)
 

@@ -34,6 +34,7 @@ _LATEX = (
     (r"\\!|\\left|\\right|\\displaystyle", ""),
     (r"\\(?:text|textbf|textit|mathrm|mathbf|mbox|bf|rm)\s*(?=\{)", ""),
     (r"\\(?:times|cdot|ast)(?![a-zA-Z])", "×"),
+    (r"\\pm(?![a-zA-Z])", "±"),
     (r"\^\s*\{?\s*\\(?:circ|degree)\s*\}?", "°"),
     (r"\\sqrt", "√"),
     (r"\\pi(?![a-zA-Z])", "π"),
@@ -73,17 +74,19 @@ class _Value:
     def near(self, other: _Value, tolerance: float | None) -> bool:
         if tolerance is None and self.whole is not None and other.whole is not None:
             return self.whole == other.whole
-        within = TOLERANCE if tolerance is None else tolerance
-        return math.isclose(self.value, other.value, rel_tol=within, abs_tol=within)
+        if tolerance is None:
+            return math.isclose(self.value, other.value, rel_tol=TOLERANCE, abs_tol=1e-12)
+        return math.isclose(self.value, other.value, rel_tol=tolerance, abs_tol=tolerance)
 
 
 def number(text: str, row: Row) -> bool:
-    r"""The last number in the answer is ``expected``, within ``tolerance`` (default 1e-6) of it.
+    r"""The last number in the answer is ``expected``, within ``tolerance`` of it.
 
     The last one, because a model that thinks aloud names others on its way; but what stands in
-    ``\boxed{…}``, or behind ``####``, is the answer. Whole numbers have to be equal where no
-    tolerance is given. ``decimal`` says which mark the answers put before the decimals, where it is
-    a comma: ``1.234`` is then a thousand and more.
+    ``\boxed{…}``, or behind ``####``, is the answer. Where no tolerance is given, whole numbers
+    have to be equal and others to agree in six digits; else both the difference and its share of
+    ``expected`` are compared with it, and one is enough. ``decimal`` says which mark the answers
+    put before the decimals, where it is a comma: ``1.234`` is then a thousand and more.
 
     Examples:
         >>> slmlab.scorers.number("3 boxes of 4 are 12.", {"expected": 12})
@@ -221,12 +224,17 @@ def _by_itself(match: re.Match[str], text: str) -> bool:
         return False  # x_1, x^2, √2
     if sign and outside and (joins(outside[-1]) or outside[-1] in ")]}%°"):
         return False  # GPT-4, x-5, 10%-20%
+    if re.search(r"(?:±|\+/-)\s?$", before):
+        return False  # how far off it may be
+    if after.startswith("]") and re.search(r"(?:[\w.)]|\d[.,)]? )\[\^?$", before):
+        return False  # a note's number
     return re.match(r"\s?(?:\^|√|π)|\*\*[\w(]|/\d", after) is None
 
 
 def _signed(value: _Value, text: str, start: int) -> _Value:
-    before = text[max(0, start - 8) : start]
-    if not re.search(r"(?:-[$€£¥]?|[=(]\s*-\s*[$€£¥]?)$", before):
+    before = text[max(0, start - 16) : start].lower()
+    minus = r"(?:-[$€£¥]?|[=(]\s*-\s*[$€£¥]?|(?<![\d)] )\b(?:minus|negative) [$€£¥]?)$"
+    if not re.search(minus, before):
         return value
     return _Value(-value.value, None if value.whole is None else -value.whole)
 

@@ -52,7 +52,8 @@ def answer(text: Any) -> str:
         return "" if is_blank(plain(text)) else str(text)
     if "<" not in text:
         return text
-    found = _THOUGHT.sub("", text)
+    # Looking for the end of each of very many beginnings, where there is none, would take long.
+    found = _THOUGHT.sub("", text) if "</" in text else text
     found = _OPENED_BEFORE.sub("", found)
     found = _NEVER_ENDED.sub("", found)
     return text if found == text else found.strip()

@@ -72,14 +72,14 @@ def _schema(row: Row) -> Any:
     Raises:
         Unscorable: it is no JSON schema.
     """
-    import jsonschema
-
     given = optional(row, "schema")
     if given is None or isinstance(given, bool):
         return given
     schema = parsed(given, dict)
     if schema is None:
         raise Unscorable(f"`schema` is {given!r}, not a JSON schema.")
+    import jsonschema
+
     try:
         jsonschema.validators.validator_for(schema).check_schema(schema)
     except jsonschema.SchemaError as error:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import re
 import unicodedata
+from collections.abc import Iterator
 
 from slmlab.evaluation.scorers.matching import (
     bare,
@@ -95,8 +98,8 @@ def label(text: str, row: Row) -> bool:
     listed = parsed(given, list)
     if not listed:
         raise Unscorable(f'`labels` is {given!r}, not a list such as ["yes", "no"].')
-    labels = {fold(as_text(one)): as_text(one) for one in listed}
-    expected = fold(as_text(cell(row, "expected")))
+    labels = {_spelled(as_text(one)): as_text(one) for one in listed}
+    expected = _spelled(as_text(cell(row, "expected")))
     if expected not in labels:
         raise Unscorable(
             f"`expected` is {as_text(row['expected'])!r}, which is none of the labels "
@@ -142,28 +145,55 @@ def words(at_most: int) -> Scorer:
     return lambda text, _: word_count(answer(text)) <= at_most
 
 
+def _spelled(label: str) -> str:
+    """A label folded, with spaces for the marks between its words: not_spam, non-toxic."""
+    return re.sub(r"(?<=\w)[-_](?=\w)", " ", fold(label))
+
+
 def _named(text: str, labels: dict[str, str]) -> set[str]:
-    """The folded labels that a text names."""
+    """The labels that a text names; ``labels`` has for each how it is written in the row."""
     plain = without_emphasis(text)
-    folded = fold(plain)
-    spans = [(start, end, one) for one in labels for start, end in occurrences(one, folded)]
-    # A single letter is a choice only as it is written: "a" is no answer A.
-    cased = " ".join(unicodedata.normalize("NFC", plain).split())
+    if bare(plain) in labels:
+        return {bare(plain)}
+    spelled = _spelled(plain)
+    spans: list[tuple[int, int, str]] = []
     for one, written in labels.items():
         if len(written) == 1 and written.isupper():
-            spans = [span for span in spans if span[2] != one]
-            spans += [
-                (start, end, one)
-                for start, end in occurrences(written, cased)
-                if not (written == "A" and _ARTICLE.match(cased, end))
-            ]
+            spans += [(*span, one) for span in _letters(written, spelled, _cased(plain))]
+            continue
+        for spelling in {one, re.sub(r"^non ", "non", one)}:
+            spans += [(*span, one) for span in occurrences(spelling, spelled)]
     return {
         one
-        for start, end, one in spans
-        if not any(
-            first <= start and end <= last and last - first > end - start
-            for first, last, _ in spans
-        )
-        and not _NEGATED.search(folded[:start])
-        and not _NEGATED_BEHIND.match(folded, end)
+        for start, end, one in _not_within_longer(spans)
+        if not _NEGATED.search(spelled[max(0, start - 40) : start])
+        and not _NEGATED_BEHIND.match(spelled, end)
     }
+
+
+def _not_within_longer(spans: list[tuple[int, int, str]]) -> Iterator[tuple[int, int, str]]:
+    """Of labels and where they stand, those that are not within a longer one."""
+    spans = sorted(spans)
+    starts = [start for start, _, _ in spans]
+    furthest = list(itertools.accumulate((end for _, end, _ in spans), max))
+    for start, end, one in spans:
+        before = bisect.bisect_left(starts, start)
+        here = bisect.bisect_right(starts, start)
+        if not (before and furthest[before - 1] >= end) and furthest[here - 1] <= end:
+            yield start, end, one
+
+
+def _cased(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def _letters(letter: str, folded: str, cased: str) -> list[tuple[int, int]]:
+    """Where a text chooses a letter: as a capital, or as in "b)"; "a" is a word, not an answer."""
+    return [
+        span
+        for span in occurrences(letter, cased)
+        if not (letter == "A" and _ARTICLE.match(cased, span[1]))
+    ] + [
+        (match.start(), match.start() + 1)
+        for match in re.finditer(rf"(?<![\w']){letter.lower()}\)", folded)
+    ]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
@@ -12,6 +14,7 @@ from hypothesis import strategies as some
 import slmlab
 from slmlab.errors import SlmlabError, TaskError
 from slmlab.evaluation import scorers
+from slmlab.evaluation.scorers import python_code
 from slmlab.run import results
 from tests.support.records import record
 
@@ -125,3 +128,142 @@ class TestMistakesInScorers:
     def test_a_column_may_be_optional(self):
         scored = slmlab.score(self.FRAME, lambda text, row: row.get("wanted", 1))
         assert scored["score"].tolist() == [1, 1]
+
+
+class TestRowsThatCannotBeScored:
+    """One bad row has no score and says why; the others have theirs."""
+
+    BAD = (
+        ("number", {"expected": "two or three"}, "not one number"),
+        ("number", {"expected": None}, "`expected` is blank"),
+        ("number", {"expected": 1, "tolerance": "narrow"}, "`tolerance` is 'narrow'"),
+        ("number", {"expected": 1, "decimal": ";"}, "`decimal` is ';'"),
+        ("regex", {"expected": "("}, "no regular expression"),
+        ("label", {"expected": "yes", "labels": None}, "`labels` is blank"),
+        ("label", {"expected": "yes", "labels": "yes, no"}, "not a list"),
+        ("label", {"expected": "perhaps", "labels": ["yes", "no"]}, "none of the labels yes, no"),
+        ("json_valid", {"schema": {"type": "objects"}}, "no JSON schema"),
+        ("json_valid", {"schema": "{"}, "not a JSON schema"),
+        ("json_fields", {"expected": "a"}, "not a dict"),
+        ("facts", {"expected": []}, "`expected` is blank"),
+        ("code", {"tests": "assert ("}, "no Python"),
+        (None, {"expected": "x"}, "`scorer` is blank"),
+    )
+
+    def frame(self) -> pd.DataFrame:
+        good = [("number", {"expected": "2,125"}), ("contains", {"expected": "2125"})]
+        rows = [{"scorer": name, **row} for name, row in good]
+        rows += [{"scorer": name, **row} for name, row, _ in self.BAD]
+        records = [record(text='{"a": 1} 2125')] * len(rows)
+        return results.to_frame([*records, record(error="no")], [*rows, {"scorer": "number"}])
+
+    def test_each_says_why(self, capsys):
+        scored = slmlab.score(self.frame())
+        assert scored["score"].tolist()[:2] == [1, 1]
+        assert scored["score_note"].tolist()[:2] == [None, None]
+        for (_, _, why), score, note in zip(
+            self.BAD, scored["score"][2:], scored["score_note"][2:], strict=False
+        ):
+            assert math.isnan(score)
+            assert why in note
+        assert math.isnan(scored["score"].iloc[-1])
+        assert scored["score_note"].iloc[-1] is None, "why it failed stands in `error`"
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert f"{len(self.BAD)} of {len(scored)} answers have no score, row 2 because: " in said
+
+    def test_a_table_without_bad_rows_says_nothing(self, capsys):
+        scored = slmlab.score(self.frame().head(2))
+        assert scored["score_note"].isna().all()
+        assert capsys.readouterr().err == ""
+
+    def test_the_note_is_called_like_its_column(self):
+        scored = slmlab.score(self.frame().head(3), "number", "right")
+        assert scored["right"].tolist()[:2] == [1, 1]
+        assert "not one number" in scored["right_note"][2]
+        assert "score" not in scored
+
+    def test_a_whole_column_that_is_missing_is_an_error(self):
+        frame = self.frame()
+        with pytest.raises(TaskError, match="scorer code needs a column 'tests'"):
+            slmlab.score(frame.drop(columns="tests"), "code")
+        with pytest.raises(TaskError, match="`scorer` is blank in all rows"):
+            slmlab.score(frame.assign(scorer=None))
+        with pytest.raises(TaskError, match="There is no scorer 'exakt'"):
+            slmlab.score(frame.assign(scorer="exakt"))
+
+    def test_a_scorer_of_ones_own_may_say_so_too(self, capsys):
+        def brief(text, row):
+            if len(text) > 3:
+                raise scorers.Unscorable("It is too long.")
+            return None if text == "no" else 1
+
+        frame = results.to_frame([record(text=text) for text in ("long", "no", "yes")])
+        scored = slmlab.score(frame, brief)
+        assert scored["score_note"].tolist() == [
+            "It is too long.",
+            "The scorer brief gave none.",
+            None,
+        ]
+        assert scored["score"].tolist()[2] == 1
+
+    def test_what_is_unknown_matters_only_where_nothing_else_decides(self):
+        row = {"expected": "twenty"}
+        with pytest.raises(scorers.Unscorable):
+            scorers.number("twenty", row)
+        assert scorers.any_of("number", "exact")("twenty", row) == 1
+        assert scorers.all_of("exact", "number")("thirty", row) == 0
+        with pytest.raises(scorers.Unscorable):
+            scorers.any_of("number", "exact")("thirty", row)
+        with pytest.raises(scorers.Unscorable):
+            scorers.all_of("number", "exact")("twenty", row)
+        with pytest.raises(TaskError, match="at least one"):
+            scorers.all_of()
+
+    def test_an_answer_that_a_file_kept_as_a_blank(self):
+        frame = pd.DataFrame({"text": [None, math.nan, "x"], "expected": ["x"] * 3})
+        assert slmlab.score(frame, "exact")["score"].tolist() == [0, 0, 1]
+
+
+class TestLongTexts:
+    """What a model repeats for ever takes no scorer long."""
+
+    @pytest.mark.parametrize(
+        "piece",
+        [
+            "1",
+            "1,",
+            "1.",
+            "1 ",
+            "1/",
+            "-1",
+            "{",
+            '{"a": ',
+            "[",
+            "```\n",
+            "<think>",
+            "</think>",
+            "a ",
+            "not ",
+            "\\boxed{",
+            "\\frac{1}",
+            "**",
+            "__ ",
+            "x = (",
+            "½",
+            "####",
+            ">>> ",
+            "- ",
+        ],
+    )
+    def test_each_scorer_is_quick(self, piece):
+        text = piece * (20_000 // len(piece))
+        row = {"expected": "1", "labels": ["1", "not 1"], "tests": "assert f()"}
+        started = time.perf_counter()
+        for name, scorer in scorers.SCORERS.items():
+            if name == "json_fields":
+                scorer(text, {"expected": {"a": 1}})
+            elif name != "code":
+                scorer(text, row)
+        python_code._program(text, frozenset({"f"}))
+        assert time.perf_counter() - started < 10
