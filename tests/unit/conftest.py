@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.support.recording_server import RecordingServer
+
+# A busy machine is no failure, and these tests run often: 50 examples of each property, in place
+# of 100, unless a test asks for more.
+settings.register_profile("unit", deadline=None, max_examples=50)
+settings.load_profile("unit")
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ class TestDistillation:
         results = {}
         for soft in (0.0, 1.0):
             student = distillation.Student(12)
-            student.train(train, soft=soft, temperature=1.0, epochs=30)
+            student.train(train, soft=soft, temperature=1.0, epochs=12)
             results[soft] = distillation.kl(test.teacher_logits, student.logits(test.contexts))
         assert results[1.0] < results[0.0] / 2
         assert distillation.kl(test.teacher_logits, test.teacher_logits) == pytest.approx(

@@ -130,6 +130,12 @@ class TestFailures:
         assert "does not fit into this machine's memory" in one.error
         assert one.record.error == one.error
 
+    def test_one_beside_others_says_so_in_its_record(self, wire):
+        wire.errors["/api/generate"] = [(500, "unable to allocate 9 GiB")]
+        both = streaming.finish(answers(wire, "a:1b", "b:1b", at_once=True))
+        assert sorted(one.state for one in both) == ["done", "failed"]
+        assert [one.record.in_flight for one in both] == [2, 2]
+
     def test_a_server_that_is_away(self):
         with RecordingServer() as gone:
             pass
