@@ -16,7 +16,6 @@ import slmlab
 from slmlab.errors import SlmlabError, TaskError
 from slmlab.evaluation import scorers
 from slmlab.evaluation.scorers import python_code
-from slmlab.evaluation.scorers.reading import Unscorable
 from slmlab.run import results
 from tests.support.records import record
 
@@ -93,7 +92,7 @@ class TestScorers:
         row |= {"number": {"expected": 1}, "json_fields": {"expected": {"a": 1}}}.get(name, {})
         row |= {"facts": {"expected": ["x"]}}.get(name, {})
         # A number in words has no score, on purpose.
-        with contextlib.suppress(Unscorable):
+        with contextlib.suppress(scorers.Unscorable):
             assert 0 <= scorers.SCORERS[name](text, row) <= 1
 
 
