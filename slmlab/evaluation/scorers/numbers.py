@@ -59,7 +59,7 @@ _CURRENCIES = re.compile(r"(?:^|[^A-Za-z])(?:USD|EUR|GBP|CHF|CAD|AUD|INR|JPY|CNY
 _IN_WORDS = re.compile(
     r"\b(?:zero|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen"
     r"|fifteen|sixteen|seventeen|eighteen|nineteen|(?:twenty|thirty|forty|fifty|sixty|seventy"
-    r"|eighty|ninety)(?:-\w+)?|hundred|thousand|million)\b",
+    r"|eighty|ninety)(?:-\w+)?|hundred|thousand|million)\b|[零〇一二三四五六七八九十百千万萬億亿]{2,}",
     re.IGNORECASE,
 )
 
