@@ -29,7 +29,7 @@ def rows(prompts: Any) -> list[Any]:
     if isinstance(prompts, str):
         return [prompts]
     if prompts is None or isinstance(prompts, (bytes, set, frozenset)):
-        raise PromptError(f"{KINDS}; got {str(prompts)[:200]!r}.")
+        raise PromptError(f"{KINDS}; got {repr(prompts)[:200]}.")
     if isinstance(prompts, Mapping):
         return _of_mapping(prompts)
     if hasattr(prompts, "columns") and hasattr(prompts, "iloc"):

@@ -14,7 +14,7 @@ import ipywidgets as widgets
 from slmlab import models
 from slmlab.engines import server
 from slmlab.errors import ModelError, PromptError
-from slmlab.models.inventory import as_names, validate_model
+from slmlab.models.inventory import validate_model
 from slmlab.run.options import Prompt
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,11 @@ def model_names(models: Any) -> list[str] | None:
     Raises:
         ModelError: something else was given.
     """
-    return None if models is None else as_names([models]) or [validate_model(models)]
+    if models is None:
+        return None
+    given = [*models] if isinstance(models, Iterable) and not isinstance(models, str) else [models]
+    # A name may come twice, to see a model beside itself.
+    return [validate_model(name) for name in given] or [validate_model(models)]
 
 
 def resolved(names: Iterable[str] | None, host: str) -> list[str]:

@@ -9,12 +9,12 @@ import pytest
 
 import slmlab
 from slmlab import models, paths
-from slmlab.errors import ModelError, PromptError, ServerError, SlmlabError
+from slmlab.errors import ModelError, PromptError, ServerError, SlmlabError, TaskError
 from slmlab.evaluation import tasks
 from slmlab.run import prompts
 from tests.support.engines import SMOL
 
-TABLE = "text, a list of texts or conversations, or a table; got "
+TABLE = "text, a list of texts or conversations, a table, or a table's file; got "
 AT_LEAST = "at least one model, one prompt and one repeat"
 NO_MESSAGE = "Each message is "
 
@@ -89,8 +89,8 @@ BAD_CALLS: dict[str, tuple[Callable[[], object], type[SlmlabError], str]] = {
         PromptError,
         "also needs audience",
     ),
-    "tasks: no such set": (lambda: tasks.load("sentimant"), PromptError, "mean 'sentiment'"),
-    "tasks: none": (lambda: tasks.load([]), PromptError, "at least one task set"),
+    "tasks: no such set": (lambda: tasks.load("sentimant"), TaskError, "mean 'sentiment'"),
+    "tasks: none": (lambda: tasks.load([]), TaskError, "at least one task set"),
     "pull: a path": (lambda: slmlab.pull("../../x"), ModelError, "../../x"),
     "start: an unknown engine": (
         lambda: slmlab.start("olama"),
@@ -110,7 +110,7 @@ BAD_CALLS: dict[str, tuple[Callable[[], object], type[SlmlabError], str]] = {
     "a message without text": (
         generating([{"role": "user", "content": None}]),
         PromptError,
-        NO_MESSAGE,
+        "The user message 1 has no text",
     ),
     "playground: no text": (
         lambda: slmlab.playground(prompt=b"x"),

@@ -95,6 +95,10 @@ class TestArguments:
         assert slmlab.side_by_side(["a", "b"], "Why?").prompt() == "Why?"
         assert slmlab.arena(["a", "b"], "Why?").prompt_text.value == "Why?"
 
+    def test_a_model_may_stand_beside_itself(self):
+        with pytest.raises(PromptError, match="The prompt is a text"):
+            slmlab.side_by_side(["a", "a"], 5)
+
     @pytest.mark.parametrize("make", WIDGETS[:3])
     def test_wrong_names_are_hinted_at(self, make):
         with pytest.raises(PromptError, match="Did you mean 'num_predict'"):
