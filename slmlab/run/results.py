@@ -41,8 +41,9 @@ COLUMN_TYPES: dict[str, str] = {
     **dict.fromkeys(("repeat", "prompt_id"), "int"),
     **dict.fromkeys(("system", "template", "quantization", "score_note"), "str | None"),
     "cut": "bool",
+    **dict.fromkeys(("stop", "given_prompt"), "str or list | None"),
 }
-for _name in ("prompt", "options", "stop"):  # texts or lists
+for _name in ("prompt", "options"):  # texts or lists
     del COLUMN_TYPES[_name]
 FLOATS = frozenset(name for name, kind in COLUMN_TYPES.items() if kind.startswith("float"))
 
