@@ -67,7 +67,8 @@ def compare(
     Args:
         models: one model or several; all must be installed.
         prompts: one prompt or several: texts, conversations (lists of messages), or a table (a
-            DataFrame, a list of dicts, or a path to a ``.csv`` or ``.jsonl`` file) with a column
+            DataFrame, a list of dicts, a dict of columns, a ``datasets.Dataset``, or the path of a
+            file: ``.csv``, ``.tsv``, ``.json``, ``.jsonl``, ``.parquet``, ``.xlsx``) with a column
             ``prompt``. All columns of a table go along into the result.
         template: a template's name or text, or several: each row's columns (or each text) fill it.
         system: a system prompt, or several to compare (None: without one).
