@@ -28,6 +28,7 @@ DIFFERENCES = {
     "end of context": "the answer stops with 'length'; Ollama may drop its beginning and go on",
     "formats other than json or a schema": "400 before the stream, where Ollama's 200 breaks off",
     "logprobs": "0.5.4 has none; today's Ollama has the shape that the embedded engine gives",
+    "x-prompt-truncated": "a header: whether the prompt was cut, which Ollama only logs",
     "shift false": "0.5.4 ignores it; today's Ollama refuses a prompt that is too long, as we do",
 }
 HELD: set[str] = set()
@@ -92,6 +93,14 @@ class TestDifferences:
         wrapped = client.generate(GEMMA, "Once upon a time", options=one)
         raw = client.generate(GEMMA, "Once upon a time", raw=True, options=one)
         assert wrapped.prompt_eval_count == raw.prompt_eval_count
+
+    @differs("x-prompt-truncated")
+    @pytest.mark.parametrize("stream", [True, False])
+    def test_a_header_says_whether_the_prompt_was_cut(self, http, stream):
+        options = {"num_ctx": 256, "num_predict": 1}
+        for words, said in ((1000, "true"), (10, "false")):
+            body = {"model": SMOL, "prompt": "word " * words, "options": options, "stream": stream}
+            assert http.post("/api/generate", json=body).headers["x-prompt-truncated"] == said
 
     @differs("shift false")
     def test_a_long_prompt_is_cut_as_ollama_cuts_it(self, client, http):

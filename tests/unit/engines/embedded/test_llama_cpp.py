@@ -135,6 +135,20 @@ class TestAnswers:
         engine_run(lambda client, _: client.post("/api/chat", json=body))
         assert llama.sent("/completion")[0]["prompt"] == f"<system>S<user>{'word ' * 15}2"
 
+    @pytest.mark.parametrize("stream", [True, False])
+    @pytest.mark.parametrize(("words", "said"), [(100, "true"), (19, "false"), (20, "true")])
+    def test_a_header_says_whether_anything_is_left_out(self, engine_run, words, said, stream):
+        """The context must hold one more token, the first of the answer."""
+
+        def header(route: str, **more) -> str:
+            body = {"model": "chat", "options": {"num_ctx": 20}, "stream": stream} | more
+            answer = engine_run(lambda client, _: client.post(f"/api/{route}", json=body))
+            return answer.headers["x-prompt-truncated"]
+
+        text = "word " * words
+        assert header("generate", prompt=text, raw=True) == said
+        assert header("chat", messages=[*MESSAGES, {"role": "user", "content": text}]) == said
+
     @pytest.mark.parametrize("field", ["truncate", "shift"])
     def test_what_must_not_be_cut_is_refused(self, engine_run, llama, field):
         body = request(prompt="word " * 100, options={"num_ctx": 20}) | {field: False}
