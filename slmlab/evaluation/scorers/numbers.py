@@ -166,7 +166,9 @@ def _numbers(text: str, comma: bool) -> list[list[_Value]]:
     for match in _NUMBER.finditer(text):
         if (value := _value(match, comma)) is None or not _by_itself(match, text):
             continue
-        values = [_scaled(_signed(value, text, match.start()), text[match.end() :][:16])]
+        values = [
+            _scaled(_signed(value, text, match.start()), text[match.end() : match.end() + 16])
+        ]
         # With plain spaces, "9 500" is one number for some and two for others.
         start = max(0, match.start() - 16)
         before = re.search(r"(?<![\w.,])\d{1,3}(?: \d{3})* $", text[start : match.start()])
@@ -215,7 +217,10 @@ def _read(run: str, comma: bool) -> _Value | None:
 
 def _by_itself(match: re.Match[str], text: str) -> bool:
     """Whether a number is not part of a name, a power, a root or another expression."""
-    before, after = text[max(0, match.start() - 16) : match.start()], text[match.end() :][:4]
+    before, after = (
+        text[max(0, match.start() - 16) : match.start()],
+        text[match.end() : match.end() + 4],
+    )
     sign = re.search(r"[-+]$", before)
     outside = before[:-1] if sign else before
     if before and joins(before[-1]) and before[-1] != "_" and not _CURRENCIES.search(before):
