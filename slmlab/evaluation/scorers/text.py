@@ -31,7 +31,8 @@ from slmlab.evaluation.scorers.reading import (
 
 # What turns a label into its opposite, right before it; in Japanese right behind it.
 _NEGATED = re.compile(
-    r"(?:(?:\b(?:not|cannot|never|neither|nor|no|non|without|hardly|far from|nicht|kein\w*|pas|не)|n't)"
+    r"(?:(?:\b(?:not|cannot|never|neither|nor|no|non|without|hardly|far from"
+    r"|nicht|kein\w*|pas|не)|n't)"
     r"[ -](?:be )?(?:(?:called|considered|classified as|described as|labell?ed(?: as)?) )?"
     r"(?:(?:an?|the|at all|really|very|particularly|necessarily|exactly) )?"
     r"|\bnon|不|不是|非|没有|無|无|未|ไม่|ไม่ใช่)$"
