@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from slmlab.errors import SlmlabError
-from slmlab.run.frames import need, prompt_keys
+from slmlab.run.frames import COMPARED, need, prompt_keys
+from slmlab.run.options import DEFAULT_OPTIONS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -198,8 +199,7 @@ def paired(frame: pd.DataFrame, score: str = "score", by: str = "model") -> pd.D
     need(frame, score, by)
     case = [name for name in CASE if name in frame and name != by]
     known = frame.assign(**{name: frame[name].fillna("") for name in case})
-    # What is compared may be what makes several texts of one prompt.
-    known[PROMPT] = prompt_keys(frame, as_sent=by not in ("template", "system"))
+    known[PROMPT] = _prompts(frame, by)
     case.append(PROMPT)
     table = known.pivot_table(index=case, columns=by, values=score, sort=False)
     names = [name for name in dict.fromkeys(frame[by]) if name in table]
@@ -228,12 +228,31 @@ def paired(frame: pd.DataFrame, score: str = "score", by: str = "model") -> pd.D
         )
     if not rows:
         raise SlmlabError(
-            f"There is nothing to compare: no two of `{by}` have scores on the same prompts."
+            f"There is nothing to compare: no two of `{by}` have scores on the same prompts. Where "
+            "a table joins several comparisons, give each its own value in a column `task`."
         )
     pairs = pd.DataFrame(rows)
     pairs["p_adjusted"] = stats.false_discovery_control(pairs["p"])
     pairs["sentence"] = [_sentence(row, len(pairs)) for row in pairs.to_dict("records")]
     return pairs
+
+
+def _prompts(frame: pd.DataFrame, by: str) -> list[str]:
+    """For each row, what tells its prompt from others of its number, where ``by`` is compared.
+
+    That is the text as sent. But where ``by`` names different ways to ask (a template, a column of
+    the reader's own), each way makes another text of one prompt; then the number has to do, if it
+    stands for a single text within each way.
+    """
+    sent = prompt_keys(frame, as_sent=True)
+    if by in COMPARED or by in DEFAULT_OPTIONS or by == "quantization":
+        return sent
+    table = frame.assign(**{PROMPT: sent})
+    if (table.groupby(PROMPT)[by].nunique() > 1).any():
+        return sent
+    within = [by, *(name for name in CASE if name in frame and name != by)]
+    shared = (table.groupby(within, dropna=False)[PROMPT].nunique() > 1).any()
+    return sent if shared else [""] * len(frame)
 
 
 def _sentence(row: dict[str, Any], pairs: int) -> str:

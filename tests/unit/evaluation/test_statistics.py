@@ -240,3 +240,39 @@ class TestPower:
         among = statistics.paired(scored(a=a, b=b, c=[0.5] * 20, d=[0.5] * 20))["sentence"][0]
         assert f"about {statistics.prompts_needed(12, 6, 2):,} could" in alone
         assert f"about {statistics.prompts_needed(12, 6, 2, 6):,} could" in among
+
+
+class TestWaysToAsk:
+    """Where what is compared makes the text, prompts are told apart by their numbers."""
+
+    FRAME = pd.DataFrame(
+        {
+            "model": "m",
+            "prompt_id": [0, 1, 2] * 2,
+            "prompt": ["a", "b", "c", "Please: a", "Please: b", "Please: c"],
+            "way": ["plain"] * 3 + ["polite"] * 3,
+            "repeat": 0,
+            "score": [0.0, 0.0, 1.0, 1.0, 1.0, 1.0],
+        }
+    )
+
+    def test_a_column_of_ones_own(self):
+        (row,) = statistics.paired(self.FRAME, by="way").to_dict("records")
+        assert (row["n"], row["a_better"], row["b_better"], row["same"]) == (3, 0, 2, 1)
+
+    def test_a_template(self):
+        frame = self.FRAME.rename(columns={"way": "template"})
+        assert statistics.paired(frame, by="template")["n"].tolist() == [3]
+
+    def test_numbers_that_stand_for_several_prompts_are_not_guessed(self):
+        other = self.FRAME.assign(prompt=self.FRAME["prompt"] + "!")
+        joined = pd.concat([self.FRAME, other])
+        with pytest.raises(SlmlabError, match="a column `task`"):
+            statistics.paired(joined, by="way")
+        tasks = pd.concat([self.FRAME.assign(task="one"), other.assign(task="two")])
+        assert statistics.paired(tasks, by="way")["n"].tolist() == [6]
+
+    def test_models_are_compared_on_the_same_texts_only(self):
+        other = self.FRAME.assign(model="n", prompt=self.FRAME["prompt"] + "!")
+        with pytest.raises(SlmlabError, match="nothing to compare"):
+            statistics.paired(pd.concat([self.FRAME, other]))
