@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -25,6 +26,9 @@ first steps:
 exit codes: 0 done, 1 it could not be done (one sentence says why), 2 wrong usage, 130 interrupted
 """
 
+# What a shell reports of a program that wrote to a reader who had gone (128 + SIGPIPE).
+PIPE_CLOSED = 141
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
@@ -32,9 +36,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    args = _parser().parse_args(arguments)
     try:
-        return int(args.run(args) or 0)
+        try:
+            args = _parser().parse_args(arguments)
+            return int(args.run(args) or 0)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever reads has had enough, as `| head -1` has. What is left must not be written either
+        # when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
     except KeyboardInterrupt as error:  # a comparison's says what is kept of it
         print(f"\nslmlab: {str(error) or 'interrupted.'}", file=sys.stderr)
         return 130

@@ -205,7 +205,8 @@ def _sentence(
             "`python -m slmlab setup --ollama-version VERSION` (see "
             "https://github.com/ollama/ollama/releases) after `python -m slmlab stop`."
         )
-    if "file does not exist" in low or "not found" in low:
+    # llama.cpp's reasons ("key not found in model") are about a file that is there.
+    if "unable to load" not in low and ("file does not exist" in low or "not found" in low):
         names = [*installed()]
         have = f" Here now: {', '.join(names)}." if names else " No model is here yet."
         return (

@@ -15,6 +15,7 @@ import tenacity
 from slmlab.engines import client as engine_client
 from slmlab.engines import server
 from slmlab.engines.client import client
+from slmlab.engines.embedded import gguf_header
 from slmlab.engines.embedded.pypi_models import PYPI_MODELS
 from slmlab.errors import ModelError, PromptError, did_you_mean
 
@@ -287,8 +288,8 @@ def add(model: str, path: str | os.PathLike[str], *, host: str | None = None) ->
         host: the server (default: ``slmlab.server.host()``).
 
     Raises:
-        ModelError: there is no such file, it is no GGUF file, or the server refuses it. The first
-            two are found before anything is sent.
+        ModelError: there is no such file, no model can be made of it, or the server refuses it. The
+            first two are found before anything is sent.
 
     Examples:
         >>> path = slmlab.weights.default_model_file()  # any GGUF file
@@ -297,6 +298,10 @@ def add(model: str, path: str | os.PathLike[str], *, host: str | None = None) ->
     host = server.address_of(host)
     validate_model(model)
     file = _gguf_file(path)
+    try:
+        gguf_header.check_usable(gguf_header.read_header(file))
+    except gguf_header.GGUFError as error:
+        raise ModelError(f"{file} cannot be added: {error}.") from error
     with errors_as_sentences(host, model):
         digest = client(host).create_blob(file)
         client(host).create(model, files={file.name: digest}, stream=False)

@@ -9,7 +9,7 @@ import pytest
 
 import slmlab
 from slmlab import models, paths
-from slmlab.engines import server, supervisor
+from slmlab.engines import find, server, supervisor
 from slmlab.errors import ModelError, PromptError, ServerError, SlmlabError
 from tests.support.engines import SMOL, Engine
 from tests.support.processes import free_port
@@ -123,7 +123,7 @@ class TestPassword:
             assert "No server" not in str(one.value)
             assert "<html>" not in str(one.value)
         monkeypatch.setenv("OLLAMA_HOST", path)
-        monkeypatch.setattr(server, "is_local", lambda _: False)
+        monkeypatch.setattr(find, "is_local", lambda _: False)
         with pytest.raises(ServerError, match="401 Unauthorized"):
             slmlab.start(quiet=True)
 

@@ -10,6 +10,7 @@ import httpx
 import ollama
 import pytest
 
+from tests.support import gguf_files
 from tests.support.contract import lines
 from tests.support.engines import GEMMA, SMOL, Engine, runners
 
@@ -29,6 +30,9 @@ DIFFERENCES = {
     "formats other than json or a schema": "400 before the stream, where Ollama's 200 breaks off",
     "logprobs": "0.5.4 has none; today's Ollama has the shape that the embedded engine gives",
     "x-prompt-truncated": "a header: whether the prompt was cut, which Ollama only logs",
+    "dimensions in embed": "0.5.4 ignores them; today's Ollama shortens the vectors as we do",
+    "an empty text to embed": "one with no token is refused and named (400), not left out",
+    "files without a model": "create loads a file once and refuses it with llama.cpp's reason",
     "shift false": "0.5.4 ignores it; today's Ollama refuses a prompt that is too long, as we do",
 }
 HELD: set[str] = set()
@@ -73,6 +77,36 @@ class TestDifferences:
             SMOL, "What is a hypotenuse?", options={"temperature": 0, "seed": 3, "num_predict": 60}
         )
         assert answer.response == direct["choices"][0]["text"]
+
+    @differs("dimensions in embed")
+    def test_fewer_dimensions_are_the_first_ones_again_of_length_one(self, client):
+        whole = client.embed(SMOL, ["A cat.", "A dog."]).embeddings
+        short = client.embed(SMOL, ["A cat.", "A dog."], dimensions=8).embeddings
+        for one, other in zip(short, whole, strict=True):
+            length = sum(number**2 for number in other[:8]) ** 0.5
+            assert one == pytest.approx([number / length for number in other[:8]], rel=1e-3)
+        for as_many in (0, 10**6):
+            (vector,) = client.embed(SMOL, "A cat.", dimensions=as_many).embeddings
+            assert len(vector) == len(whole[0])
+
+    @differs("an empty text to embed")
+    def test_blank_texts_to_embed(self, client):
+        assert client.embed(SMOL, "").embeddings == []
+        assert client.embed(SMOL, []).embeddings == []
+        assert len(client.embed(SMOL, ["a", " ", "\n"]).embeddings) == 3
+        for texts in (["a", ""], [""]):
+            with pytest.raises(ollama.ResponseError, match="is empty") as raised:
+                client.embed(SMOL, texts)
+            assert raised.value.status_code == 400
+            assert f"input {len(texts) - 1} " in str(raised.value)
+
+    @differs("files without a model")
+    def test_create_tries_a_file(self, client, tmp_path):
+        file = gguf_files.write(tmp_path / "own.gguf", architecture="llama9")
+        digest = client.create_blob(file)
+        with pytest.raises(ollama.ResponseError, match="unknown model architecture") as raised:
+            client.create("own", files={"own.gguf": digest}, stream=False)
+        assert raised.value.status_code == 400
 
     @differs("prompt cache")
     def test_first_and_repeated_answers_are_equal(self, client):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -41,3 +43,25 @@ def test_doctor(lab):
 def test_stop_without_a_server(lab):
     done = call("stop")
     assert (done.returncode, done.stdout) == (0, "slmlab started no server here.\n")
+
+
+@pytest.mark.parametrize("command", ["doctor", "doctor --json"])
+def test_a_reader_who_has_had_enough_gets_no_traceback(command, lab):
+    """As ``| head -1`` has."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "slmlab", *command.split()],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait() == 141
+    process.stderr.close()
+
+
+def test_a_model_without_a_name_is_a_sentence(lab):
+    for blank in ("", " "):
+        done = call("pull", blank)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+        assert done.stderr.startswith("slmlab: Models are given by their names")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import AsyncGenerator, Callable
 from datetime import datetime, timezone
@@ -28,10 +29,11 @@ async def generate(engine: Engine, request: Request) -> Response:
             raise ApiError(400, f"{model.name} does not support {what}")
     if args.template or args.context:
         raise ApiError(400, "the embedded engine does not support template or context")
-    messages = [{"role": "user", "content": args.prompt}]
+    messages = [*model.messages, {"role": "user", "content": args.prompt}]
     if system := args.system or model.system:
         messages.insert(0, {"role": "system", "content": system})
-    raw = args.prompt if args.raw or model.chat_template is None else None
+    as_it_is = model.chat_template is None and not model.messages
+    raw = args.prompt if args.raw or as_it_is else None
     if raw is not None and not args.raw and system:
         raw = f"{system}\n\n{raw}"
 
@@ -53,8 +55,9 @@ async def chat(engine: Engine, request: Request) -> Response:
         raise ApiError(400, f"{model.name} does not support tools")
     if any(message.images for message in args.messages):
         raise ApiError(400, f"{model.name} does not support vision")
-    messages = [{"role": one.role, "content": one.content} for one in args.messages]
-    if model.system and not any(one["role"] == "system" for one in messages):
+    given = [{"role": one.role, "content": one.content} for one in args.messages]
+    messages = [*model.messages, *given]
+    if model.system and not any(one["role"] == "system" for one in given):
         messages.insert(0, {"role": "system", "content": model.system})
 
     def chunk(text: str, logprobs: list[Any] | None) -> dict[str, Any]:
@@ -148,8 +151,10 @@ async def embed(engine: Engine, request: Request) -> Response:
     async with engine.admit(), engine.loaded(model, options, keep_alive, True) as worker:
         loaded = time.perf_counter_ns()
         limit, tokens = worker.settings.num_ctx - 1, []
-        for text in texts:
+        for number, text in enumerate(texts):
             ids = await llama_cpp.tokenize(worker, text)
+            if not ids:
+                raise ApiError(400, f"input {number} is empty; there is nothing to embed")
             if len(ids) > limit and args.truncate is False:
                 raise ApiError(400, "the input length exceeds the context length")
             tokens.append(ids[:limit])
@@ -157,12 +162,20 @@ async def embed(engine: Engine, request: Request) -> Response:
     return JSONResponse(
         {
             "model": args.model,
-            "embeddings": [row["embedding"] for row in answer["data"]],
+            "embeddings": [_shortened(one["embedding"], args.dimensions) for one in answer["data"]],
             "total_duration": time.perf_counter_ns() - started,
             "load_duration": loaded - started,
             "prompt_eval_count": sum(map(len, tokens)),
         }
     )
+
+
+def _shortened(vector: list[float], dimensions: int | None) -> list[float]:
+    """The first ``dimensions`` numbers of a vector, again of length one; all where it has fewer."""
+    if not dimensions or not 0 < dimensions < len(vector):
+        return vector
+    length = math.hypot(*vector[:dimensions]) or 1.0
+    return [number / length for number in vector[:dimensions]]
 
 
 def _options(model: Model, options: dict[str, Any] | None) -> dict[str, Any]:

@@ -140,6 +140,43 @@ class Header:
         return self.metadata.get(f"{self.architecture}.context_length")
 
 
+# What files are, by their general.type, that hold no model of their own.
+_NO_MODELS = {
+    "mmproj": "a projector (mmproj), with which another model sees pictures",
+    "adapter": "a LoRA adapter, which changes another model",
+    "imatrix": "an importance matrix, with which another model is quantized",
+    "vocab": "a vocabulary without a model",
+}
+
+
+def check_usable(header: Header) -> None:
+    """Refuse a file that is whole and that no model can be made of.
+
+    Raises:
+        GGUFError: it is a part of a model, or of another kind; the message says which, and what to
+            do.
+    """
+    facts = header.metadata
+    parts, kind = facts.get("split.count", 1), str(facts.get("general.type", "model"))
+    if isinstance(parts, int) and parts > 1:
+        raise GGUFError(
+            f"the file is one of the {parts} parts that a model was split into; join them with "
+            "`llama-gguf-split --merge FIRST-PART.gguf MODEL.gguf` and add MODEL.gguf"
+        )
+    if header.architecture == "clip" or "clip.projector_type" in facts:
+        kind = "mmproj"
+    if "adapter.type" in facts:
+        kind = "adapter"
+    if kind in _NO_MODELS:
+        raise GGUFError(f"the file is {_NO_MODELS[kind]}; give the model's own file")
+    if "general.architecture" not in facts:
+        raise GGUFError("the file does not say which architecture its model has")
+    if not header.parameters:
+        raise GGUFError("the file has a vocabulary at most, and no weights")
+    if facts.get("tokenizer.ggml.model", "none") in ("none", "no_vocab"):
+        raise GGUFError("the file has no tokenizer, without which no text can be read")
+
+
 def read_header(path: str | Path) -> Header:
     """Read the header of the GGUF file at ``path``.
 

@@ -46,13 +46,13 @@ class Model:
     source: str = ""
     system: str = ""
     options: dict[str, Any] = field(default_factory=dict)
+    messages: list[dict[str, str]] = field(default_factory=list)
 
     @property
     def digest(self) -> str:
-        """SHA-256 over all that can change an answer: the weights, system prompt and options."""
-        return hashlib.sha256(
-            json.dumps([self.blob, self.system, self.options], sort_keys=True).encode()
-        ).hexdigest()
+        """SHA-256 over all that can change an answer: weights, system prompt, options, messages."""
+        parts = [self.blob, self.system, self.options, *([self.messages] if self.messages else [])]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     @property
     def chat_template(self) -> str | None:
@@ -119,15 +119,16 @@ class Store:
         os.replace(path, target)
         return target
 
-    def create(self, name: str, blob: str, **facts: Any) -> Model:
-        """Give the blob with this digest a name.
+    def describe(self, name: str, blob: str, **facts: Any) -> Model:
+        """The model of this name that the blob with this digest would be; nothing is written.
 
         Raises:
             GGUFError: the blob is not a GGUF model.
         """
         path = self.blob(blob)
         header = gguf_header.read_header(path)
-        model = Model(
+        gguf_header.check_usable(header)
+        return Model(
             name=full_name(name),
             blob=path.name.removeprefix("sha256-"),
             size=path.stat().st_size,
@@ -139,14 +140,23 @@ class Store:
             metadata=header.metadata,
             **{"license": str(header.metadata.get("general.license", ""))} | facts,
         )
-        self._write(model)
+
+    def create(self, name: str, blob: str, **facts: Any) -> Model:
+        """Give the blob with this digest a name.
+
+        Raises:
+            GGUFError: the blob is not a GGUF model.
+        """
+        model = self.describe(name, blob, **facts)
+        self.write(model)
         return model
 
     def copy(self, model: Model, name: str) -> None:
         """Give ``model`` a second name."""
-        self._write(Model(**{**asdict(model), "name": full_name(name)}))
+        self.write(Model(**{**asdict(model), "name": full_name(name)}))
 
-    def _write(self, model: Model) -> None:
+    def write(self, model: Model) -> None:
+        """Keep a model under its name; one that had the name before is forgotten."""
         handle, temporary = tempfile.mkstemp(dir=self.manifests)
         with os.fdopen(handle, "w") as file:
             json.dump(asdict(model), file)
@@ -172,8 +182,14 @@ class Store:
         """Forget the name, and its blob where no other name uses it."""
         model = self.get(name)
         self._manifest(name).unlink(missing_ok=True)
-        if model and all(other.blob != model.blob for other in self.all()):
-            self.blob(model.blob).unlink(missing_ok=True)
+        if model:
+            self.drop_unused(model.blob)
+
+    def drop_unused(self, blob: str) -> None:
+        """Remove the blob with this digest where no model uses it."""
+        path = self.blob(blob)
+        if all(self.blob(other.blob) != path for other in self.all()):
+            path.unlink(missing_ok=True)
 
     def sweep(self) -> None:
         """Remove what downloads left behind that were killed over an hour ago."""

@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, Response
 from slmlab.engines.embedded import gguf_header, llama_cpp, pypi_models
 from slmlab.engines.embedded.engine import Engine
 from slmlab.engines.embedded.model_store import Model, NameNotValid, full_name
+from slmlab.engines.embedded.pool import LoadError
 from slmlab.engines.embedded.responses import ApiError, read_body, reply
 from slmlab.engines.embedded.schemas import CopyRequest, CreateRequest, NameRequest, parse
 
@@ -58,6 +59,7 @@ async def show(engine: Engine, request: Request) -> Response:
             "parameters": options,
             "template": model.chat_template or "{{ .Prompt }}",
             "system": model.system,
+            **({"messages": model.messages} if model.messages else {}),
             "details": model.details,
             "model_info": info | {"general.parameter_count": model.parameters},
             "capabilities": ["completion"],
@@ -115,6 +117,8 @@ async def create(engine: Engine, request: Request) -> Response:
         raise ApiError(400, "the embedded engine reads chat templates from the GGUF file only")
     if args.adapters or args.quantize:
         raise ApiError(400, "the embedded engine cannot apply adapters or quantize")
+    if any(message.images for message in args.messages or []):
+        raise ApiError(400, "the embedded engine does not support vision")
     facts: dict[str, Any] = {"options": llama_cpp.check_options(args.parameters or {})}
     if args.files:
         if len(args.files) != 1:
@@ -127,6 +131,7 @@ async def create(engine: Engine, request: Request) -> Response:
         facts = {
             "options": {**base.options, **facts["options"]},
             "system": base.system,
+            "messages": base.messages,
             "license": base.license,
             "source": base.source,
         }
@@ -135,6 +140,8 @@ async def create(engine: Engine, request: Request) -> Response:
     for key in ("system", "license"):
         if (value := getattr(args, key)) is not None:
             facts[key] = value
+    if args.messages:
+        facts["messages"] = [{"role": one.role, "content": one.content} for one in args.messages]
     try:
         path = engine.store.blob(digest)
         full_name(name)
@@ -146,9 +153,14 @@ async def create(engine: Engine, request: Request) -> Response:
     async def steps() -> AsyncGenerator[dict[str, Any], None]:
         yield {"status": "parsing GGUF"}
         try:
-            await asyncio.to_thread(engine.store.create, name, path.name, **facts)
-        except gguf_header.GGUFError as error:
+            model = await asyncio.to_thread(engine.store.describe, name, path.name, **facts)
+            if args.files:
+                yield {"status": "loading the model once"}
+                await engine.pool.check(model, path)
+        except (gguf_header.GGUFError, LoadError) as error:
+            await asyncio.to_thread(engine.store.drop_unused, path.name)
             raise ApiError(400, str(error)) from error
+        await asyncio.to_thread(engine.store.write, model)
         yield {"status": "writing manifest"}
         yield {"status": "success"}
 

@@ -10,7 +10,6 @@ import math
 import os
 import re
 import secrets
-import signal
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -22,6 +21,12 @@ import psutil
 
 from slmlab import hardware
 from slmlab.engines.embedded.model_store import Model
+from slmlab.engines.embedded.worker_output import (
+    WorkerOutput,
+    how_it_ended,
+    memory_error,
+    reason_in,
+)
 from slmlab.memory import BATCH, CacheShape, free_for, memory_needed
 
 log = logging.getLogger(__name__)
@@ -34,10 +39,16 @@ log = logging.getLogger(__name__)
 # 130. With more cores it was not tried.
 FEW_CORES = 4
 SPIN = {"GOMP_SPINCOUNT": "300"}
+# Tokens of context with which a new model is tried.
+CHECK_CONTEXT = 64
 
 
 class LoadError(RuntimeError):
     """A model could not be loaded; the message is for the caller."""
+
+
+class NoMemory(LoadError):
+    """There is no room for it now."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +206,7 @@ class Pool:
         )
         free, _ = free_for("embedded")
         if needed > free:
-            raise LoadError(
+            raise NoMemory(
                 f"model requires more system memory ({needed / 2**30:.1f} GiB) than is available "
                 f"({free / 2**30:.1f} GiB)"
             )
@@ -211,7 +222,7 @@ class Pool:
             env=spin | os.environ,
         )
         assert process.stdin and process.stdout and process.stderr  # noqa: S101  pipes
-        output = _Output(process.stderr)
+        output = WorkerOutput(process.stderr)
         config = {
             "path": str(path),
             "key": key,
@@ -225,11 +236,13 @@ class Pool:
             with contextlib.suppress(OSError, RuntimeError):
                 process.stdin.write(json.dumps(config).encode() + b"\n")
             line = await process.stdout.readline()
-            answer = json.loads(line) if line else {"error": await _how_it_ended(process)}
+            answer = json.loads(line) if line else {"error": await how_it_ended(process)}
             if "error" in answer:
-                raise LoadError(
-                    f"unable to load model: {await output.memory_error() or answer['error']}"
-                )
+                text = await output.text()
+                if no_memory := memory_error(text):
+                    raise NoMemory(f"unable to load model: {no_memory}")
+                kind = NoMemory if "out of memory" in answer["error"] else LoadError
+                raise kind(f"unable to load model: {reason_in(text) or answer['error']}")
         except BaseException:
             if process.returncode is None:
                 process.kill()
@@ -245,6 +258,26 @@ class Pool:
         )
         log.info("loaded %s with %s in process %d", model.name, settings, process.pid)
         return Worker(model, settings, process, client, last_used=time.monotonic())
+
+    async def check(self, model: Model, path: Path) -> None:
+        """Load a model once and let it go again; what there is no memory for is not tried.
+
+        Raises:
+            LoadError: llama.cpp refuses it, for text and for embeddings.
+        """
+        refusals: list[LoadError] = []
+        for embedding in (False, True):
+            try:
+                worker = await self._load(model, path, Settings(CHECK_CONTEXT, 1, embedding))
+            except NoMemory as error:
+                log.info("%s is not tried: %s", model.name, error)
+                return
+            except LoadError as error:
+                refusals.append(error)
+            else:
+                await worker.close()
+                return
+        raise refusals[0]
 
     async def unload_model(self, model: Model) -> None:
         """Unload every worker of ``model``: idle ones now, busy ones when they are done."""
@@ -266,35 +299,6 @@ class Pool:
         workers, self.loaded = self.loaded, []
         for worker in workers:
             await worker.close()
-
-
-class _Output:
-    """Passes on what a worker writes into the log, and keeps its end."""
-
-    def __init__(self, stream: asyncio.StreamReader) -> None:
-        self.end = b""
-        self.reading = asyncio.create_task(self._read(stream))
-
-    async def _read(self, stream: asyncio.StreamReader) -> None:
-        while block := await stream.read(2**16):
-            sys.stderr.buffer.write(block)
-            sys.stderr.flush()
-            self.end = (self.end + block)[-(2**14) :]
-
-    async def memory_error(self) -> str:
-        """What a worker that did not load its model wrote about memory, or nothing."""
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(asyncio.shield(self.reading), 2)
-        found = re.search(r"(insufficient memory|failed to allocate).*", self.end.decode("latin-1"))
-        return f"out of memory: {found[0]}" if found else ""
-
-
-async def _how_it_ended(process: asyncio.subprocess.Process) -> str:
-    """Why a worker ended before it answered."""
-    status = await process.wait()
-    if status == -signal.SIGKILL:
-        return "out of memory: the system ended the model runner while it loaded"
-    return f"the model runner ended while loading (status {status})"
 
 
 def parse_keep_alive(value: object, default: float = 300.0) -> float:

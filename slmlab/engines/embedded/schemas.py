@@ -30,6 +30,14 @@ class NameRequest(_Body):
         return self.model or self.name
 
 
+class Message(_Body):
+    """One message of a chat."""
+
+    role: str
+    content: str = ""
+    images: list[str] | None = None
+
+
 class CreateRequest(NameRequest):
     """``/api/create``."""
 
@@ -40,6 +48,7 @@ class CreateRequest(NameRequest):
     template: str | None = None
     system: str | None = None
     license: str | None = None
+    messages: list[Message] | None = None
     parameters: dict[str, Any] | None = None
 
 
@@ -76,14 +85,6 @@ class GenerateRequest(_Run):
     images: list[str] | None = None
 
 
-class Message(_Body):
-    """One message of a chat."""
-
-    role: str
-    content: str = ""
-    images: list[str] | None = None
-
-
 class ChatRequest(_Run):
     """``/api/chat``."""
 
@@ -97,15 +98,18 @@ class EmbedRequest(_Body):
     model: str = ""
     input: Any = ""
     truncate: bool | None = None
+    dimensions: int | None = None
     options: dict[str, Any] | None = None
     keep_alive: Any = None
 
     def texts(self) -> list[str]:
-        """The texts to embed; none for an empty input."""
+        """The texts to embed; none for an empty input, though one for a list with an empty text."""
+        if self.input == "":
+            return []
         texts = self.input if isinstance(self.input, list) else [self.input]
         if not all(isinstance(text, str) for text in texts):
             raise RequestError("invalid input type")
-        return [] if texts == [""] else texts
+        return texts
 
 
 Kind = TypeVar("Kind", bound=_Body)

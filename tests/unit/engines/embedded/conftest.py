@@ -136,5 +136,5 @@ def make_model(store: Store, name: str) -> Model:
         context_length=8192,
         metadata=template,
     )
-    store._write(model)
+    store.write(model)
     return model

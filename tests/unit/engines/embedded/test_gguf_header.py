@@ -65,3 +65,43 @@ class TestGGUF:
         for length in range(len(whole)):
             with pytest.raises(gguf_header.GGUFError):
                 self.read(tmp_path, whole[:length])
+
+
+WHOLE = {"general.architecture": "llama", "tokenizer.ggml.model": "gpt2"}
+
+
+class TestUsable:
+    """What a header says of a file that no model can be made of."""
+
+    def check(self, tmp_path, tensors: int = 1, **facts: str | int) -> None:
+        file = tmp_path / "x.gguf"
+        pairs = WHOLE | {name.replace("__", "."): value for name, value in facts.items()}
+        pairs = {name: value for name, value in pairs.items() if value != ""}
+        file.write_bytes(small_gguf(pairs, tensors))
+        gguf_header.check_usable(gguf_header.read_header(file))
+
+    def test_a_whole_model_is(self, tmp_path):
+        self.check(tmp_path)
+        self.check(tmp_path, split__count=1)
+        self.check(tmp_path, general__type="model")
+        self.check(tmp_path, general__architecture="one-of-next-year")
+
+    @pytest.mark.parametrize(
+        ("facts", "reason"),
+        [
+            ({"split__count": 3}, r"one of the 3 parts .* `llama-gguf-split --merge"),
+            ({"general__type": "mmproj"}, "a projector .mmproj."),
+            ({"general__architecture": "clip"}, "a projector .mmproj."),
+            ({"general__type": "adapter"}, "a LoRA adapter"),
+            ({"adapter__type": "lora"}, "a LoRA adapter"),
+            ({"general__type": "imatrix"}, "an importance matrix"),
+            ({"general__architecture": ""}, "which architecture"),
+            ({"tensors": 0}, "no weights"),
+            ({"general__type": "vocab", "tensors": 0}, "a vocabulary without a model"),
+            ({"tokenizer__ggml__model": ""}, "no tokenizer"),
+            ({"tokenizer__ggml__model": "no_vocab"}, "no tokenizer"),
+        ],
+    )
+    def test_another_file_is_said_to_be_what_it_is(self, tmp_path, facts, reason):
+        with pytest.raises(gguf_header.GGUFError, match=reason):
+            self.check(tmp_path, **facts)

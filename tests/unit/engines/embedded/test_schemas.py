@@ -66,6 +66,7 @@ def test_texts_to_embed():
 
     assert texts(b'{"input": "a"}') == ["a"]
     assert texts(b'{"input": ["a", ""]}') == ["a", ""]
+    assert texts(b'{"input": [""]}') == [""]
     assert texts(b'{"input": ""}') == texts(b'{"input": []}') == texts(b"{}") == []
     for wrong in (b'{"input": 5}', b'{"input": ["a", 5]}', b'{"input": null}'):
         with pytest.raises(RequestError, match="invalid input type"):

@@ -1,0 +1,81 @@
+"""What a worker that does not load its model says of the reason."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import signal
+import sys
+
+MEMORY = re.compile(r"(insufficient memory|failed to allocate).*")
+# How llama.cpp's log begins each line, as in "0.00.021.146 E init: …".
+_LOG_LINE = re.compile(r"^\d+\.\d\d\.\d{3}\.\d{3} \w ", re.MULTILINE)
+# Steps on the way to the reason, which say nothing to who only sees the sentence.
+_STEPS = re.compile(
+    r"^(error loading model \w+: |check_tensor_dims: |parser: (Parser )?Error: |"
+    r"Error: (Jinja Exception: )?|std::exception$)"
+)
+
+
+class WorkerOutput:
+    """Passes on what a worker writes into the log, and keeps its end."""
+
+    def __init__(self, stream: asyncio.StreamReader) -> None:
+        self.end = b""
+        self.reading = asyncio.create_task(self._read(stream))
+
+    async def _read(self, stream: asyncio.StreamReader) -> None:
+        while block := await stream.read(2**16):
+            sys.stderr.buffer.write(block)
+            sys.stderr.flush()
+            self.end = (self.end + block)[-(2**14) :]
+
+    async def text(self) -> str:
+        """All that is kept, once the worker has ended."""
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(asyncio.shield(self.reading), 2)
+        return self.end.decode(errors="replace")
+
+
+def memory_error(text: str) -> str:
+    """What llama.cpp's log says of memory that it could not get, or nothing."""
+    found = MEMORY.search(text)
+    return f"out of memory: {found[0]}" if found else ""
+
+
+def reason_in(text: str) -> str:
+    """Why llama.cpp did not load a model, from its log; nothing where it does not say.
+
+    Examples:
+        >>> reason_in("0.00.005.461 E llama_model_load: error loading model: unknown model "
+        ...           "architecture: 'llama9'")
+        "unknown model architecture: 'llama9'"
+    """
+    for mark, what in (
+        ("error loading model: ", ""),
+        ("common_chat_templates_init: error: ", "its chat template cannot be used: "),
+        ("chat template parsing error: ", "its chat template cannot be used: "),
+    ):
+        for line in _LOG_LINE.split(text):
+            _, _, said = line.partition(mark)
+            # Where llama.cpp shows the place in the template, the error itself comes last.
+            errors = [one for one in said.splitlines() if one.startswith("Error: ")]
+            reason = _without_steps((errors or said.splitlines() or [""])[-1 if errors else 0])
+            if reason:
+                return f"{what}{reason}"[:400]
+    return ""
+
+
+def _without_steps(reason: str) -> str:
+    while step := _STEPS.match(reason):
+        reason = reason[step.end() :]
+    return " ".join(reason.split())
+
+
+async def how_it_ended(process: asyncio.subprocess.Process) -> str:
+    """Why a worker ended before it answered."""
+    status = await process.wait()
+    if status == -signal.SIGKILL:
+        return "out of memory: the system ended the model runner while it loaded"
+    return f"the model runner ended while loading (status {status})"

@@ -1,0 +1,67 @@
+"""Small real GGUF files: a model with random weights, and files that are no model by themselves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gguf
+import numpy as np
+
+WIDTH, VOCABULARY = 32, [chr(code) for code in range(33, 127)]
+SQUARE = ("attn_q", "attn_k", "attn_v", "attn_output")
+
+
+def write(
+    path: Path,
+    *,
+    architecture: str = "llama",
+    tokenizer: str = "gpt2",
+    tensors: bool = True,
+    sizes: bool = True,
+    template: str = "",
+    facts: dict[str, str | int] | None = None,
+) -> Path:
+    """A model of one layer that llama.cpp loads; each argument but ``path`` can spoil it."""
+    writer = gguf.GGUFWriter(path, architecture)
+    if sizes:
+        writer.add_context_length(512)
+        writer.add_embedding_length(WIDTH)
+        writer.add_block_count(1)
+        writer.add_feed_forward_length(2 * WIDTH)
+        writer.add_head_count(2)
+        writer.add_layer_norm_rms_eps(1e-5)
+    if tokenizer:
+        writer.add_tokenizer_model(tokenizer)
+        writer.add_tokenizer_pre("default")
+        writer.add_token_list(VOCABULARY)
+        writer.add_token_types([1] * len(VOCABULARY))
+        writer.add_token_merges(["a b"])
+        writer.add_bos_token_id(0)
+        writer.add_eos_token_id(1)
+    if template:
+        writer.add_chat_template(template)
+    for name, value in (facts or {}).items():
+        if isinstance(value, int):
+            writer.add_uint16(name, value)
+        else:
+            writer.add_string(name, value)
+    if tensors:
+        rng = np.random.default_rng(0)
+        shapes = {
+            "token_embd": (len(VOCABULARY), WIDTH),
+            "output": (len(VOCABULARY), WIDTH),
+            "output_norm": (WIDTH,),
+            "blk.0.attn_norm": (WIDTH,),
+            "blk.0.ffn_norm": (WIDTH,),
+            "blk.0.ffn_gate": (2 * WIDTH, WIDTH),
+            "blk.0.ffn_up": (2 * WIDTH, WIDTH),
+            "blk.0.ffn_down": (WIDTH, 2 * WIDTH),
+        } | {f"blk.0.{name}": (WIDTH, WIDTH) for name in SQUARE}
+        for name, shape in shapes.items():
+            weights = rng.standard_normal(shape).astype(np.float32)
+            writer.add_tensor(f"{name}.weight", weights * np.float32(0.02))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
