@@ -25,12 +25,15 @@ def test_a_model_with_all_the_context_it_can_have_is_warm(here):
     assert generate(SMOL, "x", **beyond).cold, "it has to be loaded with more context"
 
 
-@pytest.mark.parametrize("prompt", ["Once upon a time", [{"role": "user", "content": "A story:"}]])
+@pytest.mark.parametrize(
+    "prompt", ["Once upon a time", [{"role": "user", "content": "Once upon a time"}]]
+)
 def test_an_answer_that_is_being_written_is_a_sign_of_life(here, prompt):
     frame = slmlab.compare(
         GEMMA, [prompt], timing=False, timeout=2, num_predict=500, num_thread=1, quiet=True
     )
     assert frame["error"].isna().all()
+    assert frame["tokens"].tolist() == [500]
     assert frame["wall_s"].min() > 2, "longer than the limit"
     assert frame["ttft_s"].isna().all()
 
