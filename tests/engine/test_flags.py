@@ -19,8 +19,11 @@ def test_a_model_with_all_the_context_it_can_have_is_warm(here):
     generate(SMOL, "x", **beyond)
     assert models.loaded()[0].context_length == 8192
     assert not generate(SMOL, "x", **beyond).cold
-    frame = slmlab.compare(SMOL, WARM_UP_PROMPT, quiet=True, **beyond)
-    assert frame["cold"].tolist() == [False]
+    # On a busy machine a single answer may wait as long as a model takes to load.
+    tries = (
+        slmlab.compare(SMOL, WARM_UP_PROMPT, quiet=True, fresh=True, **beyond) for _ in range(4)
+    )
+    assert any(frame["cold"].tolist() == [False] for frame in tries)
     models.load(SMOL, num_ctx=2048)
     assert generate(SMOL, "x", **beyond).cold, "it has to be loaded with more context"
 
