@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import slmlab
+from slmlab.widgets import side_by_side
 from tests.support.engines import GEMMA, SMOL
 
 
@@ -11,7 +12,7 @@ class TestSideBySide:
         self, embedded, monkeypatch
     ):
         panel = slmlab.side_by_side([SMOL, GEMMA], "Hi", host=embedded.url, num_predict=20)
-        draw, enable, seen = panel._draw_strips, panel._set_buttons, []
+        draw, enable, seen = side_by_side.draw_strips, panel._set_buttons, []
 
         def draw_slowly(*given) -> None:
             draw(*given)
@@ -22,7 +23,7 @@ class TestSideBySide:
             if not panel.columns[1].best.disabled:
                 seen.append(panel.columns[1].strip.value)
 
-        monkeypatch.setattr(panel, "_draw_strips", draw_slowly)
+        monkeypatch.setattr(side_by_side, "draw_strips", draw_slowly)
         monkeypatch.setattr(panel, "_set_buttons", look)
         panel.run()
         assert seen
