@@ -1,4 +1,4 @@
-"""Front ends, opened once for all tests of a folder."""
+"""Front ends, opened once for all tests of a file."""
 
 from __future__ import annotations
 
@@ -11,8 +11,13 @@ from tests.support import browser
 from tests.support.widgets import start
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium():
+    """A browser for the tests of a file.
+
+    Its driver keeps an event loop running in this thread, so it is closed before the next file,
+    whose tests may need one of their own.
+    """
     try:
         with browser.chromium() as one:
             yield one
