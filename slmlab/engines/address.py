@@ -11,6 +11,7 @@ import base64
 import ipaddress
 import os
 import re
+import socket
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -100,12 +101,22 @@ def configured_host() -> str | None:
 
 def is_local(address: str) -> bool:
     """Whether an address is this machine's own."""
-    name = urlsplit(address).hostname or ""
+    name = (urlsplit(address).hostname or "").rstrip(".")
     if name == "localhost":
         return True
     try:
-        return ipaddress.ip_address(name).is_loopback
+        found = ipaddress.ip_address(name)
     except ValueError:
+        # Systems also take short forms such as 127.1.
+        return name[:1].isdigit() and _is_short_loopback(name)
+    mapped = getattr(found, "ipv4_mapped", None)
+    return (mapped or found).is_loopback
+
+
+def _is_short_loopback(name: str) -> bool:
+    try:
+        return ipaddress.ip_address(socket.inet_aton(name)).is_loopback
+    except OSError:
         return False
 
 

@@ -53,6 +53,8 @@ _SCIENTIFIC = (
 _JOINED = rf"{_ALONE}(?:(?:\s?/\s?|[-:+×÷·*^]|[xX](?=\d)|\*\*)\(?[-.]?{_RUN}\)?)*"
 _MIXED = r"(?<![\w.,])(?P<whole>\d{1,3})\s{1,2}(?P<part>\d{1,2}/\d{1,3})(?![\d/])"
 _NUMBER = re.compile(rf"{_SCIENTIFIC}|{_MIXED}|(?P<joined>{_JOINED})")
+# "19 (not 20)": what is denied is not the answer, where there is another number.
+_DENIED = re.compile(r"\b(?:not|never|isn['’]t)\s+(?:equal(?:\s+to)?\s+)?[$€£]?$", re.IGNORECASE)
 _FRACTION = re.compile(r"(\d+)\s?/\s?(\d+)")
 _SCALES = {"hundred": 1e2, "thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
 _CURRENCIES = re.compile(r"(?:^|[^A-Za-z])(?:USD|EUR|GBP|CHF|CAD|AUD|INR|JPY|CNY|US|Rs|R|kr)\.?$")
@@ -162,7 +164,8 @@ def _without_latex(text: str) -> str:
 
 def _numbers(text: str, comma: bool) -> list[list[_Value]]:
     """The numbers that stand by themselves, in order, each with all ways to read it."""
-    numbers = []
+    numbers: list[list[_Value]] = []
+    denied: list[list[_Value]] = []
     for match in _NUMBER.finditer(text):
         if (value := _value(match, comma)) is None or not _by_itself(match, text):
             continue
@@ -175,8 +178,9 @@ def _numbers(text: str, comma: bool) -> list[list[_Value]]:
         if before and re.match(r"\d{3}(?!\d)", match[0]):
             joined = _read(before[0].replace(" ", "") + match[0], comma)
             values += [_signed(joined, text, start + before.start())] if joined else []
-        numbers.append(values)
-    return numbers
+        is_denied = _DENIED.search(text[max(0, match.start() - 24) : match.start()])
+        (denied if is_denied else numbers).append(values)
+    return numbers or denied
 
 
 def _value(match: re.Match[str], comma: bool) -> _Value | None:

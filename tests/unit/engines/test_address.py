@@ -6,7 +6,7 @@ import pytest
 
 import slmlab
 from slmlab.engines import server, supervisor
-from slmlab.engines.address import configured_host, read_address, server_key
+from slmlab.engines.address import configured_host, is_local, read_address, server_key
 from slmlab.errors import ServerError
 
 
@@ -123,3 +123,15 @@ class TestHost:
     def test_an_unknown_engine(self, lab):
         with pytest.raises(ServerError, match="There is no engine 'olama'"):
             slmlab.start("olama", quiet=True)
+
+
+@pytest.mark.parametrize(
+    "name", ["127.1", "127.0.0.1", "localhost.", "[::ffff:127.0.0.1]", "[::1]", "LOCALHOST"]
+)
+def test_this_machine_has_many_names(name):
+    assert is_local(f"http://{name}:11434")
+
+
+@pytest.mark.parametrize("name", ["8.8", "127.example", "localhost.example", "[::ffff:8.8.8.8]"])
+def test_other_names_are_not_taken_for_it(name):
+    assert not is_local(f"http://{name}:11434")
