@@ -15,21 +15,7 @@ from slmlab.engines.embedded import routes
 from slmlab.engines.embedded.engine import Engine
 from slmlab.engines.embedded.model_store import Model, Store
 from slmlab.engines.embedded.pool import Pool, Settings, Worker
-
-
-class FakeProcess:
-    """A process that runs until it is killed."""
-
-    pid = 2**30
-
-    def __init__(self) -> None:
-        self.returncode: int | None = None
-
-    def kill(self) -> None:
-        self.returncode = -9
-
-    async def wait(self) -> int:
-        return self.returncode or 0
+from tests.support.fake_process import FakeProcess
 
 
 class Llama:

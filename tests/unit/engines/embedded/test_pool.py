@@ -12,6 +12,7 @@ import pytest
 
 from slmlab.engines.embedded import pool as pool_module
 from slmlab.engines.embedded.pool import LoadError, Pool, Settings, Worker, parse_keep_alive
+from tests.support.fake_process import FakeProcess
 
 SETTINGS = Settings(num_ctx=512, threads=1)
 
@@ -19,19 +20,6 @@ SETTINGS = Settings(num_ctx=512, threads=1)
 class FakeClient:
     async def close(self) -> None:
         pass
-
-
-class FakeProcess:
-    pid = 2**30
-
-    def __init__(self) -> None:
-        self.returncode: int | None = None
-
-    def kill(self) -> None:
-        self.returncode = -9
-
-    async def wait(self) -> int:
-        return self.returncode or 0
 
 
 class PoolWithoutProcesses(Pool):
