@@ -43,7 +43,7 @@ from slmlab.engines.embedded.pypi_models import PYPI_MODELS
 from slmlab.run import grid, prompts
 from slmlab.run.compare import _targets
 from slmlab.run.options import full_options
-from slmlab.run.store import Store, key
+from slmlab.run.store import RecordStore, key
 
 NAMES = [model.name for model in PYPI_MODELS]
 PARALLEL = 8
@@ -337,7 +337,7 @@ def stored_cells() -> None:
         with tempfile.TemporaryDirectory() as store:
             planned = grid.plan(NAMES, texts, **OPTIONS)
             targets = _targets(planned, [server.host()])
-            records = Store(Path(store))
+            records = RecordStore(Path(store))
             for cell in planned:
                 found = replace(record, model=cell.model, prompt=cell.prompt)
                 target = targets[server.host(), cell.model]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from slmlab.course.transformer import Array, Model, forward, log_softmax, softmax, tokenizer
+from slmlab.course.transformer import Array, Transformer, forward, log_softmax, softmax, tokenizer
 
 Tokens = npt.NDArray[np.int64]
 
@@ -49,7 +49,7 @@ class Examples:
         return self[:at], self[at:]
 
 
-def examples(teacher: Model, texts: Sequence[str], context_length: int = 4) -> Examples:
+def examples(teacher: Transformer, texts: Sequence[str], context_length: int = 4) -> Examples:
     """Let the teacher read texts, and note what it expects after each token.
 
     The vocabulary is the tokens that occur in these texts; the teacher's logits of all others are
@@ -181,12 +181,13 @@ class Student:
         }
 
 
-def perplexity(logits: Array, targets: Tokens) -> float:
+def perplexity_from_logits(logits: Array, targets: Tokens) -> float:
     """How surprised logits (n, v) are by the tokens that came: e to the mean of -log(p).
 
     Examples:
         >>> import numpy as np
-        >>> round(slmlab.distillation.perplexity(np.zeros((3, 5)), np.array([0, 1, 2])), 3)
+        >>> logits, targets = np.zeros((3, 5)), np.array([0, 1, 2])
+        >>> round(slmlab.distillation.perplexity_from_logits(logits, targets), 3)
         5.0
     """
     log_probabilities = log_softmax(logits.astype(np.float64))
@@ -219,6 +220,6 @@ def measure(student: Student, examples: Examples) -> dict[str, float]:
     """
     logits = student.logits(examples.contexts)
     return {
-        "perplexity": perplexity(logits, examples.targets),
+        "perplexity": perplexity_from_logits(logits, examples.targets),
         "kl": kl(examples.teacher_logits, logits),
     }

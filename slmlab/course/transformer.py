@@ -34,7 +34,7 @@ BLOCK_TENSORS = (
 
 
 @dataclass(frozen=True)
-class Model:
+class Transformer:
     """A Llama-type model in memory.
 
     ``tensors`` maps a name such as ``blk.0.ffn_up.weight`` (block 0, the feed-forward network's
@@ -62,7 +62,7 @@ class Model:
             if name.startswith("blk.") and array.ndim == 2 and part in name
         ]
 
-    def with_tensors(self, changed: Mapping[str, Array]) -> Model:
+    def with_tensors(self, changed: Mapping[str, Array]) -> Transformer:
         """The same model with some tensors changed; the others are shared, not copied.
 
         Raises:
@@ -78,7 +78,7 @@ class Model:
         return replace(self, tensors=self.tensors | dict(changed))
 
 
-def tokenizer(model: Model) -> Tokenizer:
+def tokenizer(model: Transformer) -> Tokenizer:
     """The model's own tokenizer: ``.encode(text).ids``, ``.decode(ids)``.
 
     Examples:
@@ -106,7 +106,7 @@ def tokenizer(model: Model) -> Tokenizer:
     return made
 
 
-def forward(model: Model, tokens: Sequence[int]) -> Array:
+def forward(model: Transformer, tokens: Sequence[int]) -> Array:
     """The forward pass: logits for the next token after each token, (tokens, vocabulary).
 
     The whole of a Llama-type transformer: embeddings; in each block attention over what came before
@@ -170,7 +170,7 @@ def log_softmax(logits: npt.NDArray[Floats]) -> npt.NDArray[Floats]:
     return cast("npt.NDArray[Floats]", shifted - normalizer)
 
 
-def perplexity(model: Model, texts: str | Sequence[str]) -> float:
+def perplexity(model: Transformer, texts: str | Sequence[str]) -> float:
     """How surprised the model is by texts: e to the mean of -log(probability of each token).
 
     A perplexity of 20 means: as unsure as between 20 equally likely tokens. The first token of each

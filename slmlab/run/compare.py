@@ -24,7 +24,7 @@ from slmlab.run.options import Prompt, parameters_of
 from slmlab.run.progress import Progress
 from slmlab.run.record import Generation
 from slmlab.run.scheduler import Inline, Listener, NoServerLeft, Scheduler
-from slmlab.run.store import Store, key, machine_id
+from slmlab.run.store import RecordStore, key, machine_id
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,7 +128,7 @@ def compare(
     servers = _servers(host, hosts)
     targets = _targets(cells, servers)
     keys = [key(targets[servers[0], one.model], one.prompt, one.options, think) for one in cells]
-    records = Store(Path(store).expanduser() if store else paths.results())
+    records = RecordStore(Path(store).expanduser() if store else paths.results())
     found = {} if fresh else records.find(keys, machine_id() if timing else None)
     todo: dict[str, Cell] = {}
     for name, cell in zip(keys, cells, strict=True):
@@ -251,7 +251,7 @@ class _Comparison(Listener[Cell, Loaded, Generation]):
         cells: Sequence[Cell],
         keys: Sequence[str],
         found: dict[str, Generation],
-        store: Store,
+        store: RecordStore,
         progress: Progress,
         timing: bool,
         on_cell: Callable[[Cell], None] | None,

@@ -110,7 +110,7 @@ def _langchain(session: Session, host: str, timeout: float, chat: bool) -> Any:
             sync_client_kwargs=_client_kwargs(session, host, timeout),
         )
 
-    return session.keep(("langchain", chat, host, timeout), make)
+    return session.get_or_create(("langchain", chat, host, timeout), make)
 
 
 def _ollama(session: Session, host: str, timeout: float) -> ollama.Client:
@@ -119,7 +119,7 @@ def _ollama(session: Session, host: str, timeout: float) -> ollama.Client:
 
         return ollama.Client(host, **_client_kwargs(session, host, timeout))
 
-    return session.keep(("hears headers", host, timeout), make)
+    return session.get_or_create(("ollama, reading headers", host, timeout), make)
 
 
 def _through_langchain(

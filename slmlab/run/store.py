@@ -48,7 +48,7 @@ def machine_id() -> str:
 
 
 @dataclass
-class Store:
+class RecordStore:
     """A folder with finished records, in which any number of processes may write at once.
 
     Each writer has a JSON-lines file of its own and appends one line with one write as soon as a

@@ -85,7 +85,7 @@ def ask_again(
         "think": think,
         "stream": False,
     }
-    http = session.keep(
+    http = session.get_or_create(
         ("http", host, timeout), lambda: httpx.Client(**session.client_kwargs(host, timeout))
     )
     try:

@@ -20,7 +20,7 @@ from slmlab.show import sanitize
 from slmlab.widgets import controls, export, markup
 from slmlab.widgets.langchain_code import langchain_code
 from slmlab.widgets.live import AnswersPanel
-from slmlab.widgets.settings import FIELDS, Settings
+from slmlab.widgets.option_fields import FIELDS, OptionFields
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,7 +112,7 @@ class Playground(AnswersPanel):
         options: Mapping[str, Any],
     ) -> None:
         super().__init__("playground")
-        self.settings = Settings(tuple(FIELDS), options, parameters_of(playground))
+        self.settings = OptionFields(tuple(FIELDS), options, parameters_of(playground))
         self.host = controls.host_here(host)
         wanted = controls.model_names(model)
         self.runs: list[Run] = []

@@ -19,7 +19,7 @@ from slmlab.show.report import report
 from slmlab.widgets import controls, export, markup
 from slmlab.widgets.column import Column, draw_strips
 from slmlab.widgets.live import AnswersPanel
-from slmlab.widgets.settings import Settings
+from slmlab.widgets.option_fields import OptionFields
 from slmlab.widgets.voting import Ballot
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class SideBySide(AnswersPanel):
     ) -> None:
         super().__init__("side-by-side")
         shown = ("temperature", "seed", "num_ctx", "num_predict")
-        self.settings = Settings(shown, options, parameters_of(side_by_side))
+        self.settings = OptionFields(shown, options, parameters_of(side_by_side))
         self.host = controls.host_here(host)
         self.ballot = Ballot(voter, votes_file)
         self.runs: list[list[Answer]] = []

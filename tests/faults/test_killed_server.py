@@ -16,7 +16,7 @@ import slmlab
 from slmlab.engines import supervisor
 from slmlab.errors import ServerError, ServerGone
 from slmlab.run import compare
-from slmlab.run.store import Store as RecordStore
+from slmlab.run.store import RecordStore
 from tests.support.engines import GEMMA, SMOL, engine_process, give_models, runners
 from tests.support.faults import note, times
 from tests.support.processes import answers, free_port, serving, wait_for

@@ -13,8 +13,8 @@ import uvloop
 
 import slmlab
 from slmlab import models
-from slmlab.engines.embedded.model_store import Store
-from slmlab.engines.embedded.pool import LoadError, Pool, Settings
+from slmlab.engines.embedded.model_store import ModelStore
+from slmlab.engines.embedded.pool import LoadError, LoadSettings, Pool
 from slmlab.errors import ModelError
 from slmlab.run.generate import generate
 from tests.support.engines import GEMMA, SMOL, engine_process, runners
@@ -68,11 +68,11 @@ class TestMemory:
 
         async def load() -> None:
             loaded = Pool(max_loaded=1, parallel=1)
-            async with loaded.use(model, store.blob(model.blob), Settings(512, 2), 0):
+            async with loaded.use(model, store.blob(model.blob), LoadSettings(512, 2), 0):
                 pass
 
         monkeypatch.setattr(asyncio, "create_subprocess_exec", start_and_end)
-        store = Store(models_home / "models")
+        store = ModelStore(models_home / "models")
         model = store.get(SMOL)
         for policy in (asyncio.DefaultEventLoopPolicy(), uvloop.EventLoopPolicy()):
             with (

@@ -9,11 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from slmlab.engines.embedded import gguf_header
-from slmlab.engines.embedded.model_store import Store
+from slmlab.engines.embedded.model_store import ModelStore
 from slmlab.errors import SlmlabError
 from slmlab.evaluation import tasks, votes
 from slmlab.run import prompts
-from slmlab.run.store import Store as RecordStore
+from slmlab.run.store import RecordStore
 from tests.support.hostile import DEEP
 
 EXAMPLES = int(os.environ.get("TEST_EXAMPLES", "25"))
@@ -81,7 +81,7 @@ class TestLibrary:
         assert {int(kind): sizes for kind, sizes in GGML_QUANT_SIZES.items()} == gguf_header._BLOCKS
 
     def test_a_manifest_that_somebody_edited_is_no_model(self, tmp_path):
-        store = Store(tmp_path)
+        store = ModelStore(tmp_path)
         for number, text in enumerate(("", "{}", "[]", "null", '{"name": 5}', "\0", DEEP)):
             (store.manifests / f"m{number}%3Alatest.json").write_text(text)
         assert store.all() == []

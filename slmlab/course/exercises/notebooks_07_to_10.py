@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from slmlab.course.exercises.checking import exercise, near
 
 if TYPE_CHECKING:
-    from slmlab.course.transformer import Array, Model
+    from slmlab.course.transformer import Array, Transformer
 
 
 @exercise("07.1")
@@ -214,7 +214,7 @@ def _thinned(x: Array, share: float) -> Array:
     return thinned
 
 
-def _is_perplexity(value: float, model: Model, *texts: list[str]) -> bool:
+def _is_perplexity(value: float, model: Transformer, *texts: list[str]) -> bool:
     """Whether a number is the model's perplexity on one of some lists of texts."""
     from slmlab.course.transformer import perplexity
 

@@ -12,8 +12,8 @@ from typing import Any
 import aiohttp
 
 from slmlab import hardware
-from slmlab.engines.embedded.model_store import Model, NameNotValid, Store
-from slmlab.engines.embedded.pool import LoadError, Pool, Settings, Worker, parse_keep_alive
+from slmlab.engines.embedded.model_store import ModelStore, NameNotValid, StoredModel
+from slmlab.engines.embedded.pool import LoadError, LoadSettings, Pool, Worker, parse_keep_alive
 from slmlab.engines.embedded.responses import ApiError
 from slmlab.memory import effective_context, parallel_requests
 
@@ -25,7 +25,7 @@ DEFAULT_CONTEXT = 4096
 class Engine:
     """What the handlers of all requests share."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: ModelStore) -> None:
         self.store = store
         self.pool = Pool(
             max_loaded=hardware.env_number("OLLAMA_MAX_LOADED_MODELS") or 3,
@@ -36,7 +36,7 @@ class Engine:
         self._max_queue = hardware.env_number("OLLAMA_MAX_QUEUE") or 512
         self._waiting = 0
 
-    def model(self, name: str) -> Model:
+    def model(self, name: str) -> StoredModel:
         """The stored model of this name, or Ollama's 404."""
         if not name:
             raise ApiError(404, "model '' not found")
@@ -63,13 +63,17 @@ class Engine:
 
     @contextlib.asynccontextmanager
     async def loaded(
-        self, model: Model, options: dict[str, Any], keep_alive: float, embedding: bool = False
+        self,
+        model: StoredModel,
+        options: dict[str, Any],
+        keep_alive: float,
+        embedding: bool = False,
     ) -> AsyncIterator[Worker]:
         """The process that has ``model`` in memory, loaded first where that is needed."""
         num_ctx = options.get("num_ctx") or hardware.env_number("OLLAMA_CONTEXT_LENGTH")
         num_ctx = effective_context(num_ctx or DEFAULT_CONTEXT, model.context_length)
         threads = options.get("num_thread") or hardware.usable_cores()
-        settings = Settings(num_ctx, threads, embedding)
+        settings = LoadSettings(num_ctx, threads, embedding)
         path = self.store.blob(model.blob)
         if not path.exists():
             raise ApiError(404, f"model '{model.name}' not found")

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from slmlab.engines.embedded import PROMPT_TRUNCATED, llama_cpp
 from slmlab.engines.embedded.engine import Engine, keep_alive_seconds
-from slmlab.engines.embedded.model_store import Model
+from slmlab.engines.embedded.model_store import StoredModel
 from slmlab.engines.embedded.responses import ApiError, read_body, reply, unless_gone
 from slmlab.engines.embedded.schemas import ChatRequest, EmbedRequest, GenerateRequest, parse
 
@@ -73,7 +73,7 @@ async def _run(
     engine: Engine,
     request: Request,
     args: GenerateRequest | ChatRequest,
-    model: Model,
+    model: StoredModel,
     messages: list[dict[str, str]],
     raw: str | None,
     chunk: Callable[[str, list[Any] | None], dict[str, Any]],
@@ -178,6 +178,6 @@ def _shortened(vector: list[float], dimensions: int | None) -> list[float]:
     return [number / length for number in vector[:dimensions]]
 
 
-def _options(model: Model, options: dict[str, Any] | None) -> dict[str, Any]:
+def _options(model: StoredModel, options: dict[str, Any] | None) -> dict[str, Any]:
     """All options of a request: Ollama's defaults, the model's own, and what the request sets."""
     return llama_cpp.DEFAULT_OPTIONS | model.options | llama_cpp.check_options(options or {})

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import orjson
 
-from slmlab.engines.embedded.model_store import Model
+from slmlab.engines.embedded.model_store import StoredModel
 from slmlab.engines.embedded.pool import Worker
 from slmlab.engines.embedded.responses import ApiError
 from slmlab.engines.embedded.schemas import ChatRequest, GenerateRequest
@@ -173,7 +173,7 @@ def metrics(last: dict[str, Any], started: int, loaded: int) -> dict[str, Any]:
     return {"done_reason": stop} | {key: value for key, value in counters.items() if value}
 
 
-async def render(worker: Worker, model: Model, messages: list[dict[str, Any]]) -> str:
+async def render(worker: Worker, model: StoredModel, messages: list[dict[str, Any]]) -> str:
     """The messages in the model's chat template; a base model has none and gets plain text."""
     if model.chat_template is None:
         return "\n\n".join(message["content"] for message in messages)
@@ -244,7 +244,7 @@ def join_chunks(chunks: list[dict[str, Any]]) -> dict[str, Any]:
 async def fit_prompt(
     worker: Worker,
     args: GenerateRequest | ChatRequest,
-    model: Model,
+    model: StoredModel,
     messages: list[dict[str, Any]],
     raw: str | None,
     options: dict[str, Any],

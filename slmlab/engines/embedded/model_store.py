@@ -30,7 +30,7 @@ class NameNotValid(ValueError):
 
 
 @dataclass(frozen=True)
-class Model:
+class StoredModel:
     """One named model: a GGUF blob, with the settings that go with the name."""
 
     name: str
@@ -72,7 +72,7 @@ class Model:
         }
 
 
-_MODEL = TypeAdapter(Model)
+_MODEL = TypeAdapter(StoredModel)
 
 
 def _count(parameters: int) -> str:
@@ -91,7 +91,7 @@ def full_name(name: str) -> str:
     return name if ":" in name.rsplit("/", 1)[-1] else name + ":latest"
 
 
-class Store:
+class ModelStore:
     """The models in one folder. Every write is to a temporary file that is then renamed."""
 
     def __init__(self, folder: Path) -> None:
@@ -119,7 +119,7 @@ class Store:
         os.replace(path, target)
         return target
 
-    def describe(self, name: str, blob: str, **facts: Any) -> Model:
+    def describe(self, name: str, blob: str, **facts: Any) -> StoredModel:
         """The model of this name that the blob with this digest would be; nothing is written.
 
         Raises:
@@ -128,7 +128,7 @@ class Store:
         path = self.blob(blob)
         header = gguf_header.read_header(path)
         gguf_header.check_usable(header)
-        return Model(
+        return StoredModel(
             name=full_name(name),
             blob=path.name.removeprefix("sha256-"),
             size=path.stat().st_size,
@@ -141,7 +141,7 @@ class Store:
             **{"license": str(header.metadata.get("general.license", ""))} | facts,
         )
 
-    def create(self, name: str, blob: str, **facts: Any) -> Model:
+    def create(self, name: str, blob: str, **facts: Any) -> StoredModel:
         """Give the blob with this digest a name.
 
         Raises:
@@ -151,11 +151,11 @@ class Store:
         self.write(model)
         return model
 
-    def copy(self, model: Model, name: str) -> None:
+    def copy(self, model: StoredModel, name: str) -> None:
         """Give ``model`` a second name."""
-        self.write(Model(**{**asdict(model), "name": full_name(name)}))
+        self.write(StoredModel(**{**asdict(model), "name": full_name(name)}))
 
-    def write(self, model: Model) -> None:
+    def write(self, model: StoredModel) -> None:
         """Keep a model under its name; one that had the name before is forgotten."""
         handle, temporary = tempfile.mkstemp(dir=self.manifests)
         with os.fdopen(handle, "w") as file:
@@ -165,14 +165,14 @@ class Store:
     def _manifest(self, name: str) -> Path:
         return self.manifests / (quote(full_name(name), safe="") + ".json")
 
-    def get(self, name: str) -> Model | None:
+    def get(self, name: str) -> StoredModel | None:
         """The model of this name, or None."""
         try:
             return _MODEL.validate_json(self._manifest(name).read_bytes())
         except (FileNotFoundError, ValueError):
             return None
 
-    def all(self) -> list[Model]:
+    def all(self) -> list[StoredModel]:
         """Every model, the one changed last first, as Ollama lists them."""
         names = [unquote(path.stem) for path in self.manifests.glob("*.json")]
         models = [model for name in names if (model := self.get(name))]

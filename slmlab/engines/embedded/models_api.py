@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 
 from slmlab.engines.embedded import gguf_header, llama_cpp, pypi_models
 from slmlab.engines.embedded.engine import Engine
-from slmlab.engines.embedded.model_store import Model, NameNotValid, full_name
+from slmlab.engines.embedded.model_store import NameNotValid, StoredModel, full_name
 from slmlab.engines.embedded.pool import LoadError
 from slmlab.engines.embedded.responses import ApiError, read_body, reply
 from slmlab.engines.embedded.schemas import CopyRequest, CreateRequest, NameRequest, parse
@@ -226,7 +226,7 @@ async def post_blob(engine: Engine, request: Request) -> Response:
     return Response(status_code=201)
 
 
-def _summary(model: Model) -> dict[str, Any]:
+def _summary(model: StoredModel) -> dict[str, Any]:
     return {
         "name": model.name,
         "model": model.name,

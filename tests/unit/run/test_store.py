@@ -12,7 +12,7 @@ import pytest
 from slmlab.errors import ResultsError
 from slmlab.run.generate import Target
 from slmlab.run.options import full_options
-from slmlab.run.store import Store, key, machine_id
+from slmlab.run.store import RecordStore, key, machine_id
 from tests.support.paths import ROOT
 from tests.support.records import record
 
@@ -21,15 +21,15 @@ class TestStore:
     KEYS = tuple(letter * 64 for letter in "abc")
 
     def test_what_is_added_is_found(self, tmp_path):
-        store = Store(tmp_path / "new" / "folder")
+        store = RecordStore(tmp_path / "new" / "folder")
         one, two = record(text="ö\u2028\x00"), record(prompt=[{"role": "user", "content": "x"}])
         store.add(self.KEYS[0], one)
         store.add(self.KEYS[1], two)
-        found = Store(tmp_path / "new" / "folder").find(self.KEYS)
+        found = RecordStore(tmp_path / "new" / "folder").find(self.KEYS)
         assert found == {self.KEYS[0]: one, self.KEYS[1]: two}
 
     def test_a_torn_last_line_is_passed_over(self, tmp_path):
-        store = Store(tmp_path)
+        store = RecordStore(tmp_path)
         for name in self.KEYS:
             store.add(name, record(text="x" * 100))
         (file,) = tmp_path.iterdir()
@@ -40,7 +40,7 @@ class TestStore:
         for length in sorted({*range(0, len(whole), 37), *near} & {*range(len(whole))}):
             file.write_bytes(whole[:length])
             # A line without its newline may be whole or torn; either way no other is lost.
-            found = len(Store(tmp_path).find(self.KEYS))
+            found = len(RecordStore(tmp_path).find(self.KEYS))
             assert sum(end < length for end in ends) <= found
             assert found <= sum(end <= length for end in ends)
 
@@ -58,11 +58,11 @@ class TestStore:
     )
     def test_foreign_lines_are_passed_over(self, tmp_path, line):
         (tmp_path / "x.jsonl").write_bytes(line + b"\n")
-        Store(tmp_path).add(self.KEYS[1], record())
-        assert set(Store(tmp_path).find(self.KEYS)) == {self.KEYS[1]}
+        RecordStore(tmp_path).add(self.KEYS[1], record())
+        assert set(RecordStore(tmp_path).find(self.KEYS)) == {self.KEYS[1]}
 
     def test_times_count_only_where_they_were_measured(self, tmp_path):
-        store = Store(tmp_path)
+        store = RecordStore(tmp_path)
         store.add(self.KEYS[0], record())
         store.add(self.KEYS[1], record(in_flight=4))
         assert set(store.find(self.KEYS)) == set(self.KEYS[:2])
@@ -90,15 +90,15 @@ class TestStore:
 
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
     def test_a_full_disk_is_a_sentence(self, tmp_path):
-        store = Store(tmp_path, Path("/dev/full"))
+        store = RecordStore(tmp_path, Path("/dev/full"))
         with pytest.raises(ResultsError, match="No space left on device"):
             store.add(self.KEYS[0], record())
 
     def test_two_writers_at_once(self, tmp_path):
         code = (
             "import pathlib, sys; sys.path.insert(0, sys.argv[2]);"
-            "from tests.support.records import record; from slmlab.run.store import Store;"
-            "s = Store(pathlib.Path(sys.argv[1]))\n"
+            "from tests.support.records import record; from slmlab.run.store import RecordStore;"
+            "s = RecordStore(pathlib.Path(sys.argv[1]))\n"
             "for i in range(100): s.add(f'{sys.argv[3]}{i:063d}', record(text='y' * i * 60))"
         )
         writers = [
@@ -106,4 +106,4 @@ class TestStore:
         ]
         assert [writer.wait() for writer in writers] == [0, 0]
         names = [f"{w}{i:063d}" for w in "ab" for i in range(100)]
-        assert len(Store(tmp_path).find(names)) == 200
+        assert len(RecordStore(tmp_path).find(names)) == 200

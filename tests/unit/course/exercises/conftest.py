@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import slmlab
-from slmlab.course.transformer import Model
+from slmlab.course.transformer import Transformer
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def verdict(capsys):
 
 
 @pytest.fixture(scope="module")
-def tiny() -> Model:
+def tiny() -> Transformer:
     """A transformer of 24 blocks with random weights, whose tokens are single bytes."""
     from tokenizers.pre_tokenizers import ByteLevel
 
@@ -66,4 +66,4 @@ def tiny() -> Model:
         "tokenizer.ggml.merges": [],
         "tokenizer.ggml.token_type": [1] * len(tokens),
     }
-    return Model(Path("tiny.gguf"), metadata, tensors, {}, None)
+    return Transformer(Path("tiny.gguf"), metadata, tensors, {}, None)

@@ -13,8 +13,8 @@ from aiohttp import web
 
 from slmlab.engines.embedded import routes
 from slmlab.engines.embedded.engine import Engine
-from slmlab.engines.embedded.model_store import Model, Store
-from slmlab.engines.embedded.pool import Pool, Settings, Worker
+from slmlab.engines.embedded.model_store import ModelStore, StoredModel
+from slmlab.engines.embedded.pool import LoadSettings, Pool, Worker
 from tests.support.fake_process import FakeProcess
 
 
@@ -25,7 +25,7 @@ class Llama:
     """
 
     def __init__(self) -> None:
-        self.loads: list[tuple[str, Settings]] = []
+        self.loads: list[tuple[str, LoadSettings]] = []
         self.requests: list[tuple[str, Any]] = []
         self.url = ""
 
@@ -53,7 +53,9 @@ class Llama:
             await response.write(b"data: " + web.json_response(piece).body + b"\n\n")
         return response
 
-    async def load(self, pool: Pool, model: Model, path: object, settings: Settings) -> Worker:
+    async def load(
+        self, pool: Pool, model: StoredModel, path: object, settings: LoadSettings
+    ) -> Worker:
         self.loads.append((model.name, settings))
         return Worker(model, settings, FakeProcess(), aiohttp.ClientSession(self.url))
 
@@ -88,7 +90,7 @@ def engine_run(
             site = web.TCPSite(runner, "127.0.0.1", 0)
             await site.start()
             llama.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-            engine = Engine(Store(tmp_path))
+            engine = Engine(ModelStore(tmp_path))
             for name in ("chat", "base"):
                 make_model(engine.store, name)
             transport = httpx.ASGITransport(routes.app(engine))
@@ -106,12 +108,12 @@ def engine_run(
     return run
 
 
-def make_model(store: Store, name: str) -> Model:
+def make_model(store: ModelStore, name: str) -> StoredModel:
     """Give the store a model; only one named ``chat`` has a chat template."""
     digest = f"{sum(name.encode()):064x}"
     store.blob(digest).write_bytes(b"GGUF")
     template = {"tokenizer.chat_template": "{{ messages }}"} if name == "chat" else {}
-    model = Model(
+    model = StoredModel(
         name=f"{name}:latest",
         blob=digest,
         size=4,

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from slmlab.engines.embedded import model_store
-from slmlab.engines.embedded.model_store import Store
+from slmlab.engines.embedded.model_store import ModelStore
 
 
 class TestStore:
@@ -24,13 +24,13 @@ class TestStore:
         assert model_store.full_name("host.example/me/x:1b") == "host.example/me/x:1b"
 
     def test_a_torn_manifest_is_no_model(self, tmp_path):
-        models = model_store.Store(tmp_path)
+        models = model_store.ModelStore(tmp_path)
         (tmp_path / "manifests/x%3Alatest.json").write_text('{"name": "x:lat')
         assert models.all() == []
 
 
 def test_what_was_left_by_a_killed_download_goes_after_an_hour(tmp_path):
-    store = Store(tmp_path)
+    store = ModelStore(tmp_path)
     old, new = store.blobs / "pull-old", store.blobs / "partial-new"
     old.mkdir()
     (old / "half").write_bytes(b"x")

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from slmlab.engines.embedded import pool as pool_module
-from slmlab.engines.embedded.pool import LoadError, Pool, Settings, Worker, parse_keep_alive
+from slmlab.engines.embedded.pool import LoadError, LoadSettings, Pool, Worker, parse_keep_alive
 from tests.support.fake_process import FakeProcess
 
-SETTINGS = Settings(num_ctx=512, threads=1)
+SETTINGS = LoadSettings(num_ctx=512, threads=1)
 
 
 class FakeClient:
@@ -31,7 +31,7 @@ class PoolWithoutProcesses(Pool):
         self.fail: list[Exception] = []
         self.most = 0
 
-    async def _load(self, model: Any, path: Path, settings: Settings) -> Worker:
+    async def _load(self, model: Any, path: Path, settings: LoadSettings) -> Worker:
         self.loads.append(model.name)
         self.most = max(self.most, len(self.loaded) + len(self.loading))
         await asyncio.sleep(0)
@@ -39,7 +39,7 @@ class PoolWithoutProcesses(Pool):
             raise self.fail.pop()
         return Worker(model, settings, FakeProcess(), FakeClient())
 
-    def borrow(self, name: str, settings: Settings = SETTINGS, keep_alive: float = 300):
+    def borrow(self, name: str, settings: LoadSettings = SETTINGS, keep_alive: float = 300):
         model = SimpleNamespace(name=name, digest=name, size=1)
         return self.use(model, Path(name), settings, keep_alive)
 
@@ -91,7 +91,7 @@ class TestBorrowing:
     async def test_other_settings_load_it_anew_in_place_of_the_old_one(self, pool):
         async with pool.borrow("a") as old:
             pass
-        async with pool.borrow("a", Settings(1024, 1)) as new:
+        async with pool.borrow("a", LoadSettings(1024, 1)) as new:
             assert not old.alive
             assert pool.loaded == [new]
         assert pool.loads == ["a", "a"]
@@ -99,7 +99,7 @@ class TestBorrowing:
     @in_pool
     async def test_other_settings_wait_until_nobody_uses_it(self, pool):
         async def other() -> Worker:
-            async with pool.borrow("a", Settings(1024, 1)) as worker:
+            async with pool.borrow("a", LoadSettings(1024, 1)) as worker:
                 return worker
 
         async with pool.borrow("a") as old:
@@ -112,7 +112,7 @@ class TestBorrowing:
 
     @in_pool
     async def test_one_that_embeds_and_one_that_writes_are_side_by_side(self, pool):
-        async with pool.borrow("a"), pool.borrow("a", Settings(512, 1, embedding=True)):
+        async with pool.borrow("a"), pool.borrow("a", LoadSettings(512, 1, embedding=True)):
             assert pool.names == ["a", "a"]
 
     @in_pool

@@ -10,14 +10,14 @@ import uvicorn
 
 from slmlab.engines.embedded import routes
 from slmlab.engines.embedded.engine import Engine
-from slmlab.engines.embedded.model_store import Store
+from slmlab.engines.embedded.model_store import ModelStore
 from tests.support.processes import free_port
 
 
 @pytest.fixture
 def request_to(tmp_path):
     """Ask the application of an engine without models."""
-    transport = httpx.ASGITransport(routes.app(Engine(Store(tmp_path))))
+    transport = httpx.ASGITransport(routes.app(Engine(ModelStore(tmp_path))))
 
     def ask(method: str, path: str, **more) -> httpx.Response:
         async def once() -> httpx.Response:

@@ -19,7 +19,7 @@ FIELDS: dict[str, tuple[str, float, float, float]] = {
 }
 
 
-class Settings:
+class OptionFields:
     """Number fields for some sampling options; the others stay as they were given.
 
     Args:
