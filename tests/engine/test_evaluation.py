@@ -6,7 +6,7 @@ import pytest
 
 import slmlab
 from slmlab.errors import ModelError, SlmlabError
-from slmlab.evaluation import scorers, statistics, tasks, votes
+from slmlab.evaluation import judge, scorers, statistics, tasks, votes
 from tests.support.engines import GEMMA, SMOL
 
 
@@ -59,7 +59,7 @@ class TestVotes:
         replies = slmlab.compare(
             SMOL,
             questions,
-            template=votes.JUDGE_TEMPLATE,
+            template=judge.JUDGE_TEMPLATE,
             num_predict=8,
             temperature=0,
             timing=False,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from slmlab.evaluation import votes
+from slmlab.evaluation.judge import read_verdict
 
 FILE = Path(__file__).parents[2] / "corpus" / "verdicts.jsonl"
 CASES = [json.loads(line) for line in FILE.read_text("utf-8").split("\n") if line]
@@ -19,4 +19,4 @@ CASES = [json.loads(line) for line in FILE.read_text("utf-8").split("\n") if lin
 
 @pytest.mark.parametrize("case", CASES, ids=[repr(case["text"])[:40] for case in CASES])
 def test_each_text_is_read_as_its_verdict(case):
-    assert votes._verdict(case["text"]) == case["verdict"]
+    assert read_verdict(case["text"]) == case["verdict"]
