@@ -58,7 +58,7 @@ ROLES = ("system", "user", "assistant")
 
 
 def plain(value: Any) -> Any:
-    """A cell as plain Python: no numpy or pandas, tuples and arrays as lists, None where empty."""
+    """A cell in Python's own types: arrays, tuples and sets as lists, None where it is empty."""
     if isinstance(value, str):
         return str(value)
     if value is None or isinstance(value, (bool, int)):
@@ -67,7 +67,9 @@ def plain(value: Any) -> Any:
         return {str(name): plain(one) for name, one in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(one) for one in value]
-    if type(value).__module__.partition(".")[0] == "numpy" and hasattr(value, "tolist"):
+    if isinstance(value, (set, frozenset)):
+        return [plain(one) for one in sorted(value, key=str)]
+    if hasattr(value, "tolist"):  # numpy, pandas, torch
         found = value.tolist()
         # A time of numpy's that fits no type of Python's stays as it is.
         return found if type(found) is type(value) else plain(found)

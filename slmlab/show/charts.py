@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -127,6 +128,46 @@ def points(
             legend(ax, axis, "outside lower center")
         place_names(axis, known[x], known[y], map(str, known[label]))
     return result(ax, axis)
+
+
+def interval(
+    axis: Axes,
+    index: int,
+    x: float,
+    y: float,
+    *,
+    x_interval: tuple[float, float] | None = None,
+    y_interval: tuple[float, float] | None = None,
+) -> None:
+    """A point with a bar for its interval; without one where the interval is not known (NaN).
+
+    Args:
+        axis: the axes to draw into.
+        index: the position of the series, which decides its colour and marker.
+        x: the point's x.
+        y: the point's y.
+        x_interval: the lower and upper end of the interval of ``x``.
+        y_interval: the same for ``y``.
+    """
+    axis.errorbar(
+        x,
+        y,
+        xerr=_distances(x, x_interval),
+        yerr=_distances(y, y_interval),
+        fmt=marker(index),
+        color=colour(index),
+        markersize=10,
+        capsize=6,
+        linewidth=2,
+        markeredgecolor="black",
+    )
+
+
+def _distances(value: float, ends: tuple[float, float] | None) -> list[list[float]] | None:
+    """How far an interval reaches below and above a value, as matplotlib takes it."""
+    if ends is None or math.isnan(ends[0]):
+        return None
+    return [[max(0, value - ends[0])], [max(0, ends[1] - value)]]
 
 
 def place_names(axis: Axes, x: Iterable[float], y: Iterable[float], names: Iterable[str]) -> None:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from slmlab.evaluation import statistics
 from slmlab.run.frames import need
-from slmlab.show.figure import canvas, colour, flagged, marker, number, result, shorten, words
+from slmlab.show.charts import interval
+from slmlab.show.figure import canvas, flagged, number, result, shorten, words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,18 +69,7 @@ def _intervals(
     alt = f"{label}, with 95 % intervals: {'; '.join(ranges)}."
     with canvas(ax, (9, 1.8 + 0.55 * len(table)), dark=dark, note=note, alt=alt) as axis:
         for index, row in enumerate(table.to_dict("records")):
-            down, up = max(0, row[column] - row["low"]), max(0, row["high"] - row[column])
-            axis.errorbar(
-                row[column],
-                index,
-                xerr=None if row["low"] != row["low"] else [[down], [up]],
-                fmt=marker(index),
-                color=colour(index),
-                markersize=10,
-                capsize=6,
-                linewidth=2,
-                markeredgecolor="black",
-            )
+            interval(axis, index, row[column], index, x_interval=(row["low"], row["high"]))
         axis.set_yticks(range(len(table)), [shorten(name) for name in table[by]])
         axis.set_ylim(len(table) - 0.5, -0.5)
         axis.set_xlabel(label)

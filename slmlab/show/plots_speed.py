@@ -10,7 +10,7 @@ from slmlab.errors import SlmlabError
 from slmlab.evaluation import statistics
 from slmlab.run import results
 from slmlab.run.frames import need
-from slmlab.show.charts import lines, place_names
+from slmlab.show.charts import interval, lines, place_names
 from slmlab.show.figure import (
     COLOURS,
     GREY,
@@ -123,28 +123,14 @@ def quality_speed(
             best = models.iloc[front].sort_values("tokens_per_s")
             axis.plot(best["tokens_per_s"], best["mean"], "--", color=GREY, zorder=1)
         for index, (_, row) in enumerate(models.iterrows()):
-            _with_bar(axis, row["tokens_per_s"], row, index)
+            ends = (row["low"], row["high"])
+            interval(axis, index, row["tokens_per_s"], row["mean"], y_interval=ends)
         axis.set_xlabel("Tokens per second (more is better)")
         axis.set_ylabel(f"Mean {score} (more is better)")
         axis.set_xlim(0, models["tokens_per_s"].max() * 1.35)
         axis.set_title("Quality against speed")
         place_names(axis, models["tokens_per_s"], models["mean"], map(shorten, models.index))
     return result(ax, axis)
-
-
-def _with_bar(axis: Axes, x: float, row: pd.Series, index: int) -> None:
-    down, up = max(0, row["mean"] - row["low"]), max(0, row["high"] - row["mean"])
-    axis.errorbar(
-        x,
-        row["mean"],
-        yerr=None if row["low"] != row["low"] else [[down], [up]],
-        fmt=marker(index),
-        color=colour(index),
-        markersize=10,
-        capsize=5,
-        linewidth=2,
-        markeredgecolor="black",
-    )
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:

@@ -6,14 +6,13 @@ Arrow has arrays. All of that is read here, so that a score does not depend on i
 
 from __future__ import annotations
 
-import ast
-import json
 import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from slmlab.errors import TaskError
+from slmlab.run.cells import parse, plain
 
 Row = Mapping[str, Any]
 Scorer = Callable[[str, Row], float]
@@ -57,19 +56,6 @@ def answer(text: Any) -> str:
     found = _OPENED_BEFORE.sub("", found)
     found = _NEVER_ENDED.sub("", found)
     return text if found == text else found.strip()
-
-
-def plain(value: Any) -> Any:
-    """A cell in Python's own types: arrays and tuples as lists, numpy's numbers as Python's."""
-    if hasattr(value, "tolist"):  # numpy, pandas, torch
-        value = value.tolist()
-    if isinstance(value, (set, frozenset)):
-        value = sorted(value, key=str)
-    if isinstance(value, (list, tuple)):
-        return [plain(one) for one in value]
-    if isinstance(value, Mapping):
-        return {key: plain(one) for key, one in value.items()}
-    return value
 
 
 def is_blank(value: Any) -> bool:
@@ -135,20 +121,7 @@ def parsed(value: Any, kind: type) -> Any:
         ['a', 'b']
         >>> parsed("a, b", list)
     """
-    if isinstance(value, kind):
-        return value
-    if not isinstance(value, str) or value.strip()[:1] not in ("[", "(", "{"):
-        return None
-    try:
-        found = json.loads(value)
-    except (ValueError, RecursionError):
-        # A printed array has no commas; Python would take its texts for parts of one.
-        if re.search(r"(['\"])\s+\1", value):
-            return None
-        try:
-            found = plain(ast.literal_eval(value.strip()))
-        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-            return None
+    found = parse(value) if isinstance(value, str) else value
     return found if isinstance(found, kind) else None
 
 

@@ -14,9 +14,9 @@ from slmlab.evaluation.scorers.reading import (
     Scorer,
     Unscorable,
     is_blank,
-    plain,
 )
 from slmlab.evaluation.scorers.registry import SCORERS, named
+from slmlab.run.cells import plain
 from slmlab.run.frames import need
 
 if TYPE_CHECKING:
