@@ -16,7 +16,7 @@ SMALLEST_DISK = 2 * hardware.GIB
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked at: ``level`` is OK, WARN or FAIL; ``remedy`` is empty where it is OK."""
+    """The result of one check: ``level`` is OK, WARN or FAIL; ``remedy`` is empty for OK."""
 
     level: str
     name: str
@@ -24,16 +24,16 @@ class Check:
     remedy: str = ""
 
     def __str__(self) -> str:
-        """The line for a person."""
+        """One readable line, with the remedy below it."""
         remedy = f"\n       → {self.remedy}" if self.remedy else ""
         return f"[{self.level:4}] {self.name}: {self.found}{remedy}"
 
 
 class Report(list[Check]):
-    """All checks, in order: printed a line each with the remedy, shown as a table in a notebook."""
+    """All checks in order: printed line by line, or shown as a table in a notebook."""
 
     def __str__(self) -> str:
-        """The lines for a person."""
+        """A readable line for each check."""
         return "\n".join(map(str, self))
 
     def __repr__(self) -> str:
@@ -49,7 +49,7 @@ class Report(list[Check]):
 
 
 def doctor() -> Report:
-    """Look at hardware, packages, engines, server and models, and say what is missing.
+    """Check hardware, packages, engines, server and models, and say what is missing.
 
     Takes a second or two and changes nothing.
 

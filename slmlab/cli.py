@@ -26,7 +26,7 @@ first steps:
 exit codes: 0 done, 1 it could not be done (one sentence says why), 2 wrong usage, 130 interrupted
 """
 
-# What a shell reports of a program that wrote to a reader who had gone (128 + SIGPIPE).
+# The exit status that shells report for a program ended by a closed pipe (128 + SIGPIPE).
 PIPE_CLOSED = 141
 
 
@@ -43,11 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever reads has had enough, as `| head -1` has. What is left must not be written either
-        # when Python ends.
+        # The reader closed the pipe, as `| head -1` does. Python must not flush the rest to it when
+        # it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
-    except KeyboardInterrupt as error:  # a comparison's says what is kept of it
+    except KeyboardInterrupt as error:  # from a comparison, its text says what was kept
         print(f"\nslmlab: {str(error) or 'interrupted.'}", file=sys.stderr)
         return 130
     except SlmlabError as error:

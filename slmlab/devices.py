@@ -1,4 +1,4 @@
-"""Processors and graphics processors of this machine: what they are, what energy they count."""
+"""The processors and GPUs of this machine: their names, memory and energy counters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 @functools.cache
 def cpu_name() -> str:
-    """The processor's marketing name, as its system gives it."""
+    """The processor's marketing name, as the operating system reports it."""
     if sys.platform == "linux":
         try:
             for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -42,7 +42,7 @@ class GPU:
 
 
 def find_gpus() -> list[GPU]:
-    """All GPUs that one of the system's own sources names, the best source first."""
+    """All GPUs of this machine, from the most detailed source that lists any."""
     found = _nvidia_by_nvml() or _nvidia_by_smi()
     if sys.platform == "darwin" and platform.machine() == "arm64":
         found.append(GPU(cpu_name(), "Apple", note="shares the machine's memory"))
@@ -59,7 +59,7 @@ def _nvidia_by_nvml() -> list[GPU]:
         import pynvml
 
         pynvml.nvmlInit()
-    except Exception:  # no package, no driver library, or a broken one: the next source decides
+    except Exception:  # no package, no driver library, or a broken one: try the next source
         return []
     gpus = []
     try:
@@ -97,7 +97,7 @@ def gpus_from_smi(output: str) -> list[GPU]:
 
 
 def _amd_by_sysfs(drm: Path = Path("/sys/class/drm")) -> list[GPU]:
-    """AMD cards whose kernel driver is loaded: it shows their memory in sysfs."""
+    """AMD cards whose kernel driver is loaded, which reports their memory in sysfs."""
     gpus = []
     for total_file in sorted(drm.glob("card[0-9]*/device/mem_info_vram_total")):
         try:
@@ -110,7 +110,7 @@ def _amd_by_sysfs(drm: Path = Path("/sys/class/drm")) -> list[GPU]:
 
 
 def gpus_without_driver(lspci: str) -> list[GPU]:
-    """GPUs that the PCI bus shows although no driver answered, from the text of ``lspci``."""
+    """GPUs on the PCI bus for which no driver answered, from the output of ``lspci``."""
     gpus = []
     for line in lspci.splitlines():
         kind = line.lower()
@@ -131,12 +131,12 @@ def gpu_names() -> tuple[str, ...]:
 
 
 def energy_j(powercap: Path = Path("/sys/class/powercap")) -> float | None:
-    """Joules that the NVIDIA GPUs and the processor packages have counted so far.
+    """Joules that the energy counters of the NVIDIA GPUs and the processors show now.
 
-    The difference of two readings is what was used in between, by everything on the machine. The
-    sources are NVML's energy counter (Volta and later) and Linux's RAPL, which on most systems only
-    the administrator may read. None where neither answers. RAPL's counter starts again at zero now
-    and then (on some machines every few minutes under load).
+    The difference of two readings is what everything on the machine used in between. The sources
+    are NVML's energy counter (Volta and later) and Linux's RAPL, which on most systems only an
+    administrator may read. None if neither is available. RAPL's counter wraps around to zero, on
+    some machines every few minutes under load.
     """
     joules = [*_gpu_joules()]
     for package in powercap.glob("intel-rapl:[0-9]"):
@@ -161,7 +161,7 @@ def _gpu_joules() -> list[float]:
 
 @functools.cache
 def _energy_handles() -> tuple[Any, ...]:
-    """The NVIDIA GPUs, looked up once: this is asked around every generation."""
+    """The NVIDIA GPUs; looked up once, since energy is read before and after each generation."""
     try:
         import pynvml
 
@@ -174,7 +174,7 @@ def _energy_handles() -> tuple[Any, ...]:
 
 
 def command_output(*command: str) -> str | None:
-    """What a short system command prints, or None where it is missing or fails."""
+    """The output of a short system command, or None if it is missing or fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):

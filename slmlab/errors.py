@@ -1,4 +1,4 @@
-"""The errors that a reader of a notebook may see: each is a sentence that says what to do."""
+"""The errors that users may see: each is a sentence that says what to do."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 
 class SlmlabError(RuntimeError):
-    """Something went wrong that we could foresee; the message says what, and what to do."""
+    """An error with a message for the user: what went wrong, and what to do about it."""
 
     def _render_traceback_(self) -> list[str]:
-        # IPython asks an exception to render itself: a student gets the sentence, not the stack.
+        # IPython calls this to show an exception: students see the sentence without a traceback.
         return [f"{type(self).__name__}: {self}"]
 
 
@@ -24,7 +24,7 @@ class ServerError(SlmlabError):
 
 
 class ServerLost(ServerError):
-    """The server, or the process with the model, went away in the middle; another try may do."""
+    """The server, or the process that runs the model, went away in mid-request; try again."""
 
 
 class PartialResultError(SlmlabError):
@@ -39,9 +39,10 @@ class PartialResultError(SlmlabError):
 
 
 class GenerationError(SlmlabError):
-    """A generation failed; ``record`` holds what had come until then, and the error.
+    """A generation failed; ``record`` holds the text so far, and the error.
 
-    ``lost`` says that the server, or the process with the model, went away: worth another try.
+    ``lost`` says that the server, or the process that runs the model, went away, so that another
+    attempt may succeed.
     """
 
     def __init__(self, message: str, record: Any, lost: bool = False) -> None:
@@ -93,7 +94,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`` Did you mean …?`` with the nearest of the known names, or nothing."""
     known = list(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    # Model names have long tags: the part before the colon is what people remember.
+    # Model names have long tags; people remember the part before the colon.
     family = name.partition(":")[0].lower()
     near = near or [one for one in known if family and one.lower().startswith(family)]
     return f" Did you mean {near[0]!r}?" if near else ""

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from markupsafe import Markup
 
-# Notebooks center or right-align tables by default, and each has its own colours: these say where
-# text stands and leave the colours to the theme.
+# Notebooks center or right-align tables by default, and each has its own colours: these styles set
+# the alignment and leave the colours to the theme.
 _TITLE = "text-align: left; padding: 2px 0; font-weight: 600;"
 _NAME = "text-align: left; padding: 2px 16px 2px 0; vertical-align: top; font-weight: normal; "
 _NAME += "white-space: nowrap; opacity: .75;"

@@ -29,7 +29,7 @@ COLAB_GPU_HINT = (
 
 @dataclass(frozen=True, repr=False)
 class Machine:
-    """What this machine offers to a language model. Sizes in bytes."""
+    """The resources of this machine that matter for language models. Sizes in bytes."""
 
     platform: str
     system: str
@@ -49,7 +49,7 @@ class Machine:
 
     @property
     def model_memory(self) -> int:
-        """Bytes that a model can use: the GPU's free memory where there is one, else free RAM.
+        """Bytes that a model can use: the GPU's free memory if there is a GPU, else free RAM.
 
         Apple's GPUs share the machine's memory, so theirs is the free RAM too.
         """
@@ -64,7 +64,7 @@ class Machine:
 
     @property
     def _rows(self) -> list[tuple[str, str]]:
-        """What there is, as pairs of name and value."""
+        """Pairs of a name and a readable value."""
         rows = [
             ("CPU", f"{self.cpu}, {self.cores} usable {'core' if self.cores == 1 else 'cores'}"),
             ("Memory", f"{gib(self.free_memory)} free of {gib(self.memory)}"),
@@ -88,7 +88,7 @@ class Machine:
         return COLAB_GPU_HINT if self.platform == "Google Colab" and self.gpu is None else ""
 
     def __str__(self) -> str:
-        """A few lines for a person."""
+        """A few readable lines."""
         lines = [f"{self.platform}, {self.system}"]
         lines += [f"{name:8}{value}" for name, value in self._rows]
         return "\n".join(lines + ([self._hint] if self._hint else []))
@@ -103,17 +103,17 @@ class Machine:
 
 
 def env_number(name: str) -> int | None:
-    """The whole number above zero in a variable of the environment; None where there is none."""
+    """The positive whole number in an environment variable; None if it holds none."""
     text = os.environ.get(name, "")
     return (int(text) or None) if text.isdecimal() else None
 
 
 def env_cap(name: str, what: str) -> int | None:
-    """A whole number of the environment that cuts results short; once, stderr says that it does.
+    """A limit from an environment variable that shortens results; stderr mentions it once.
 
     Args:
         name: the variable.
-        what: what it does, with ``{}`` for the number.
+        what: what the limit does, with ``{}`` for the number.
     """
     most = env_number(name)
     if most:
@@ -128,12 +128,12 @@ def _say_once(note: str) -> None:
 
 
 def gib(size: int) -> str:
-    """Bytes as text in GiB (or MiB below one)."""
+    """Bytes as text in GiB, or in MiB below one GiB."""
     return f"{size / GIB:.1f} GiB" if size >= GIB else f"{size / 2**20:.0f} MiB"
 
 
 def machine() -> Machine:
-    """Look at this machine now. Takes well under a second and starts nothing.
+    """Inspect this machine now. Takes well under a second and starts nothing.
 
     Examples:
         >>> slmlab.machine().cores >= 1
@@ -155,7 +155,7 @@ def machine() -> Machine:
 
 
 def memory() -> tuple[int, int]:
-    """Bytes of main memory that this machine, or the container around us, has: all, and free."""
+    """Total and free main memory in bytes, of this machine or of the container around us."""
     import psutil
 
     found = psutil.virtual_memory()
@@ -163,7 +163,7 @@ def memory() -> tuple[int, int]:
 
 
 def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Cores that this process may really use: affinity and container (cgroup) limits count."""
+    """The number of cores that this process may use, by its affinity and its cgroup's limits."""
     try:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:  # macOS and Windows have no affinity call
@@ -173,7 +173,7 @@ def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
 
 
 def _cpu_quota(cgroup: Path) -> float | None:
-    """CPUs that the container may use (cgroup v2, then v1), or None where there is no limit."""
+    """CPUs that the container may use (cgroup v2, then v1), or None without a limit."""
     try:
         limit, period = (cgroup / "cpu.max").read_text().split()
     except (OSError, ValueError):
@@ -190,7 +190,7 @@ def _cpu_quota(cgroup: Path) -> float | None:
 def _container_memory(
     total: int, available: int, cgroup: Path = Path("/sys/fs/cgroup")
 ) -> tuple[int, int]:
-    """Total and free bytes, cut down to the container's limit where it has one."""
+    """Total and free bytes, reduced to the container's limit if it has one."""
     for limit_file, used_file in (
         ("memory.max", "memory.current"),
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
@@ -219,11 +219,11 @@ def _platform() -> str:
 
 
 def memory_bandwidth(megabytes: int = 512, repeats: int = 5) -> float:
-    """Bytes per second that this machine's cores read from its memory together, measured now.
+    """The memory bandwidth of all cores together, in bytes per second, measured now.
 
-    Each core sums its share of an array too large for the processor's caches; the best of the
-    repeats counts, since everything else on the machine can only slow it. It is the machine's main
-    memory: a GPU's own is several times faster and stands in its data sheet.
+    Each core sums its share of an array too large for the processor's caches. The fastest repeat
+    counts, since other programs can only slow it down. This is main memory; a GPU's own memory is
+    several times faster, and its data sheet says how fast.
     """
     import time
     from concurrent.futures import ThreadPoolExecutor

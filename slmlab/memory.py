@@ -1,7 +1,7 @@
 """How much memory a model takes: its weights, its KV cache, and what the engine needs besides.
 
-Everything that asks whether a model fits (``slmlab.will_it_fit``, the embedded engine before it
-loads a model, the catalogue) asks here, so that all of them give the same number of bytes.
+Everything that has to know whether a model fits (``slmlab.will_it_fit``, the embedded engine before
+it loads a model, the catalogue) uses these functions, so all of them give the same number of bytes.
 """
 
 from __future__ import annotations
@@ -16,34 +16,34 @@ from slmlab import hardware
 
 log = logging.getLogger(__name__)
 
-# Beyond weights and KV cache: 54 MiB (SmolLM2 135M) and 126 MiB (Gemma 3 270M, whose vocabulary is
-# five times as large) were measured on a CPU, as what a process's RSS grew by over both. On a GPU
-# the driver's own context comes on top, which was not measured.
+# Memory beyond weights and KV cache. Measured on a CPU, as the rest of what a process's RSS grew by:
+# 54 MiB (SmolLM2 135M) and 126 MiB (Gemma 3 270M, whose vocabulary is five times as large). On a GPU
+# the driver's context comes on top; it was not measured.
 OVERHEAD = 150 * 2**20
-# A rule of thumb for what a model needs in all, as a multiple of its weights, where its shape is
-# not known.
+# A rule of thumb for the memory of a model whose shape is not known, as a multiple of its weights.
 MEMORY_OVER_FILE = 1.2
 
 # Bytes of 32 values in the KV cache, by OLLAMA_KV_CACHE_TYPE (ggml's block formats).
 _BYTES_OF_32 = {"f16": 64, "q8_0": 34, "q4_0": 18}
-# llama.cpp makes room for tokens in steps of so many.
+# llama.cpp allocates the cache for tokens in multiples of this.
 _CELLS = 256
-# Tokens that are read in one go (llama.cpp's n_ubatch): a layer with a window caches one batch more
-# than its window.
+# Tokens processed in one batch (llama.cpp's n_ubatch). A sliding-window layer caches its window and
+# one batch.
 BATCH = 512
-# More layers than llama.cpp can load (its LLAMA_MAX_LAYERS): a damaged file.
+# The most layers that llama.cpp can load (its LLAMA_MAX_LAYERS); a file with more is damaged.
 _MAX_LAYERS = 512
-# In these families only every n-th layer looks at the whole context, the others at a window, and
-# llama.cpp knows n without the file (set_swa_pattern in its src/models).
+# In these families only every n-th layer attends to the whole context, the others to a sliding
+# window; llama.cpp has n built in (set_swa_pattern in its src/models).
 _FULL_LAYER_EVERY = {"gemma2": 2, "gemma3": 6, "gemma3n": 5, "gpt-oss": 2, "cohere2": 4, "olmo2": 4}
-# Every n-th layer has attention, the others are recurrent; where the file does not say n.
+# Every n-th layer has attention, the others are recurrent; for files that do not give n.
 _ATTENTION_EVERY = {"qwen3next": 4, "qwen35": 4, "qwen35moe": 4}
-# Without attention at all; with attention and a state in each layer; with layers of neither.
+# Architectures without attention; with attention and a recurrent state in every layer; with some
+# layers that have neither.
 _RECURRENT = {"mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7"}
 _BOTH = {"falcon-h1"}
 _WITH_LAYERS_OF_NEITHER = {"nemotron_h", "nemotron_h_moe"}
-# Read a text at once and keep nothing of it. (``attention.causal`` alone does not say so: llama.cpp
-# gives other models that are not causal a cache.)
+# Encoders, which process a text at once and cache nothing. (``attention.causal`` alone does not say
+# so: llama.cpp gives other non-causal models a cache.)
 _ENCODERS = {
     "bert",
     "eurobert",
@@ -56,29 +56,29 @@ _ENCODERS = {
     "nomic-bert-moe",
 }
 
-# How many requests each engine runs at once where OLLAMA_NUM_PARALLEL does not say.
+# How many requests each engine runs at once unless OLLAMA_NUM_PARALLEL says otherwise.
 _PARALLEL = {"embedded": 4, "ollama": 1}
 
 
 def parallel_requests(engine: str) -> int:
     """How many requests a server runs at once for one model; each has a KV cache of its own.
 
-    That is ``OLLAMA_NUM_PARALLEL`` where it is set here, which is also how to tell slmlab of a
-    server elsewhere; else the engine's default.
+    That is ``OLLAMA_NUM_PARALLEL`` if it is set in this process (set it for a server elsewhere
+    too), else the engine's default.
     """
     return hardware.env_number("OLLAMA_NUM_PARALLEL") or _PARALLEL.get(engine, 1)
 
 
 def effective_context(num_ctx: int, trained: object) -> int:
-    """The context length that a model is loaded with where ``num_ctx`` is asked for.
+    """The context length that a model is loaded with when ``num_ctx`` is requested.
 
-    Ollama and the embedded engine both stop at the length that the model was trained with, and take
-    no fewer than four tokens.
+    Ollama and the embedded engine both cap it at the length that the model was trained with, and
+    use at least four tokens.
 
     Args:
-        num_ctx: the context length in tokens that was asked for.
-        trained: the model's own, as it stands in its file; anything but a number above zero is
-            taken for not known.
+        num_ctx: the requested context length in tokens.
+        trained: the context length in the model's file; anything but a positive number counts as
+            unknown.
     """
     num_ctx = max(4, num_ctx)
     if isinstance(trained, int) and not isinstance(trained, bool) and trained > 0:
@@ -87,10 +87,10 @@ def effective_context(num_ctx: int, trained: object) -> int:
 
 
 def free_for(engine: str) -> tuple[int, str]:
-    """Bytes that an engine on this machine can give to models now, and of which memory.
+    """Bytes that are free for models now, and the name of that memory.
 
-    The embedded engine runs models on the processor, so it is main memory; Ollama takes the GPU
-    where there is one.
+    The embedded engine runs models on the processor, in main memory; Ollama uses the GPU if there
+    is one.
     """
     if engine == "embedded":
         return hardware.memory()[1], "memory"
@@ -100,22 +100,22 @@ def free_for(engine: str) -> tuple[int, str]:
 
 
 def cache_type() -> str:
-    """The type of the values in the KV cache: ``OLLAMA_KV_CACHE_TYPE``, where it is one of them."""
+    """The type of the values in the KV cache: ``OLLAMA_KV_CACHE_TYPE``, by default f16."""
     name = os.environ.get("OLLAMA_KV_CACHE_TYPE", "").lower()
     return name if name in _BYTES_OF_32 else "f16"
 
 
 class _NotKnown(Exception):
-    """The metadata lack something, or have nonsense in its place."""
+    """The metadata lack a value, or hold an impossible one."""
 
 
 @dataclass(frozen=True)
 class CacheShape:
-    """What a model keeps of the tokens that it has read, all its layers added up.
+    """What a model caches for the tokens in its context, summed over its layers.
 
-    ``full`` and ``windowed`` are values (of keys and values together) for each token: in layers
-    that look at the whole context, and in those that look at no more than the last ``window``
-    tokens. ``state`` is bytes for each request in recurrent layers, however long the context.
+    ``full`` and ``windowed`` count the numbers per token (keys and values together): in layers that
+    attend to the whole context, and in those that attend to the last ``window`` tokens only.
+    ``state`` is bytes per request in recurrent layers, whatever the length of the context.
     """
 
     full: int
@@ -130,11 +130,12 @@ class CacheShape:
         """The shape of a model whose layers are all alike.
 
         Args:
-            layers: how many.
-            kv_heads: heads of keys and values in each.
-            head_size: values for each head.
-            window: tokens that a layer with a window looks at.
-            full_every: each so many-th layer looks at the whole context, the others at the window.
+            layers: the number of layers.
+            kv_heads: key-value heads in each layer.
+            head_size: dimensions of each head.
+            window: the size of the sliding window in tokens; 0 for none.
+            full_every: every so many layers, one attends to the whole context, the others to the
+                window.
         """
         full = layers // full_every if window else layers
         each = 2 * kv_heads * head_size
@@ -142,9 +143,9 @@ class CacheShape:
 
     @classmethod
     def from_metadata(cls, info: Mapping[str, Any]) -> CacheShape | None:
-        """The shape from a GGUF file's metadata, which are ``model_info`` of ``/api/show``.
+        """The shape from a GGUF file's metadata (``model_info`` in ``/api/show``).
 
-        None where they do not say enough.
+        None if the metadata are not enough.
         """
         try:
             return _read(info)
@@ -154,24 +155,24 @@ class CacheShape:
 
 
 def kv_cache_bytes(shape: CacheShape, num_ctx: int, parallel: int = 1, batch: int = BATCH) -> int:
-    """Bytes of the KV cache, with the states of recurrent layers.
+    """Bytes of the KV cache, including the states of recurrent layers.
 
-    For each request, tokens × values for each token × bytes for each value
+    For each request, tokens × numbers per token × bytes per number
     (``OLLAMA_KV_CACHE_TYPE``: f16, q8_0 or q4_0). llama.cpp rounds tokens up to a multiple of 256,
-    and a layer with a window keeps the window and one batch.
+    and a sliding-window layer caches the window and one batch.
 
-    Checked against what llama.cpp says in its log when it loads a model (xllamacpp 2026.10.11549,
+    Checked against what llama.cpp logs when it loads a model (xllamacpp 2026.10.11549,
     on a CPU): SmolLM2 135M and Gemma 3 270M with 256 to 16,384 tokens, 1 to 4 requests and the
     three types; and small files of random weights of llama, qwen3, phi3, gemma2, gemma3, gemma3n,
     gemma4, gpt-oss, cohere2, olmo2, deepseek2 (latent attention), granitehybrid, lfm2, qwen35,
-    falcon-h1, mamba and bert. All agree to the log's two decimals. Servers that give all requests
-    one common cache need less for windows, so for those it is an upper limit.
+    falcon-h1, mamba and bert. All agree to the log's two decimals. Servers whose requests share one
+    cache need less for windows, so for those it is an upper limit.
 
     Args:
-        shape: the model's.
-        num_ctx: the context length in tokens, of one request.
+        shape: the model's shape.
+        num_ctx: the context length of one request, in tokens.
         parallel: how many requests run at once.
-        batch: how many tokens are read in one go.
+        batch: how many tokens are processed in one batch.
     """
     cells = _padded(num_ctx)
     windowed = min(cells, _padded(shape.window + batch))
@@ -184,7 +185,7 @@ def memory_needed(
 ) -> int:
     """Bytes that a model needs: weights, KV cache and overhead.
 
-    Where its shape is not known (None), a rule of thumb: the weights and a fifth more.
+    If its shape is not known (None), a rule of thumb: the weights and a fifth more.
     """
     if shape is None:
         return int(weights * MEMORY_OVER_FILE)
@@ -195,7 +196,7 @@ def _padded(tokens: int) -> int:
     return -(-max(0, tokens) // _CELLS) * _CELLS
 
 
-# Reading a GGUF file's metadata, as llama.cpp does (its src/llama-model.cpp and src/models).
+# Reading a GGUF file's metadata as llama.cpp does (in its src/llama-model.cpp and src/models).
 
 
 def _read(info: Mapping[str, Any]) -> CacheShape:
@@ -203,7 +204,7 @@ def _read(info: Mapping[str, Any]) -> CacheShape:
     if file.arch in _ENCODERS:
         return CacheShape(0)
     all_layers = file.number("block_count", least=1)
-    layers = all_layers - file.number("nextn_predict_layers", 0)  # those only guess ahead
+    layers = all_layers - file.number("nextn_predict_layers", 0)  # multi-token prediction only
     if not 0 < layers <= _MAX_LAYERS:
         raise _NotKnown("block_count")
     if file.arch in _RECURRENT:
@@ -218,12 +219,12 @@ def _read(info: Mapping[str, Any]) -> CacheShape:
     narrow_key = file.number("attention.key_length_swa", key)
     narrow_value = file.number("attention.value_length_swa", value)
     if file.number("attention.key_length_mla", 0):
-        value = 0  # multi-head latent attention: the values are a part of the keys
+        value = 0  # multi-head latent attention: the keys contain the values
     if key < 1:
         raise _NotKnown("attention.key_length")
     recurrent = _recurrent(file, layers, kv_heads)
     windowed = _windowed(file, layers)
-    # The last layers may read what layers before them have cached.
+    # The last layers may share the cache of earlier ones.
     with_cache = min(layers, all_layers - file.number("attention.shared_kv_layers", 0))
     full = narrow = 0
     for layer in range(with_cache):
@@ -238,7 +239,7 @@ def _read(info: Mapping[str, Any]) -> CacheShape:
 
 
 def _recurrent(file: _Metadata, layers: int, kv_heads: list[int]) -> list[bool]:
-    """Which layers are recurrent: they keep a state in place of keys and values."""
+    """Which layers are recurrent, with a state instead of keys and values."""
     if file.arch in _BOTH:
         return [True] * layers
     if file.get("attention.recurrent_layers") is not None:
@@ -254,7 +255,7 @@ def _recurrent(file: _Metadata, layers: int, kv_heads: list[int]) -> list[bool]:
 
 
 def _windowed(file: _Metadata, layers: int) -> list[bool]:
-    """Which layers look at a window only."""
+    """Which layers attend to a sliding window only."""
     every = _FULL_LAYER_EVERY.get(file.arch)
     pattern = file.get("attention.sliding_window_pattern", every)
     if not file.number("attention.sliding_window", 0) or pattern is None:
@@ -266,7 +267,7 @@ def _windowed(file: _Metadata, layers: int) -> list[bool]:
 
 
 def _state(file: _Metadata) -> int:
-    """Bytes that a recurrent layer keeps for one request, its convolution's too; 32-bit numbers."""
+    """Bytes of one request's state in a recurrent layer, with its convolution's (32-bit floats)."""
     width = file.number("embedding_length", 0)
     if (cached := file.number("shortconv.l_cache", 0)) > 0:
         return 4 * width * (cached - 1)
@@ -279,7 +280,7 @@ def _state(file: _Metadata) -> int:
 
 
 class _Metadata:
-    """The metadata of a file's architecture; what is not as it should be raises ``_NotKnown``."""
+    """The metadata of a file's architecture; missing or impossible values raise ``_NotKnown``."""
 
     def __init__(self, info: Mapping[str, Any]) -> None:
         arch = info.get("general.architecture")

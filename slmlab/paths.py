@@ -31,8 +31,8 @@ def embedded_models() -> Path:
 def servers() -> Path:
     """Folder with one sub-folder for each server that slmlab started: its state, log and users.
 
-    Each machine has its own, for machines that share a home on a network drive know nothing of each
-    other's processes and ports.
+    Each machine has its own: machines that share a home on a network drive cannot see each other's
+    processes and ports.
     """
     return home() / "servers" / (platform.node() or "here")
 
@@ -52,5 +52,5 @@ def existing_parent(path: Path) -> Path:
 
 
 def results() -> Path:
-    """Folder where comparisons keep their records, unless told another."""
+    """The default folder for the records of comparisons."""
     return home() / "results"

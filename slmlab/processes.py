@@ -1,4 +1,4 @@
-"""Processes: told apart for certain, ended with all their children, ended with their parent."""
+"""Processes: identify them for certain, end them with their children, tie them to a parent."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ log = logging.getLogger(__name__)
 
 
 def start_time(pid: int) -> float:
-    """When a process started: with its id it is unmistakable, also after the clock was set.
+    """When a process started, which together with its id identifies it.
 
-    Linux counts from the boot, and psutil adds the time of the boot, which moves with the clock.
+    On Linux this counts from the boot, so that it stays the same when somebody sets the clock
+    (psutil adds the time of the boot, which moves with the clock).
 
     Raises:
         psutil.NoSuchProcess: it has ended.
     """
-    # First, for older versions of psutil keep the time of the boot that they saw last.
+    # Called first: older versions of psutil add the boot time that they saw last.
     boot = psutil.boot_time() if psutil.LINUX else 0.0
     return psutil.Process(pid).create_time() - boot
 
 
 def is_same(pid: int, start: float) -> bool:
-    """Whether the process of this number runs and is the one that started then (``start_time``).
+    """Whether a process with this id is running and started at this time (``start_time``).
 
-    One that has ended and whose parent took no note of it yet (a zombie) does not run.
+    A zombie, which has ended but has not been waited for by its parent, does not count.
     """
     try:
         same = abs(start_time(pid) - start) < 1
@@ -38,7 +39,7 @@ def is_same(pid: int, start: float) -> bool:
 
 
 def end_tree(process: psutil.Process, patience: float = 5.0) -> None:
-    """End a process and all its children: politely first, then for certain."""
+    """End a process and all its children: with SIGTERM, and after ``patience`` seconds SIGKILL."""
     try:
         family = [process, *process.children(recursive=True)]
     except psutil.NoSuchProcess:
@@ -52,7 +53,7 @@ def end_tree(process: psutil.Process, patience: float = 5.0) -> None:
         _, family = psutil.wait_procs(family, timeout=patience)
         if not family:
             return
-        log.debug("still there after being asked to end: %s", family)
+        log.debug("still running after %s: %s", kill.__name__, family)
 
 
 def end_with_parent() -> None:

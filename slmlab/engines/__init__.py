@@ -1,4 +1,4 @@
-"""Find, install, start and stop what answers: Ollama, or the embedded engine."""
+"""Find, install, start and stop the server behind the API: Ollama or the embedded engine."""
 
 import lazy_loader
 

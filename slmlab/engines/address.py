@@ -1,8 +1,8 @@
-"""Addresses of servers: each is read here, whoever gives it, and has one spelling from then on.
+"""Addresses of servers: all are parsed here and normalized to one spelling.
 
 An address may hold a user and a password, ``https://user:password@gpu.example``. They are
-remembered here for the requests that go there, and are no part of the address any more: so they
-are in no record, file, message or log.
+remembered here for requests to that server and removed from the address, so that no record, file,
+message or log contains them.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ if TYPE_CHECKING:
     import httpx
 
 DEFAULT_PORT = 11434
-# What the address at which slmlab's own servers listen is called.
+# The names of the address at which slmlab's own servers listen.
 LOOPBACK_NAMES = ("127.0.0.1", "localhost")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-# User and password for an address; the ones that came last count.
+# The user and password last given for each address.
 _credentials: dict[str, tuple[str, str]] = {}
 
 
 def read_address(text: str, source: str = "host") -> str:
-    """The one spelling of a server's address, such as ``http://127.0.0.1:11434``.
+    """A server's address in its normalized form, such as ``http://127.0.0.1:11434``.
 
-    Read as Ollama reads ``OLLAMA_HOST``: without a scheme it is ``http`` and port 11434, with one
-    the scheme's own port (80, 443); a slash at the end does not matter; ``0.0.0.0``, which tells a
-    server to listen everywhere, is reached at 127.0.0.1.
+    Parsed as Ollama parses ``OLLAMA_HOST``: without a scheme it is ``http`` and port 11434, with
+    one it is the scheme's own port (80, 443); a slash at the end is ignored; ``0.0.0.0``, which
+    tells a server to listen on all interfaces, becomes 127.0.0.1.
 
     Args:
         text: the address, for example ``gpu-server``, ``localhost:5000``, ``::1``, or
             ``https://user:password@gpu.example/ollama/``.
-        source: where it was given, for the error.
+        source: where the address comes from, for the error message.
 
     Raises:
-        ServerError: it is no address. The message shows no user and no password.
+        ServerError: it is not an address. The message shows neither user nor password.
     """
     if not isinstance(text, str):
         raise ServerError(
@@ -59,7 +59,7 @@ def read_address(text: str, source: str = "host") -> str:
     )
     try:
         parts = urlsplit(_with_scheme(bare))
-        # A port alone, as in ":5000", is one of this machine.
+        # A port alone, as in ":5000", means this machine.
         name, port = parts.hostname or ("127.0.0.1" if bare[:1] == ":" else ""), parts.port
         path = parts.path.rstrip("/")
     except ValueError:
@@ -90,17 +90,17 @@ def _with_scheme(text: str) -> str:
 
 
 def configured_host() -> str | None:
-    """The address in ``OLLAMA_HOST``, or None where it is not set.
+    """The address in ``OLLAMA_HOST``, or None if it is not set.
 
     Raises:
-        ServerError: the value is no address.
+        ServerError: the value is not an address.
     """
     text = os.environ.get("OLLAMA_HOST", "").strip().strip("\"'")
     return read_address(text, "OLLAMA_HOST") if text else None
 
 
 def is_local(address: str) -> bool:
-    """Whether an address is this machine's own."""
+    """Whether an address is a loopback address, on this machine."""
     name = (urlsplit(address).hostname or "").rstrip(".")
     if name == "localhost":
         return True
@@ -121,14 +121,14 @@ def _is_short_loopback(name: str) -> bool:
 
 
 def server_key(address: str) -> str:
-    """The same for every name of one server: 127.0.0.1 is also called localhost."""
+    """A key that is the same for all spellings of one server: 127.0.0.1 is also localhost."""
     parts = urlsplit(address)
     name = "127.0.0.1" if parts.hostname in LOOPBACK_NAMES else parts.hostname
     return f"{parts.scheme}://{name}:{parts.port}{parts.path}"
 
 
 def known_credentials(addresses: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Users and passwords by address, for ``remember`` in a process that works for this one."""
+    """Users and passwords by address, to pass to ``remember`` in a worker process."""
     return {one: _credentials[one] for one in addresses if one in _credentials}
 
 
@@ -143,16 +143,17 @@ def has_credentials(address: str) -> bool:
 
 
 class Credentials:
-    """Signs the requests to one address; what httpx takes as ``auth``.
+    """Adds basic authentication to requests to one address; the ``auth`` of httpx clients.
 
-    It looks them up for each request, and shows them to nobody who prints or copies it.
+    The user and password are looked up for each request, so that printing or copying this object
+    does not reveal them.
     """
 
     def __init__(self, address: str) -> None:
         self.address = address
 
     def __call__(self, request: httpx.Request) -> httpx.Request:
-        """The request, with user and password where the address has some (basic authentication)."""
+        """The request, with user and password if the address has them."""
         if found := _credentials.get(self.address):
             code = base64.b64encode(":".join(found).encode()).decode()
             request.headers["Authorization"] = f"Basic {code}"

@@ -1,4 +1,4 @@
-"""The one way to a server: HTTP clients with finite time limits, and errors as sentences."""
+"""How everything talks to a server: HTTP clients with time limits, and errors as sentences."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from slmlab.errors import ModelError, ServerError, ServerLost, did_you_mean
 try:
     import ollama
 except Exception:
-    # It makes a client when it is imported, which fails where the environment names a proxy that
-    # httpx cannot use, or an OLLAMA_HOST that is no address.
+    # The package creates a client on import, which fails if the environment has a proxy that httpx
+    # cannot use, or an OLLAMA_HOST that is not an address.
     with proxies.hidden_environment():
         import ollama
 
@@ -32,32 +32,32 @@ log = logging.getLogger(__name__)
 
 ClientT = TypeVar("ClientT")
 
-# What Ollama says when its child process with the model is gone.
+# What Ollama answers when its child process with the model is gone.
 RUNNER_DIED = ("unexpectedly stopped", "runner process has terminated", "runner process no longer")
-# What Ollama and the embedded engine say where a model does not fit.
+# What Ollama and the embedded engine answer when a model does not fit.
 OUT_OF_MEMORY = ("more system memory", "out of memory", "unable to allocate")
-# What a proxy answers whose server is not there, perhaps only for a moment.
+# What a proxy answers when the server behind it is gone, perhaps only for a moment.
 GATEWAY_ERRORS = (502, 503, 504)
 
-# Seconds without a sign of life from a server after which a request fails.
+# Seconds without any data from a server after which a request fails.
 TIMEOUT = 600.0
-# Seconds that a connection may take to be made.
+# Seconds that connecting may take.
 CONNECT_TIMEOUT = 5.0
 
 
 def client_kwargs(host: str, timeout: float = TIMEOUT) -> dict[str, Any]:
-    """What each HTTP client for a server is made with: finite time limits, no proxy on loopback.
+    """Arguments for every HTTP client of a server: time limits, credentials, no proxy on loopback.
 
-    It fits ``httpx.Client``, ``ollama.Client`` and the ``client_kwargs`` of langchain-ollama. With
-    it go the user and password that the address was given with.
+    They fit ``httpx.Client``, ``ollama.Client`` and the ``client_kwargs`` of langchain-ollama. The
+    credentials are the user and password that the address was given with.
 
     Args:
-        host: the server's address, as ``read_address`` spells it.
-        timeout: seconds without a sign of life after which a request fails.
+        host: the server's address, as returned by ``read_address``.
+        timeout: seconds without any data from the server after which a request fails.
 
     Raises:
-        ServerError: the server is on another machine, and the environment names a proxy that
-            cannot be used.
+        ServerError: the server is on another machine, and the environment has a proxy that cannot
+            be used.
     """
     if not is_local(host) and (problem := proxies.problem()):
         raise ServerError(f"{host} cannot be reached: {problem}")
@@ -69,9 +69,9 @@ def client_kwargs(host: str, timeout: float = TIMEOUT) -> dict[str, Any]:
 
 
 class Session:
-    """The clients of one piece of work, one of a kind for each server; all requests can be ended.
+    """The HTTP clients of one piece of work, whose requests can be cancelled together.
 
-    Any number of threads may use a session at once.
+    There is one client of each kind for each server. Any number of threads may use a session.
     """
 
     def __init__(self) -> None:
@@ -88,7 +88,7 @@ class Session:
         )
 
     def client_kwargs(self, host: str, timeout: float = TIMEOUT) -> dict[str, Any]:
-        """The arguments of a client of another kind whose requests ``cancel`` shall end too."""
+        """Arguments for any other client whose requests ``cancel`` has to end too."""
         return client_kwargs(host, timeout) | {"event_hooks": {"request": [self._watch]}}
 
     def get_or_create(self, key: Hashable, create: Callable[[], ClientT]) -> ClientT:
@@ -100,9 +100,10 @@ class Session:
             return client
 
     def cancel(self) -> None:
-        """End all requests, now and later: their threads get an error, and their servers notice.
+        """End all requests, now and later: threads get an error, servers see a disconnect.
 
-        Closing a client wakes no thread that waits for an answer; shutting down its socket does.
+        Closing a client does not wake a thread that waits for an answer; shutting down its socket
+        does.
         """
         with self._lock:
             self.cancelled = True
@@ -113,7 +114,7 @@ class Session:
     def _watch(self, request: httpx.Request) -> None:
         if self.cancelled:
             raise httpx.ReadError("cancelled", request=request)
-        # The one way in which httpx tells of the sockets that it makes.
+        # A trace callback is the only way to learn of the sockets that httpx opens.
         request.extensions = {**request.extensions, "trace": self._note}
 
     def _note(self, event: str, info: Mapping[str, Any]) -> None:
@@ -124,12 +125,12 @@ class Session:
                     self.cancel()
 
 
-# For all requests that nobody ends: each connection is kept and used again.
+# For all requests that are never cancelled, so that they share connections.
 SHARED = Session()
 
 
 def client(host: str, timeout: float = TIMEOUT) -> ollama.Client:
-    """The ``ollama`` client for one server, shared by all of this process."""
+    """The ``ollama`` client for one server, shared by the whole process."""
     return SHARED.client(host, timeout)
 
 
@@ -140,13 +141,13 @@ def errors_as_sentences(
     installed: Callable[[], Mapping[str, int]] = dict,
     available: Iterable[str] = (),
 ) -> Iterator[None]:
-    """Turn what the client and the network raise into one of our sentences.
+    """Turn errors of the client and the network into errors whose message helps the user.
 
     Args:
-        host: the server that is asked.
-        model: the model that it is asked for.
+        host: the server that the request goes to.
+        model: the model that the request is for.
         installed: called on a failure: models on the server, by name, with their sizes in bytes.
-        available: names of models that could be had.
+        available: names of models that could be downloaded.
 
     Raises:
         ModelError: the server has no such model, or refuses it.
@@ -158,13 +159,13 @@ def errors_as_sentences(
         log.debug("%s answered %d to a request for %s: %s", host, error.status_code, model, error)
         if any(words in error.error.lower() for words in RUNNER_DIED):
             raise ServerLost(
-                f"The process that runs {model or 'the model'} ended in the middle, often for want "
-                f"of memory: {error.error}.{log_tail_text(host)}"
+                f"The process that runs {model or 'the model'} ended during the request, often "
+                f"because memory ran out: {error.error}.{log_tail_text(host)}"
             ) from error
         if error.status_code == 401 and ask_version(host) is None:
             raise ServerError(no_server(host)) from error
         if not error.error or error.error.lstrip().startswith("<"):
-            # A page of a proxy before the server, which may be there again in a moment.
+            # An error page of a proxy; the server behind it may be back in a moment.
             kind = ServerLost if error.status_code in GATEWAY_ERRORS else ServerError
             raise kind(_what_answers(host, httpx.Response(error.status_code))) from error
         raise ModelError(_sentence(error.error, host, model, installed, available)) from error
@@ -179,15 +180,15 @@ def errors_as_sentences(
         if ask_version(host) is None:
             raise ServerLost(f"{no_server(host)}{log_tail_text(host)}") from error
         raise ServerLost(
-            f"The connection to {host} broke in mid-answer; the server is there again, so try "
+            f"The connection to {host} broke during an answer. The server answers again, so try "
             f"again.{log_tail_text(host)}"
         ) from error
 
 
 def log_tail_text(host: str) -> str:
-    """The end of a server's log, to be put behind a sentence; nothing where it explains nothing."""
+    """The end of a server's log, to append to a message; empty if the log is not of this server."""
     if supervisor.state_at(host) is None and ask_version(host):
-        return ""  # what answers there now is somebody else's, and the log is of one before it
+        return ""  # slmlab did not start what answers there now; the log is of an earlier server
     tail = supervisor.log_tail(host, 5)
     return f"\nThe end of its log:\n{tail}" if tail else ""
 
@@ -199,15 +200,15 @@ def _sentence(
     installed: Callable[[], Mapping[str, int]],
     available: Iterable[str],
 ) -> str:
-    """What an error of the server means, and what to do."""
+    """A sentence on what an error of the server means, and what to do."""
     low = error.lower()
     if "requires a newer version" in low or "412:" in low:
         return (
-            f"{model} needs a newer Ollama than the one at {host}. Install one with "
+            f"{model} needs a newer version of Ollama than the one at {host}. Install it with "
             "`python -m slmlab setup --ollama-version VERSION` (see "
             "https://github.com/ollama/ollama/releases) after `python -m slmlab stop`."
         )
-    # llama.cpp's reasons ("key not found in model") are about a file that is there.
+    # In llama.cpp's messages ("key not found in model") it is not the model that is missing.
     if "unable to load" not in low and ("file does not exist" in low or "not found" in low):
         names = [*installed()]
         have = f" Here now: {', '.join(names)}." if names else " No model is here yet."
@@ -216,7 +217,7 @@ def _sentence(
             f"{have} Get one with slmlab.pull(…). ({error})"
         )
     if "no space left" in low:
-        return f"Not enough disk for {model}: {error}."
+        return f"Not enough disk space for {model}: {error}."
     if any(words in low for words in OUT_OF_MEMORY):
         smaller = _smaller(model, installed())
         return f"{model} does not fit into this machine's memory: {error}. {smaller}"
@@ -224,19 +225,19 @@ def _sentence(
 
 
 def _smaller(model: str, installed: Mapping[str, int]) -> str:
-    """What to try in place of a model that does not fit: the next smaller one that is here."""
+    """What to try instead of a model that does not fit: the next smaller installed one."""
     size = installed.get(model) or installed.get(f"{model}:latest", 0)
     smaller = {name: other for name, other in installed.items() if other < size}
     name = max(smaller, key=smaller.__getitem__, default=None)
     first = f"Try {name} ({hardware.gib(smaller[name])}), the next" if name else "Try a"
     return (
-        f"{first} smaller one, a shorter context (num_ctx=…), or a quantization with fewer bits; "
+        f"{first} smaller model, a shorter context (num_ctx=…), or a quantization with fewer bits; "
         "slmlab.catalog_explorer() shows what fits."
     )
 
 
 def ask_version(address: str, timeout: float = 2.0) -> dict[str, Any] | None:
-    """What ``/api/version`` at ``address`` answers, or None where no such server answers."""
+    """The answer of ``/api/version`` at ``address``, or None if no such server answers."""
     try:
         answer = _get_version(address, timeout)
         facts: dict[str, Any] = answer.json()
@@ -246,15 +247,16 @@ def ask_version(address: str, timeout: float = 2.0) -> dict[str, Any] | None:
 
 
 def engine_of(address: str) -> str:
-    """``ollama`` or ``embedded``; where no server answers, what Ollama's defaults are taken for."""
+    """``ollama`` or ``embedded``; ``ollama`` too if no server answers."""
     return str((ask_version(address) or {}).get("engine", "ollama"))
 
 
 def version_at(address: str, timeout: float = 5.0) -> dict[str, Any]:
-    """What ``/api/version`` at ``address`` answers.
+    """The answer of ``/api/version`` at ``address``.
 
     Raises:
-        ServerError: no server answers there; the message says what does, or why nothing does.
+        ServerError: no such server answers; the message says what answers instead, or why nothing
+            does.
     """
     facts = ask_version(address, timeout)
     if facts is None:
@@ -263,12 +265,12 @@ def version_at(address: str, timeout: float = 5.0) -> dict[str, Any]:
 
 
 def no_server(address: str, remedy: str = "", setting: str = "") -> str:
-    """The sentence on an address where no server answers: what does, or why nothing does.
+    """The message for an address where no server answers: what does, or why nothing does.
 
     Args:
-        address: the address, as ``read_address`` spells it.
-        remedy: what to do where nothing answers.
-        setting: the environment variable that names the address.
+        address: the address, as returned by ``read_address``.
+        remedy: what to do if nothing answers.
+        setting: the environment variable that holds the address.
     """
     reason = ""
     try:
@@ -276,11 +278,11 @@ def no_server(address: str, remedy: str = "", setting: str = "") -> str:
         if answer.status_code != 200 or not answer.text.startswith("{"):
             return _what_answers(address, answer)
     except httpx.TimeoutException:
-        reason = ": it says nothing within five seconds"
+        reason = ": no answer within five seconds"
     except httpx.HTTPError as error:
         # "[Errno -2] Name or service not known", "[SSL: CERTIFICATE_VERIFY_FAILED] …"
-        said = re.sub(r"^\[Errno -?\d+\] ", "", str(error))
-        reason = f": {said}" if said and "refused" not in said and "attempts" not in said else ""
+        text = re.sub(r"^\[Errno -?\d+\] ", "", str(error))
+        reason = f": {text}" if text and "refused" not in text and "attempts" not in text else ""
     if not remedy and is_local(address):
         remedy = "Start one with slmlab.start()."
     where = f"{setting}={address}" if setting else address
@@ -288,14 +290,14 @@ def no_server(address: str, remedy: str = "", setting: str = "") -> str:
 
 
 def _what_answers(address: str, answer: httpx.Response) -> str:
-    """The sentence on something that answers and is no server for us."""
+    """The message for something that answers but is not a server that slmlab can use."""
     status = f"status {answer.status_code}"
     if answer.status_code == 401 and has_credentials(address):
-        return f"{address} does not take the user and password of its address (401 Unauthorized)."
+        return f"{address} rejects the user and password in its address (401 Unauthorized)."
     if answer.status_code == 401:
         scheme, _, rest = address.partition("://")
         return (
-            f"{address} asks for a user and a password (401 Unauthorized). Write them into the "
+            f"{address} requires a user and a password (401 Unauthorized). Write them into the "
             f"address: {scheme}://USER:PASSWORD@{rest}"
         )
     if answer.status_code == 403:
@@ -303,10 +305,10 @@ def _what_answers(address: str, answer: httpx.Response) -> str:
     if answer.status_code in GATEWAY_ERRORS:
         return f"The proxy at {address} does not reach the server behind it ({status})."
     if there := answer.headers.get("location"):
-        status += f", and sends on to {urlsplit(there)._replace(query='').geturl()}"
+        status += f", redirects to {urlsplit(there)._replace(query='').geturl()}"
     return (
-        f"What answers at {address} is not Ollama ({status}). Check the address, its port, and its "
-        "path, which only a server behind a proxy has."
+        f"What answers at {address} is not Ollama ({status}). Check the address, its port and its "
+        "path; only a server behind a proxy has a path."
     )
 
 
@@ -320,8 +322,8 @@ def _get_version(address: str, timeout: float) -> httpx.Response:
 
 @functools.cache
 def _http_client(local: bool) -> httpx.Client:
-    """One plain client for this machine's servers and one for others, kept for good.
+    """One client for servers on this machine and one for all others, never closed.
 
-    Making one costs tens of milliseconds, and slows what comes next.
+    Creating one takes tens of milliseconds, which would delay the next request.
     """
     return httpx.Client(timeout=TIMEOUT, trust_env=not local)

@@ -1,4 +1,4 @@
-"""Find a server that answers, or wait for one that is coming."""
+"""Find a server that answers, or wait for one that is starting."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from slmlab.facts import facts_html
 log = logging.getLogger(__name__)
 
 DEFAULT_HOST = f"http://127.0.0.1:{DEFAULT_PORT}"
-# Seconds in which a server that was started has to answer.
+# Seconds that a server may take from its start to its first answer.
 START_DEADLINE = 60.0
 
 
@@ -33,7 +33,7 @@ class Server:
     ours: bool = False
 
     def __str__(self) -> str:
-        """One line for a person."""
+        """One readable line."""
         whose = "started by slmlab" if self.ours else "was already running"
         return f"{self._engine} at {self.host} ({whose})"
 
@@ -52,7 +52,7 @@ class Server:
 
 
 def server_at(address: str) -> Server | None:
-    """The server that answers there, if one does."""
+    """The server that answers at this address, or None."""
     facts = ask_version(address)
     return server_from(address, facts) if facts else None
 
@@ -64,9 +64,9 @@ def server_from(address: str, facts: dict[str, Any]) -> Server:
 
 
 def find(engine: str, say: Callable[[str], None]) -> Server | None:
-    """A server of the engine asked for that answers, or that slmlab started and that will.
+    """A server with the wanted engine that answers, or that slmlab is starting.
 
-    Where slmlab started it, this process becomes one of its users.
+    If slmlab started it, this process is registered as one of its users.
     """
     configured = configured_host()
     if configured and not is_local(configured):
@@ -82,12 +82,14 @@ def find(engine: str, say: Callable[[str], None]) -> Server | None:
             log.info("found %s", server)
             return server
         if server and address == configured:
-            say(f"OLLAMA_HOST names {server.host}, which is not the {engine} engine; not used.")
+            say(f"{server.host} in OLLAMA_HOST is not the {engine} engine and is not used.")
     return None
 
 
 def _join(address: str, state: State) -> Server | None:
-    """Become a user of a server that slmlab started and wait until it answers; None if it ended.
+    """Register as a user of a server that slmlab started and wait until it answers.
+
+    None if it ended meanwhile.
 
     Raises:
         ServerError: it runs but does not answer.
@@ -96,12 +98,12 @@ def _join(address: str, state: State) -> Server | None:
     supervisor.add_user(folder)
     log.debug("joining the server of supervisor %d at %s", state["pid"], address)
     facts = wait_until_ready(state["host"], lambda: state_at(address) is not None)
-    # It may have been told to stop while it still answered.
+    # It may have answered while it was being stopped.
     return server_from(address, facts) if facts and state_at(address) else None
 
 
 def _remote(address: str, engine: str) -> Server:
-    """The server on another machine, which is only ever used."""
+    """The server on another machine, which slmlab uses but neither starts nor stops."""
     server = server_at(address)
     if server is None:
         remedy = "Start Ollama there, or unset OLLAMA_HOST to use this machine."
@@ -115,10 +117,10 @@ def _remote(address: str, engine: str) -> Server:
 
 
 def wait_until_ready(address: str, is_coming: Callable[[], bool]) -> dict[str, Any] | None:
-    """Ask until the server answers, or is no longer coming (None).
+    """Poll until the server answers; None if it is no longer coming.
 
     Raises:
-        ServerError: the deadline is over.
+        ServerError: it did not answer within ``START_DEADLINE`` seconds.
     """
     waiting = tenacity.Retrying(
         retry=tenacity.retry_if_result(lambda facts: facts is None and is_coming()),
@@ -135,5 +137,5 @@ def wait_until_ready(address: str, is_coming: Callable[[], bool]) -> dict[str, A
 
 
 def end_of_log(address: str) -> str:
-    """The end of the log of a server that does not come up, to be put behind a sentence."""
+    """The end of the log of a server that did not start, to be appended to a message."""
     return f" The end of its log ({folder_of(address) / 'server.log'}):\n{log_tail(address)}"

@@ -1,4 +1,4 @@
-"""Start a server of a kind, installing it first where need be; and end one that slmlab started."""
+"""Start a server, installing Ollama first if needed, and end servers that slmlab started."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from slmlab.processes import end_tree, is_same
 
 log = logging.getLogger(__name__)
 
-# Seconds in which a server that is ending has to be gone.
+# Seconds that a server may take to end.
 END_DEADLINE = 20.0
 
 
 def launch(engine: str, version: str | None, say: Callable[[str], None]) -> Server:
-    """Start a new server, installing Ollama first where it is wanted and missing.
+    """Start a new server, installing Ollama first if it is wanted and missing.
 
     Args:
-        engine: ``ollama``, ``embedded``, or ``auto``: the embedded engine where there is no Ollama.
+        engine: ``ollama``, ``embedded``, or ``auto``: Ollama, or the embedded engine without it.
         version: the Ollama version to install.
-        say: told what is done.
+        say: called with a line about each step.
 
     Raises:
         InstallError: ``ollama`` was asked for and cannot be installed.
-        ServerError: the server does not come up.
+        ServerError: the server does not start.
     """
     if engine == "embedded":
         return _launch_embedded()
@@ -64,9 +64,9 @@ def _launch_ollama(binary: Path) -> Server:
     port = _free_port()
     env = {
         "OLLAMA_HOST": f"127.0.0.1:{port}",
-        # Models behind ":cloud" names send what you type to another machine.
+        # Models whose names end in ":cloud" send what you type to another machine.
         "OLLAMA_NO_CLOUD": os.environ.get("OLLAMA_NO_CLOUD", "1"),
-        # Without this, a server that starts forgets downloads interrupted an hour ago.
+        # Without this, a starting server deletes downloads that were interrupted an hour ago.
         "OLLAMA_NOPRUNE": os.environ.get("OLLAMA_NOPRUNE", "1"),
     }
     colab_driver = Path("/usr/lib64-nvidia")
@@ -77,13 +77,13 @@ def _launch_ollama(binary: Path) -> Server:
 
 
 def _free_port() -> int:
-    """The port that OLLAMA_HOST or Ollama's default names, else any other that is free."""
+    """The port in OLLAMA_HOST or Ollama's default if it is free, else any free port."""
     wanted = urlsplit(configured_host() or "").port or DEFAULT_PORT
     # A server that is just starting does not listen yet.
     taken = {urlsplit(state["host"]).port for state in states()}
     for port in (wanted, 0) if wanted not in taken else (0,):
         with socket.socket() as probe:
-            # As the servers themselves do: a port in TIME_WAIT is free.
+            # As the servers do, so that a port in TIME_WAIT counts as free.
             if os.name == "posix":
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -100,7 +100,7 @@ def _start(engine: str, command: list[str], port: int, env: dict[str, str]) -> S
     address = f"http://127.0.0.1:{port}"
     folder = folder_of(address)
     folder.mkdir(parents=True, exist_ok=True)
-    # A proxy in the environment must never catch what the server's parts say to each other.
+    # The processes of a server must never talk to each other through a proxy.
     no_proxy = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
     env = env | {"NO_PROXY": ",".join(filter(None, (no_proxy, "127.0.0.1,localhost")))}
     config: supervisor.Config = {
@@ -110,15 +110,15 @@ def _start(engine: str, command: list[str], port: int, env: dict[str, str]) -> S
         "grace": supervisor.GRACE,
     }
     try:
-        # Held while it is written: a supervisor that a killed start() left behind and that comes
-        # up only now either reads all of this, and is then as good as our own, or ends.
+        # The lock is held while these are written: a supervisor that a killed start() left behind
+        # and that comes up only now either reads all of it, and serves as our own, or ends.
         with exclusive(folder / supervisor.LOCK, END_DEADLINE):
             supervisor.write_json(folder / "config.json", config)
             supervisor.add_user(folder)
     except filelock.Timeout as error:
         raise ServerError(
-            f"The last server at {address} has not ended within {END_DEADLINE:.0f} s. Try again in "
-            "a moment."
+            f"The previous server at {address} did not end within {END_DEADLINE:.0f} s. Try again "
+            "in a moment."
         ) from error
     process = subprocess.Popen(
         [sys.executable, "-m", "slmlab.engines.supervisor", str(folder)],
@@ -128,7 +128,7 @@ def _start(engine: str, command: list[str], port: int, env: dict[str, str]) -> S
         start_new_session=True,
     )
     log.info("started %s with supervisor %d: %s", address, process.pid, " ".join(command))
-    # When the supervisor ends, somebody has to take note, or its entry stays as a zombie.
+    # Somebody has to wait for the supervisor, or it stays behind as a zombie when it ends.
     threading.Thread(target=process.wait, name="slmlab-server", daemon=True).start()
     try:
         facts = wait_until_ready(
@@ -141,7 +141,7 @@ def _start(engine: str, command: list[str], port: int, env: dict[str, str]) -> S
     except BaseException:
         if state := state_at(address):
             end(state)
-        with contextlib.suppress(psutil.NoSuchProcess):  # the thread above may have seen it end
+        with contextlib.suppress(psutil.NoSuchProcess):  # the thread above may have reaped it
             if process.poll() is None:
                 end_tree(psutil.Process(process.pid))
         raise

@@ -1,8 +1,8 @@
-"""Get the Ollama program: use the one that is installed, else fetch a pinned official release.
+"""Get the Ollama program: use an installed one, else install a pinned official release.
 
-The official script needs root, ``zstd`` and a service manager, none of which Colab has. This
-downloads the release archive (resuming after a cut), checks it against the release's
-``sha256sum.txt`` before anything is unpacked, and unpacks it in Python into a folder of the user.
+The official script needs root, ``zstd`` and a service manager, none of which Colab has. This module
+downloads the release archive (resuming after an interruption), checks it against the release's
+``sha256sum.txt`` before it unpacks anything, and unpacks it in Python into a folder of the user.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ ARCHITECTURES = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64", "arm64
 # Folders of the archive that only a GPU uses; on 0.20 they were most of its 4.25 GiB
 # (https://github.com/ollama/ollama/issues/15291).
 GPU_LIBRARIES = re.compile(r"lib/ollama/(cuda|rocm|vulkan|mlx|jetpack)")
-# No release comes near this; an archive that goes on and on must not fill the disk.
+# Far more than any release, so that a malicious archive cannot fill the disk.
 MOST_BYTES, MOST_MEMBERS = 32 * 2**30, 10_000
-# Closed networks are found out within seconds, slow ones get their time.
+# Short for connecting, so that a closed network is noticed soon; long for slow downloads.
 TIMEOUT = httpx.Timeout(30, connect=4)
 
 
 def ensure(version: str | None = None, say: Callable[[str], None] = print) -> Path:
-    """The path of an Ollama program, installed now where there is none.
+    """The path of an Ollama program, which is installed first if there is none.
 
     Args:
-        version: a release such as ``0.32.15``; None takes any that is installed.
-        say: gets a line about what is done.
+        version: a release such as ``0.32.15``; None accepts any that is installed.
+        say: called with a line about each step.
 
     Raises:
         InstallError: it cannot be installed here; the message says why and what to do.
@@ -72,10 +72,10 @@ def find(version: str | None = None) -> Path | None:
 
 
 def installed_version(binary: Path) -> str | None:
-    """The version that the program at ``binary`` says it is, or None where it does not run."""
+    """The version of the program at ``binary``, or None if it does not run."""
     try:
-        # It asks a server for its version first, and hangs where one accepts but does not answer;
-        # nobody listens on port 1. Its first line warns of that, its own version comes last.
+        # It first asks a server for its version, and hangs if that accepts but never answers, so
+        # this names port 1, where nothing listens. The program's own version comes last.
         done = subprocess.run(
             [str(binary), "--version"],
             capture_output=True,
@@ -106,14 +106,14 @@ def install(
 
     Args:
         version: the release, without the ``v``.
-        base_url: where ``v<version>/<asset>`` and ``v<version>/sha256sum.txt`` lie.
-        folder: where the versions are kept (default: slmlab's own folder).
-        gpu: whether to unpack the GPU libraries too (default: when this machine has a GPU).
-        say: gets a line about what is done.
+        base_url: the parent of ``v<version>/<asset>`` and ``v<version>/sha256sum.txt``.
+        folder: where the versions are installed (default: slmlab's own folder).
+        gpu: whether to unpack the GPU libraries too (default: if this machine has a GPU).
+        say: called with a line about each step.
 
     Raises:
-        InstallError: with one sentence; nothing half-installed is left, except the part of the
-            download that the next try goes on with.
+        InstallError: it cannot be installed. Nothing is left behind except a partial download,
+            which the next attempt resumes.
     """
     folder = folder or paths.ollama_versions()
     target = folder / version
@@ -147,20 +147,24 @@ def install(
         archive.unlink()
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            _leave_nothing(folder, version)
+            _delete_downloads(folder, version)
             raise InstallError(_no_room(folder)) from error
         raise InstallError(f"Ollama cannot be installed into {folder}: {error}.") from error
     return binary
 
 
-def _leave_nothing(folder: Path, version: str) -> None:
-    """Give back the disk space of a try that ran out of it."""
+def _delete_downloads(folder: Path, version: str) -> None:
+    """Free the disk space of an attempt that ran out of it."""
     for part in folder.glob(f"{version}-*.part"):
         part.unlink(missing_ok=True)
 
 
 def _architecture() -> str:
-    """The release's name for this machine, or the sentence that helps."""
+    """The release's name for this machine's architecture.
+
+    Raises:
+        InstallError: there is no release that slmlab can install; says what to do instead.
+    """
     if sys.platform == "darwin":
         raise InstallError(
             "slmlab does not install Ollama on macOS: get the app from https://ollama.com/download "
@@ -179,7 +183,7 @@ def _architecture() -> str:
 
 
 def _asset(client: httpx.Client, release: str, version: str, architecture: str) -> tuple[str, str]:
-    """The archive to fetch and its SHA-256, from the release's own list."""
+    """The archive to download and its SHA-256, from the release's own list."""
     try:
         answer = client.get(f"{release}/sha256sum.txt")
     except httpx.HTTPError as error:
@@ -207,12 +211,12 @@ def _asset(client: httpx.Client, release: str, version: str, architecture: str) 
     raise InstallError(f"Ollama {version} has no archive for Linux on {architecture}.")
 
 
-# What a host answers that may work in a moment.
+# Status codes after which another attempt may succeed.
 BUSY = (429, 500, 502, 503, 504)
 
 
 def _download(client: httpx.Client, url: str, part: Path, digest: str, label: str) -> None:
-    """Fetch ``url`` into ``part``, going on where an earlier try stopped, and check the SHA-256."""
+    """Download ``url`` to ``part``, resuming an earlier attempt, and check the SHA-256."""
     trying = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(httpx.TransportError),
         wait=tenacity.wait_exponential(multiplier=0.5, max=8),
@@ -224,7 +228,7 @@ def _download(client: httpx.Client, url: str, part: Path, digest: str, label: st
         trying(_download_rest, client, url, part, label)
     except httpx.TransportError as error:
         raise InstallError(
-            f"The download of {label} was cut off ({error}); run this again to go on from "
+            f"The download of {label} was interrupted ({error}); run this again to resume from "
             f"{hardware.gib(part.stat().st_size if part.exists() else 0)}."
         ) from error
     real = hashlib.sha256()
@@ -234,9 +238,9 @@ def _download(client: httpx.Client, url: str, part: Path, digest: str, label: st
     if real.hexdigest() != digest:
         part.unlink()
         raise InstallError(
-            f"The download of {label} is not what the release says (SHA-256 "
+            f"The download of {label} does not match the release's checksum (SHA-256 "
             f"{real.hexdigest()[:12]}… instead of {digest[:12]}…); it was deleted. Run this again; "
-            "if it happens twice, something between here and the release changes files."
+            "if it happens twice, something on the way from the release changes files."
         )
 
 
@@ -257,8 +261,8 @@ def _download_rest(client: httpx.Client, url: str, part: Path, label: str) -> No
         resumed = answer.status_code == 206
         total = int(answer.headers.get("content-length", 0)) + (have if resumed else 0)
         missing = total - (have if resumed else 0)
-        # The archive and what it unpacks to lie on the disk together; a part of the libraries is
-        # left out on machines without a GPU, so this asks for the certain minimum only.
+        # The archive and the unpacked files are on the disk together. Machines without a GPU leave
+        # out some libraries, so this is the minimum that is needed in any case.
         if missing and shutil.disk_usage(part.parent).free < missing + total:
             part.unlink(missing_ok=True)
             raise InstallError(_no_room(part.parent, missing + total))
@@ -282,13 +286,13 @@ def _no_room(folder: Path, needed: int | None = None) -> str:
     free = hardware.gib(shutil.disk_usage(folder).free)
     wants = f"at least {hardware.gib(needed)}" if needed else "more"
     return (
-        f"Not enough disk for Ollama: it needs {wants}, {free} are free at {folder}. Free some, or "
-        "set SLMLAB_HOME to a folder on a bigger disk."
+        f"Not enough disk space for Ollama: it needs {wants}, {free} are free at {folder}. Delete "
+        "some files, or set SLMLAB_HOME to a folder on a bigger disk."
     )
 
 
 def _unpack(archive: Path, asset: str, target: Path, gpu: bool) -> None:
-    """Unpack the checked archive into ``target``; nothing is written outside of it."""
+    """Unpack the verified archive into ``target``; nothing is written outside it."""
     try:
         with archive.open("rb") as file, _tar_stream(file, asset) as tar:
             for member in _wanted(tar, gpu):

@@ -1,4 +1,4 @@
-"""Proxies that the environment names, which the HTTP client may not be able to use."""
+"""Proxies in the environment that the HTTP client cannot use."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import httpx
 
 
 def problem() -> str | None:
-    """What keeps httpx from using the proxies of the environment, as a sentence; None if nothing.
+    """Why httpx cannot use the proxies in the environment, as a sentence; None if it can.
 
-    No server on this machine needs a proxy, so this is for the others.
+    Servers on this machine need no proxy, so this only concerns others.
     """
     return _problem(tuple(sorted(urllib.request.getproxies().items())))
 
@@ -25,8 +25,8 @@ def _problem(proxies: tuple[tuple[str, str], ...]) -> str | None:
         httpx.Client().close()
     except ImportError:
         return (
-            "the environment names a SOCKS proxy (ALL_PROXY or the like). Make slmlab able to use "
-            "it with `pip install httpx[socks]`, or go without it: NO_PROXY=*."
+            "the environment names a SOCKS proxy (ALL_PROXY or the like). Install support for it "
+            "with `pip install httpx[socks]`, or bypass it with NO_PROXY=*."
         )
     except (ValueError, httpx.InvalidURL) as error:
         return f"the environment names a proxy that cannot be used (ALL_PROXY or the like): {error}"
@@ -35,7 +35,7 @@ def _problem(proxies: tuple[tuple[str, str], ...]) -> str | None:
 
 @contextlib.contextmanager
 def hidden_environment() -> Iterator[None]:
-    """Take the proxies and ``OLLAMA_HOST`` out of the environment for a moment."""
+    """Remove the proxies and ``OLLAMA_HOST`` from the environment inside a ``with`` block."""
     names = [name for name in os.environ if name.lower().endswith("_proxy")]
     hidden = {name: os.environ.pop(name) for name in (*names, "OLLAMA_HOST") if name in os.environ}
     try:

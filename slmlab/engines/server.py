@@ -1,13 +1,13 @@
-"""Find, start, watch and stop the one server that everything above speaks to.
+"""Find, start and stop the server that everything else talks to.
 
-Behind the address stands Ollama or the embedded engine; nothing above this module needs to know
-which. A server that already listens is used and never stopped by us; one that we start is bound to
-127.0.0.1, lives in a session of its own (a cell interrupt does not reach it), is restarted after a
-crash, and goes when the last process that uses it is gone (see ``slmlab.engines.supervisor``).
+The server is Ollama or the embedded engine; callers need not know which. A server that is already
+running is used and never stopped by slmlab. One that slmlab starts is bound to 127.0.0.1, runs in a
+session of its own (so that interrupting a cell does not reach it), is restarted after a crash, and
+ends when the last process that uses it is gone (see ``slmlab.engines.supervisor``).
 
-Wherever ``start()`` is killed, the next one finds what it left: a supervisor says who it is before
-it starts a server, does not start one for a process that has ended meanwhile, and a ``start()``
-that finds a supervisor waits for its server.
+If ``start()`` is killed at any point, the next one finds what it left: a supervisor records its own
+process before it starts a server, starts none for a process that has ended meanwhile, and a
+``start()`` that finds a supervisor waits for its server.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from slmlab.errors import ServerError
 log = logging.getLogger(__name__)
 
 ENGINES = ("auto", "ollama", "embedded")
-# Seconds in which another process that starts a server has to be done; it may install Ollama.
+# Seconds that another process may take to start a server, including the installation of Ollama.
 LOCK_DEADLINE = 600.0
 
 
 def host() -> str:
-    """The address that all calls use, such as ``http://127.0.0.1:11434``.
+    """The address that all calls use by default, such as ``http://127.0.0.1:11434``.
 
-    ``OLLAMA_HOST`` where it is set, read as Ollama reads it; else a running server that slmlab
-    started; else Ollama's default. A user and password in it are used, and not shown.
+    ``OLLAMA_HOST`` if it is set, parsed as Ollama parses it; else that of a running server that
+    slmlab started; else Ollama's default. A user and password in it are used but not shown.
 
     Examples:
         >>> slmlab.server.host()
@@ -48,10 +48,10 @@ def host() -> str:
 
 
 def address_of(given: str | None) -> str:
-    """The address that an argument ``host=`` gives, in its one spelling; ``host()`` for None.
+    """The normalized address of an argument ``host=``; ``host()`` for None.
 
     Raises:
-        ServerError: it is no address.
+        ServerError: it is not an address.
 
     Examples:
         >>> slmlab.server.address_of("gpu-server:5000/")
@@ -64,27 +64,27 @@ def status() -> Server | None:
     """The server that calls would reach now, or None. Starts nothing.
 
     Examples:
-        >>> slmlab.status() is None  # is there none?
+        >>> slmlab.status() is None  # no server is running
         False
     """
     return server_at(host())
 
 
 def start(engine: str = "auto", *, version: str | None = None, quiet: bool = False) -> Server:
-    """Have a server: use the one that answers, else install what is missing and start one.
+    """Use the server that is running; without one, install what is missing and start one.
 
-    Where the server is not at the address that ``OLLAMA_HOST`` (or else Ollama's default) names,
-    ``OLLAMA_HOST`` is set to it in this process, so that other libraries which read it, such as
-    langchain-ollama and the ollama client, reach the same server as slmlab.
+    If the server is not at the address in ``OLLAMA_HOST`` (by default Ollama's), ``OLLAMA_HOST`` is
+    set to it in this process, so that other libraries that read it, such as langchain-ollama and
+    the ollama client, reach the same server as slmlab.
 
     Args:
-        engine: ``ollama``, ``embedded``, or ``auto``: Ollama where it is installed or can be,
-            else the embedded engine.
-        version: the Ollama version to install where it is not there yet (default: the tested one).
-        quiet: print nothing about what is found and done.
+        engine: ``ollama``, ``embedded``, or ``auto``: Ollama if it is installed or can be, else the
+            embedded engine.
+        version: the Ollama version to install if there is none (default: the tested one).
+        quiet: print nothing.
 
     Raises:
-        ServerError: a remote ``OLLAMA_HOST`` does not answer, or a server does not come up.
+        ServerError: a remote ``OLLAMA_HOST`` does not answer, or a server does not start.
         InstallError: ``engine="ollama"`` was asked for and Ollama cannot be installed.
 
     Examples:
@@ -97,19 +97,19 @@ def start(engine: str = "auto", *, version: str | None = None, quiet: bool = Fal
     say: Callable[[str], None] = (lambda _: None) if quiet else print
     try:
         paths.servers().mkdir(parents=True, exist_ok=True)
-        # Two notebooks that start at the same moment must not start two servers. Without locks,
-        # on some network drives, they may; then the second takes another port.
+        # Two notebooks that start at the same moment must not start two servers. On network drives
+        # without locks they may; then the second takes another port.
         with exclusive(paths.servers() / supervisor.START_LOCK, LOCK_DEADLINE):
             found = find(engine, say) or launch(engine, version, say)
     except filelock.Timeout as error:
         raise ServerError(
-            f"Another program has been starting a server for {LOCK_DEADLINE:.0f} s. End it, or "
+            f"Another process has been starting a server for {LOCK_DEADLINE:.0f} s. End it, or "
             "wait until it is done, and try again."
         ) from error
     except OSError as error:
         raise ServerError(
-            f"slmlab cannot start a server from its folder {paths.home()}: {error.strerror}. Make "
-            "room there, or set SLMLAB_HOME to a folder of your own before the first cell."
+            f"slmlab cannot start a server from its folder {paths.home()}: {error.strerror}. Free "
+            "disk space there, or set SLMLAB_HOME to a folder of your own before the first cell."
         ) from error
     if {found.host} != {host(), configured_host() or DEFAULT_HOST}:
         log.info("setting OLLAMA_HOST=%s for other libraries in this process", found.host)
@@ -121,8 +121,8 @@ def start(engine: str = "auto", *, version: str | None = None, quiet: bool = Fal
 def stop() -> list[str]:
     """Stop every server that slmlab started on this machine; returns their addresses.
 
-    A server that somebody else started is left alone. Where ``OLLAMA_HOST`` is the address of one
-    that was stopped, it is removed from this process's environment.
+    Servers that slmlab did not start keep running. If ``OLLAMA_HOST`` is the address of a stopped
+    server, it is removed from this process's environment.
 
     Examples:
         >>> stopped = slmlab.stop()
@@ -130,8 +130,8 @@ def stop() -> list[str]:
     running = list(states())
     with contextlib.ExitStack() as held:
         if running:
-            # A start() that comes now waits until they are gone. For one that is under way stop()
-            # does not wait: it may be downloading Ollama.
+            # A start() that is called now waits until the servers are gone. stop() does not wait
+            # for a start() that is under way, which may be downloading Ollama.
             with contextlib.suppress(OSError):
                 held.enter_context(exclusive(paths.servers() / supervisor.START_LOCK, timeout=0))
         for state in running:

@@ -1,20 +1,21 @@
-"""Keep one server alive while somebody uses it: the process between a notebook and its server.
+"""Keep one server running while it has users: the process between notebooks and their server.
 
-A server started straight from a notebook's thread is hit by every cell interrupt, dies or is
-orphaned with the kernel, and nobody restarts it when it crashes. So a small process of its own
-session supervises it: ``python -m slmlab.engines.supervisor FOLDER`` starts the server as its
-child, restarts it after a crash (one that crashes before it was of any use only a few times), and
-stops it when no user is left.
+A server that a notebook's kernel starts directly would be hit by every cell interrupt, die or be
+orphaned with the kernel, and stay down after a crash. So a small process in a session of its own
+supervises it: ``python -m slmlab.engines.supervisor FOLDER`` starts the server as its child,
+restarts it after a crash (only a few times if it never answered), and stops it when no user is
+left.
 
-The folder is named after the server's port and holds all that is known of it:
+The folder is named after the server's port and holds everything about it:
 
 - ``config.json``: what to start, written by ``slmlab.start()`` (see ``Config``).
-- ``users/``: a file for each process that uses the server, named after its id. ``slmlab.start()``
-  enters its own process there before the supervisor exists, so a server is never without one.
-- ``supervisor.lock``: held by the supervisor for as long as it lives. Two can never have one
-  folder, and ``config.json`` is only written while no supervisor holds it.
-- ``state.json``: who supervises (see ``State``). The supervisor writes it itself, before it starts
-  the server, so there is no moment in which a server runs that nobody can find.
+- ``users/``: a file for each process that uses the server, named after its process id.
+  ``slmlab.start()`` registers its own process before the supervisor exists, so that a server always
+  has a user.
+- ``supervisor.lock``: held by the supervisor for as long as it runs. No two supervisors can have
+  one folder, and ``config.json`` is only written while no supervisor holds the lock.
+- ``state.json``: the supervisor's process (see ``State``). The supervisor writes this itself before
+  it starts the server, so every running server can be found.
 - ``child.pid`` and ``server.log``: the server's process and what it prints.
 """
 
@@ -41,22 +42,22 @@ from slmlab import paths
 from slmlab.engines.address import LOOPBACK_NAMES
 from slmlab.processes import end_tree, end_with_parent, is_same, start_time
 
-# For so many seconds a server may be without users: a kernel that restarts keeps its server.
+# Seconds that a server goes on without users, so that a kernel that restarts finds it again.
 GRACE = 20.0
-# How many crashes in a row, of a server that did not answer or not for a second, are enough.
+# After more crashes in a row than this, each within STEADY seconds of answering, give up.
 MAX_RESTARTS = 3
 STEADY = 1.0
 POLL = 0.25
-# What its log says where it was stopped and did not crash.
+# What the log says if the server was stopped and did not crash.
 STOPPING = "stopping the server"
-# In the folder of all servers: held by whoever starts one, or ends one that nobody uses.
+# In the folder of all servers: held while a server is started, or ended for lack of users.
 START_LOCK = "start.lock"
 # In a server's own folder: held by its supervisor.
 LOCK = "supervisor.lock"
 
 
 class Config(TypedDict, total=False):
-    """What ``slmlab.start()`` asks of a supervisor."""
+    """What ``slmlab.start()`` tells a supervisor to run."""
 
     engine: str
     command: list[str]
@@ -65,7 +66,7 @@ class Config(TypedDict, total=False):
 
 
 class State(TypedDict):
-    """What a supervisor says of itself and its server."""
+    """A supervisor's process, and the address and engine of its server."""
 
     host: str
     engine: str
@@ -82,7 +83,7 @@ def folder_of(address: str) -> Path:
 def exclusive(path: Path, timeout: float) -> Iterator[None]:
     """Hold the lock file at ``path``, waiting up to ``timeout`` seconds for it.
 
-    On a network drive that has no locks nothing is held.
+    On a network drive without locks this does nothing.
 
     Raises:
         filelock.Timeout: another process holds it.
@@ -97,7 +98,7 @@ def exclusive(path: Path, timeout: float) -> Iterator[None]:
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write a file that readers see either whole or not at all."""
+    """Write a file atomically: readers see it either whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(json.dumps(data))
     os.replace(temporary, path)
@@ -107,20 +108,20 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def add_user(folder: Path) -> None:
-    """Enter this process as a user of the server in ``folder``."""
+    """Register this process as a user of the server in ``folder``."""
     pid = os.getpid()
     users = folder / "users"
     users.mkdir(parents=True, exist_ok=True)
-    # Not written in place: the supervisor would take a file that is still empty for a dead user's.
+    # Written atomically: the supervisor would take an empty file for that of a dead user.
     temporary = folder / f".user.{pid}"
     temporary.write_text(repr(start_time(pid)))
     os.replace(temporary, users / str(pid))
 
 
 def has_users(folder: Path) -> bool:
-    """Whether any process that entered is still alive; the files of dead ones are removed.
+    """Whether any registered process is still alive; the files of dead ones are removed.
 
-    Where the folder went away, with a network drive, nobody is known any more.
+    False if the folder is gone, with a network drive.
     """
     alive = False
     with contextlib.suppress(OSError):
@@ -135,14 +136,14 @@ def has_users(folder: Path) -> bool:
     return alive
 
 
-# What is known of the servers from outside.
+# What other processes know of the servers.
 
 
 def states() -> Iterator[State]:
-    """The servers that slmlab started and whose supervisors still live."""
+    """The servers that slmlab started and whose supervisors are running."""
     try:
         folders = sorted(paths.servers().iterdir())
-    except OSError:  # none was ever started, or the home lies on a network drive that went away
+    except OSError:  # none was ever started, or the home is on a network drive that is gone
         return
     for folder in folders:
         if state := _read_state(folder):
@@ -150,12 +151,12 @@ def states() -> Iterator[State]:
 
 
 def state_at(address: str) -> State | None:
-    """The state of the server at ``address``, where slmlab started it and its supervisor lives."""
+    """The state of the server at ``address``; None if slmlab did not start it or it has ended."""
     return _read_state(folder_of(address)) if _may_be_ours(address) else None
 
 
 def _may_be_ours(address: str) -> bool:
-    """Whether this is where slmlab's servers listen: 127.0.0.1, which is also called localhost."""
+    """Whether slmlab's servers could listen at this address: 127.0.0.1, or localhost."""
     parts = urlsplit(address)
     local = parts.hostname in LOOPBACK_NAMES
     return local and parts.scheme == "http" and not parts.path
@@ -170,10 +171,10 @@ def _read_state(folder: Path) -> State | None:
 
 
 def log_tail(address: str, lines: int = 15) -> str:
-    """The last lines of the log of a server that slmlab started; empty for any other.
+    """The last lines of the log of a server that slmlab started; empty for others.
 
-    Empty too for one that was stopped, by its user or because nobody used it: what it wrote
-    before that explains no error of today.
+    Also empty for a server that was stopped, by a user or for lack of users: what it logged before
+    does not explain a later error.
     """
     if not _may_be_ours(address):
         return ""
@@ -192,7 +193,7 @@ def log_tail(address: str, lines: int = 15) -> str:
 
 
 def supervise(folder: Path) -> int:
-    """Start, watch and in the end stop the server of ``folder``. Returns the exit status."""
+    """Start the server of ``folder``, watch it, and stop it in the end. Returns the exit status."""
     try:
         with exclusive(folder / LOCK, timeout=0):
             if _read_state(folder):  # on a drive without locks
@@ -229,7 +230,7 @@ def _run(folder: Path, config: Config, log: IO[bytes]) -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if not has_users(folder):
-        note("the process that wanted the server has ended; not starting it")
+        note("the process that requested the server has ended; not starting it")
         return 0
     grace = config.get("grace", GRACE)
     restarts, last_used = 0, time.monotonic()
@@ -255,8 +256,8 @@ def _run(folder: Path, config: Config, log: IO[bytes]) -> int:
                     answered = time.monotonic()
                 if has_users(folder):
                     last_used = time.monotonic()
-                elif time.monotonic() - last_used > grace and _nobody_comes(folder, ending):
-                    note(f"nobody used the server for {grace:g} s")
+                elif time.monotonic() - last_used > grace and _lock_out_new_users(folder, ending):
+                    note(f"the server had no users for {grace:g} s")
                     stopping = True
             if stopping:
                 note(STOPPING)
@@ -275,17 +276,18 @@ def _run(folder: Path, config: Config, log: IO[bytes]) -> int:
     return 0
 
 
-def _nobody_comes(folder: Path, ending: contextlib.ExitStack) -> bool:
-    """Whether it is certain that no ``start()`` is about to use the server.
+def _lock_out_new_users(folder: Path, ending: contextlib.ExitStack) -> bool:
+    """Take the lock that ``start()`` needs, unless somebody holds it or has just become a user.
 
-    If so, ``ending`` holds the lock without which nobody starts or joins a server, until this one
-    is gone.
+    Returns:
+        Whether ``ending`` holds the lock now, so that no ``start()`` can join the server until it
+        is gone.
     """
     try:
         ending.enter_context(exclusive(folder.parent / START_LOCK, timeout=0))
     except filelock.Timeout:
         return False
-    except OSError:  # the drive with the folder went away, and with it all who could come
+    except OSError:  # the drive with the folder is gone, and no start() can find this server
         return True
     if has_users(folder):
         ending.close()
@@ -294,7 +296,7 @@ def _nobody_comes(folder: Path, ending: contextlib.ExitStack) -> bool:
 
 
 def _listens(port: int) -> bool:
-    """Whether something accepts connections at this port of 127.0.0.1."""
+    """Whether something accepts connections on this port of 127.0.0.1."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False

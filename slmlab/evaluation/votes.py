@@ -57,7 +57,7 @@ def add_vote(
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
     if wrong := _wrong(vote):
-        raise ResultsError(f"This is no vote: {wrong}.")
+        raise ResultsError(f"This is not a vote: {wrong}.")
     try:
         append(path, json.dumps(vote).encode() + b"\n")
     except OSError as error:
@@ -69,7 +69,7 @@ def read_votes(*paths: str | Path) -> pd.DataFrame:
     """The votes of one or several files together, each vote once; such as a class's files.
 
     Raises:
-        ResultsError: a file cannot be read, or a line in it is no vote; the message names it.
+        ResultsError: a file cannot be read, or a line in it is not a vote; the message names it.
 
     Examples:
         >>> vote = slmlab.votes.add_vote(
@@ -89,9 +89,9 @@ def read_votes(*paths: str | Path) -> pd.DataFrame:
         for number, vote in lines:
             place = f"{path.name}, line {number}"
             if isinstance(vote, ValueError):
-                raise ResultsError(f"{place} is no vote: it is not JSON.") from vote
+                raise ResultsError(f"{place} is not a vote: it is not JSON.") from vote
             if wrong := _wrong(vote):
-                raise ResultsError(f"{place} is no vote: {wrong}.")
+                raise ResultsError(f"{place} is not a vote: {wrong}.")
             votes.setdefault(vote["id"], {name: vote[name] for name in COLUMNS})
     return pd.DataFrame(votes.values(), columns=COLUMNS)
 
@@ -99,7 +99,7 @@ def read_votes(*paths: str | Path) -> pd.DataFrame:
 def _wrong(vote: object) -> str:
     """What is wrong with a vote; nothing where it is one."""
     if not isinstance(vote, dict):
-        return "it is no object"
+        return "it is not an object"
     for name in COLUMNS:
         if not isinstance(vote.get(name), str):
             return f"it has no text {name!r}"

@@ -1,4 +1,4 @@
-"""Models: which there are, which are here, which fit; get them, load them, remove them."""
+"""Models: list, choose, download, load and remove them, and see whether they fit."""
 
 from slmlab.memory import MEMORY_OVER_FILE
 from slmlab.models import catalog

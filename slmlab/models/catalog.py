@@ -1,7 +1,7 @@
-"""The catalogue of small language models: facts, each with its source, and what fits this machine.
+"""The catalogue of small language models: facts with their sources, and what fits this machine.
 
 The facts are in ``data/catalog.json``: per model ``{"name", "ollama_tag", "facts"}``, where each
-fact is ``[value, source]``; what was not found is left out and shows as unknown.
+fact is ``[value, source]``; facts that were not found are left out and show as unknown.
 """
 
 from __future__ import annotations
@@ -61,12 +61,11 @@ def _read() -> dict[str, Any]:
 def table() -> pd.DataFrame:
     """All facts: one row for each model, ``name``, ``ollama_tag`` and a column for each fact.
 
-    ``parameters`` and ``active_parameters`` are counts (of a mixture of experts, those that work on
-    one token), ``context`` and ``training_tokens`` tokens, ``head_size`` values per head;
-    ``sliding_window`` are the tokens that layers with a window look at, while each
-    ``full_attention_every``-th layer looks at the whole context;
-    ``released`` year and month, ``download_gb`` the size of the tag in Ollama's library (GB). What
-    is not known is None.
+    ``parameters`` and ``active_parameters`` are counts (active: the parameters that a mixture of
+    experts uses for one token), ``context`` and ``training_tokens`` are tokens, ``head_size`` is
+    dimensions per head. ``sliding_window`` is the window in tokens of layers that have one; every
+    ``full_attention_every``-th layer attends to the whole context instead. ``released`` is year and
+    month, ``download_gb`` the size of the tag in Ollama's library (GB). Unknown facts are None.
 
     Examples:
         >>> table = slmlab.catalog.table()
@@ -79,12 +78,12 @@ def table() -> pd.DataFrame:
         | {fact: one["facts"].get(fact, (None, ""))[0] for fact in FACTS}
         for one in _read()["models"]
     ]
-    # Counts stay whole numbers beside what is unknown.
+    # As objects, so that counts stay whole numbers beside None.
     return pd.DataFrame(rows, dtype=object)
 
 
 def sources(name: str) -> dict[str, str]:
-    """Where each fact of a model was read: fact → address.
+    """The source of each fact of a model: fact → web address.
 
     Raises:
         ModelError: the catalogue has no model of that name; the message names the nearest.
@@ -102,7 +101,7 @@ def sources(name: str) -> dict[str, str]:
 
 
 def _nearest(name: str, names: list[str]) -> str:
-    """`` Did you mean …?``, whatever the case; or nothing."""
+    """`` Did you mean …?``, ignoring upper and lower case; empty without a near name."""
     folded = {one.casefold(): one for one in names}
     if name.casefold() in folded:
         return f" Did you mean {folded[name.casefold()]!r}?"
@@ -120,14 +119,14 @@ def last_checked() -> str:
 
 
 def memory(row: dict[str, Any], num_ctx: int = 4096, parallel: int = 1) -> int | None:
-    """Bytes that a model takes at Ollama's usual 4-bit quantization; None where it is not known.
+    """Bytes that a model takes at Ollama's usual 4-bit quantization; None if unknown.
 
-    Weights, KV cache and overhead, by the same formula as ``slmlab.will_it_fit``, which is for a
-    model that is here.
+    Weights, KV cache and overhead, by the same formula as ``slmlab.will_it_fit``, which is for
+    installed models.
 
     Args:
         row: a row of ``table()``.
-        num_ctx: the context length in tokens; where the model's own is shorter, that one counts.
+        num_ctx: the context length in tokens, capped at the model's own.
         parallel: how many requests the server runs at once.
 
     Examples:
@@ -144,7 +143,7 @@ def memory(row: dict[str, Any], num_ctx: int = 4096, parallel: int = 1) -> int |
 
 
 def cache_shape(row: dict[str, Any]) -> CacheShape | None:
-    """What the model's KV cache depends on; None where it is not known.
+    """The numbers on which the size of the model's KV cache depends; None if unknown.
 
     Examples:
         >>> rows = slmlab.catalog.table().to_dict("records")
@@ -161,8 +160,8 @@ def on_this_machine(num_ctx: int = 4096, *, host: str | None = None) -> pd.DataF
     """The table with three more columns: ``memory``, ``fits`` and ``here``.
 
     ``memory`` is in bytes with that context length, for as many requests as the server runs at
-    once; ``fits`` compares it with what models may take on this machine; ``here`` is the full name
-    of an installed model of that tag, or None. Without a server nothing counts as here.
+    once; ``fits`` compares it with the memory that is free for models on this machine; ``here`` is
+    the full name of an installed model of that tag, or None. Without a server it is always None.
 
     Examples:
         >>> table = slmlab.catalog.on_this_machine(num_ctx=8192)
@@ -189,10 +188,10 @@ def on_this_machine(num_ctx: int = 4096, *, host: str | None = None) -> pd.DataF
 
 
 def _installed_as(tag: str | None, installed: list[str]) -> str | None:
-    """The full name of an installed model of this tag: as it stands, or with a quantization."""
+    """The full name of an installed model of this tag, with or without a quantization."""
     if tag is None:
         return None
     exact = [name for name in installed if inventory.is_among(tag, [name])]
-    # As in smollm2:135m and smollm2:135m-instruct-q4_1, but not llama3.2 and llama3.2-vision.
+    # smollm2:135m is installed as smollm2:135m-instruct-q4_1, but llama3.2 not as llama3.2-vision.
     longer = [name for name in installed if ":" in tag and name.startswith(f"{tag}-")]
     return next(iter(exact + longer), None)

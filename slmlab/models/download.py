@@ -1,4 +1,4 @@
-"""Download models, several at once, going on where a download was cut."""
+"""Download models, several at once, and resume interrupted downloads."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Event:
-    """What a download tells: how many bytes of how many are here, or that it has ended."""
+    """Progress of a download: how many bytes of how many have come, or that it has ended."""
 
     model: str
     done: int = 0
@@ -53,19 +53,18 @@ def pull(
 ) -> None:
     """Download models, several at once, with one progress bar for each.
 
-    A download that was cut goes on where it stopped. A model that is here already is checked
+    An interrupted download resumes where it stopped. A model that is installed already is checked
     quickly and left as it is.
 
     Args:
         models: names, or lists of names.
         host: the server that downloads them (default: ``slmlab.server.host()``).
         quiet: show no progress.
-        on_progress: called with the name, the bytes that are here and the bytes in all, instead of
-            the bars.
+        on_progress: called with the name, the bytes so far and the bytes in all; replaces the bars.
 
     Raises:
         ModelError: a name is unknown, the disk is too small or a download failed for good; with
-            several, one line for each that failed.
+            several models, one line for each that failed.
         ServerError: no server answers.
 
     Examples:
@@ -79,18 +78,18 @@ def pull(
     ]
     for thread in threads:
         thread.start()
-    # Colab does not refresh what a background thread draws, so the main thread draws.
+    # Colab does not refresh output from background threads, so the main thread draws.
     errors = _draw(events, names, quiet, on_progress)
     if errors:
         _raise({name: errors[name] for name in names if name in errors})
 
 
 def _raise(errors: dict[str, Exception]) -> NoReturn:
-    """Raise what kept some models from coming, as one error.
+    """Raise the errors of all failed downloads as one.
 
     Raises:
-        ServerError: that is why all of them failed.
-        ModelError: for any other reason.
+        ServerError: all of them failed with a server error.
+        ModelError: in all other cases.
     """
     texts = dict.fromkeys(
         str(error) if isinstance(error, SlmlabError) else f"{model}: {error}"
@@ -103,7 +102,7 @@ def _raise(errors: dict[str, Exception]) -> NoReturn:
 
 
 def _pull_one(model: str, host: str, events: queue.SimpleQueue[_Event]) -> None:
-    """Pull one model, telling ``events`` how far it is and, whatever happens, that it has ended."""
+    """Pull one model; put its progress into ``events`` and, whatever happens, its end."""
     waiting = tenacity.Retrying(
         retry=tenacity.retry_if_exception(_worth_another_try),
         wait=tenacity.wait_exponential(multiplier=1, max=10),
@@ -128,7 +127,7 @@ def _pull_one(model: str, host: str, events: queue.SimpleQueue[_Event]) -> None:
 
 
 def _worth_another_try(error: BaseException) -> bool:
-    """A cut connection, also one that Ollama reports: pulling again goes on where it stopped."""
+    """Whether this is a broken connection, here or in Ollama: then pulling again resumes."""
     if isinstance(error, ollama.ResponseError):
         low = error.error.lower()
         words = ("max retries", "timeout", "connection reset", "unexpected eof", "tls handshake")
@@ -139,7 +138,7 @@ def _worth_another_try(error: BaseException) -> bool:
 def _pull_once(model: str, host: str, events: queue.SimpleQueue[_Event]) -> None:
     layers: dict[str, tuple[int, int]] = {}
     status = None
-    # A registry on this machine, a classroom's mirror say, speaks plain HTTP.
+    # A registry on this machine, such as a classroom's mirror, speaks plain HTTP.
     insecure = is_local(f"//{model.partition('/')[0]}")
     for step in client(host).pull(model, stream=True, insecure=insecure):
         status = step.status
@@ -152,19 +151,19 @@ def _pull_once(model: str, host: str, events: queue.SimpleQueue[_Event]) -> None
 
 
 def _partly_here() -> int:
-    """Bytes on the disk of downloads that were cut; a pull goes on from them."""
+    """Bytes on the disk of interrupted downloads, which a pull resumes."""
     parts = (paths.ollama_models() / "blobs").glob("sha256-*-partial")
-    # Ollama makes such a file as long as it is going to be; what it holds shows in its blocks.
+    # Ollama creates these files at full length; the blocks in use show how much has come.
     return sum(part.stat().st_blocks * 512 for part in parts) if os.name == "posix" else 0
 
 
 def _check_disk(model: str, needed: int) -> None:
-    """Say so before anything is fetched where the disk is too small."""
+    """Raise a ModelError before the download starts if the disk is too small."""
     folder = paths.existing_parent(paths.ollama_models())
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise ModelError(
-            f"Not enough disk for {model}: it needs {hardware.gib(needed)} more, "
+            f"Not enough disk space for {model}: it needs {hardware.gib(needed)} more, "
             f"{hardware.gib(free)} are free at {folder}. Remove a model with slmlab.remove(…)."
         )
 
@@ -212,7 +211,7 @@ def _draw(
 
 
 def download_size(model: str) -> int | None:
-    """Bytes that a model takes in its registry (Ollama's by default); None where that is silent.
+    """Bytes of a model in its registry (Ollama's by default); None without an answer from there.
 
     A name may begin with another registry's address, as in ``host:5000/library/llama3.2:1b``.
 

@@ -23,12 +23,11 @@ from slmlab.models.download import download_size
 
 @dataclass(frozen=True, repr=False)
 class Fit:
-    """What a model needs and what there is, in bytes. ``kv_cache`` is None where it is not known.
+    """The memory that a model needs and that is available, in bytes; an unknown KV cache is None.
 
-    ``num_ctx`` is the context length that the server loads the model with: no more than the model's
-    own, whatever was asked for (``requested_ctx``).
-    ``needed`` is with the context full; a model that was just loaded may show less, since systems
-    hand out memory when it is first written to.
+    ``num_ctx`` is the context length that the server loads the model with: the requested one
+    (``requested_ctx``), capped at the model's own. ``needed`` is for a full context; right after
+    loading, a process may show less, since systems hand out memory when it is first written to.
     """
 
     model: str
@@ -43,12 +42,12 @@ class Fit:
 
     @property
     def overhead(self) -> int:
-        """What is needed beyond weights and KV cache."""
+        """The memory needed beyond weights and KV cache."""
         return self.needed - self.weights - (self.kv_cache or 0)
 
     @property
     def fits(self) -> bool:
-        """Whether what is needed is there now."""
+        """Whether the needed memory is available now."""
         return self.needed <= self.available
 
     @property
@@ -62,7 +61,7 @@ class Fit:
         return f"{self.num_ctx:,} tokens{most}{times}"
 
     def __str__(self) -> str:
-        """A line for a person."""
+        """One readable line."""
         if self.kv_cache is None:
             parts = f"{gib(self.weights)} of weights and a fifth more, as a rule of thumb"
         else:
@@ -95,18 +94,18 @@ class Fit:
 def will_it_fit(model: str, num_ctx: int = 4096, *, host: str | None = None) -> Fit:
     """Whether a model fits into this machine's memory, and why.
 
-    For an installed model the architecture is asked of the server; for another one, the size of
-    its download in Ollama's library is the base of a rule of thumb.
+    For an installed model this is computed from its architecture, as the server reports it; for
+    others a rule of thumb is applied to the size of the download in Ollama's library.
 
     Args:
         model: a model's name.
-        num_ctx: the context length in tokens; where the model's own is shorter, that one counts.
+        num_ctx: the context length in tokens, capped at the model's own.
         host: a server on this machine (default: ``slmlab.server.host()``).
 
     Raises:
-        PromptError: ``num_ctx`` is no number of tokens.
-        ModelError: it is no name, or the model is neither here nor in Ollama's library (or that is
-            out of reach).
+        PromptError: ``num_ctx`` is not a number of tokens.
+        ModelError: ``model`` is not a name, or neither installed nor found in Ollama's library (or
+            that cannot be reached).
 
     Examples:
         >>> fit = slmlab.will_it_fit(names[0], num_ctx=8192)
@@ -141,7 +140,7 @@ def will_it_fit(model: str, num_ctx: int = 4096, *, host: str | None = None) -> 
         weights=weights,
         kv_cache=kv_cache_bytes(shape, length, parallel) if shape else None,
         needed=memory_needed(weights, shape, length, parallel),
-        # What the model itself holds now would be free for it.
+        # Memory that the model itself holds now is available to it.
         available=available + sum(one.memory for one in resident),
         place=place,
         requested_ctx=num_ctx,

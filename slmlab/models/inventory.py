@@ -1,4 +1,4 @@
-"""Models: get, list, show and remove them, and see what is loaded."""
+"""Models on a server: list, show, load, unload, add and remove them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ GGUF_MAGIC = b"GGUF"
 
 
 def errors_as_sentences(host: str, model: str = "") -> contextlib.AbstractContextManager[None]:
-    """Turn what the client and the network raise into sentences that know which models there are.
+    """Turn errors of the client and the network into sentences that name the models there are.
 
     Raises:
         ModelError: the server has no such model, or refuses it.
@@ -106,10 +106,10 @@ def table(*, host: str | None = None) -> pd.DataFrame:
 
 
 def validate_model(model: object) -> str:
-    """A model's name, if it can be one.
+    """The name of a model, checked.
 
     Raises:
-        ModelError: it is no text, or blank.
+        ModelError: it is not a text, or is blank.
     """
     if not isinstance(model, str) or not model.strip():
         raise ModelError(f"Models are given by their names, such as 'llama3.2:1b'; got {model!r}.")
@@ -117,12 +117,12 @@ def validate_model(model: object) -> str:
 
 
 def validate_context(num_ctx: object) -> int:
-    """A context length in tokens, if it can be one.
+    """A context length in tokens, checked.
 
     Raises:
-        PromptError: it is no whole number above zero.
+        PromptError: it is not a positive whole number.
     """
-    # numpy's numbers, as they come out of tables, are numbers too.
+    # numpy's integers, which come out of tables, are accepted too.
     length = 0 if isinstance(num_ctx, bool) else int(getattr(num_ctx, "__index__", int)())
     if length < 1:
         raise PromptError(f"num_ctx is a number of tokens, such as 4096; got {num_ctx!r}.")
@@ -130,10 +130,10 @@ def validate_context(num_ctx: object) -> int:
 
 
 def as_names(models: Iterable[str | Iterable[str]]) -> list[str]:
-    """Names of models, given singly or in lists; each once, in order.
+    """Names of models, given one by one or in lists: each once, in order.
 
     Raises:
-        ModelError: something among them is no name.
+        ModelError: one of them is not a name.
     """
     names: dict[str, None] = {}
     for given in models:
@@ -143,7 +143,7 @@ def as_names(models: Iterable[str | Iterable[str]]) -> list[str]:
 
 
 def is_among(name: str, full_names: Collection[str]) -> bool:
-    """Whether a name, for which ``:latest`` may be left out, is one of the server's full names.
+    """Whether a name, with or without ``:latest``, is one of these full names.
 
     Examples:
         >>> slmlab.models.is_among("llama3.2", ["llama3.2:latest", "gemma3:1b"])
@@ -177,7 +177,7 @@ def resolve(model: str, *, host: str | None = None) -> InstalledModel:
 
 
 def show(model: str, *, host: str | None = None) -> dict[str, Any]:
-    """All that the server knows of one model: template, parameters, license, architecture.
+    """Everything the server knows about a model: template, parameters, license, architecture.
 
     Examples:
         >>> facts = slmlab.models.show(names[0])
@@ -197,7 +197,7 @@ def remove(*models: str | Iterable[str], host: str | None = None) -> None:
         host: the server (default: ``slmlab.server.host()``).
 
     Raises:
-        ModelError: there is no such model; those before it are gone.
+        ModelError: there is no such model; those before it in the list were deleted.
 
     Examples:
         >>> slmlab.add("my-model", slmlab.weights.default_model_file())
@@ -244,9 +244,9 @@ def loaded(*, host: str | None = None) -> list[LoadedModel]:
 
 
 def load(model: str, num_ctx: int, *, host: str | None = None, **options: Any) -> float:
-    """Load a model into memory; returns the seconds that it took, by the client's clock.
+    """Load a model into memory; returns the seconds that this took, by the client's clock.
 
-    The server answers a request that only loads without any duration of its own.
+    The server's answer to a request that only loads a model gives no duration.
 
     Examples:
         >>> seconds = slmlab.models.load(names[0], num_ctx=2048)
@@ -260,9 +260,9 @@ def load(model: str, num_ctx: int, *, host: str | None = None, **options: Any) -
 
 
 def unload(model: str, *, host: str | None = None) -> None:
-    """Take a model out of memory, and wait until it is out (ten seconds at most).
+    """Unload a model from memory, and wait until it is gone (ten seconds at most).
 
-    Ollama answers at once and unloads afterwards.
+    Ollama answers at once and unloads the model afterwards.
 
     Examples:
         >>> slmlab.models.unload(names[0])
@@ -288,8 +288,8 @@ def add(model: str, path: str | os.PathLike[str], *, host: str | None = None) ->
         host: the server (default: ``slmlab.server.host()``).
 
     Raises:
-        ModelError: there is no such file, no model can be made of it, or the server refuses it. The
-            first two are found before anything is sent.
+        ModelError: there is no such file, it is not a usable model, or the server refuses it. The
+            first two are noticed before anything is sent.
 
     Examples:
         >>> path = slmlab.weights.default_model_file()  # any GGUF file
@@ -325,4 +325,4 @@ def _gguf_file(path: str | os.PathLike[str]) -> Path:
     except (OSError, ValueError, RuntimeError) as error:
         why = getattr(error, "strerror", None) or error
         raise ModelError(f"{path} cannot be read: {why}.") from error
-    raise ModelError(f"{file} is no GGUF file; only models in that format can be added.")
+    raise ModelError(f"{file} is not a GGUF file; only models in that format can be added.")

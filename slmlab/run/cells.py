@@ -1,8 +1,8 @@
-"""Cells of tables: what a value is in plain Python, and what a text in a text file stands for.
+"""Cells of tables: values in plain Python, and what the texts in a CSV file mean.
 
-A cell of a CSV file is a text until somebody says otherwise, and those who do are the scorers:
-where the scorer of a row takes a list, an object or a number in a column, a cell that is written as
-one is read as one. Nothing else is ever turned into anything.
+Every cell of a CSV file is a text, with one exception: if the scorer of its row takes a list, an
+object or a number in that column, and the text is written as one, it becomes one. No other text is
+ever converted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from typing import Any
 
 NUMBER = (int, float)
-# What scorers read from a row; a blank cell of these in a text file is a missing one.
+# The columns that scorers read; in a text file, a blank cell in one of them counts as missing.
 SCORER_COLUMNS = (
     "scorer",
     "expected",
@@ -30,7 +30,7 @@ SCORER_COLUMNS = (
     "tolerance",
     "decimal",
 )
-# What is no text in a column, whoever scores the row …
+# The types of columns that are not texts, whatever the scorer …
 KINDS: dict[str, tuple[type, ...]] = {
     "labels": (list,),
     "schema": (dict, bool),
@@ -38,14 +38,14 @@ KINDS: dict[str, tuple[type, ...]] = {
     "tolerance": NUMBER,
     "stop": (list,),
 }
-# … and what the scorers take as `expected` besides a text.
+# … and the types that scorers take as `expected` besides a text.
 EXPECTED: dict[str, tuple[type, ...]] = {
     "contains": (list,),
     "facts": (list,),
     "json_fields": (dict,),
     "number": NUMBER,
 }
-# What a row cannot be scored without: its scorer, a column, and how that is written.
+# For a scorer, a column of which it needs certain types, and an example of how that is written.
 NEEDED = (
     ("label", "labels", (list,), 'a list such as ["yes", "no"]'),
     ("json_fields", "expected", (dict,), 'an object such as {"age": 4}'),
@@ -71,7 +71,7 @@ def plain(value: Any) -> Any:
         return [plain(one) for one in sorted(value, key=str)]
     if hasattr(value, "tolist"):  # numpy, pandas, torch
         found = value.tolist()
-        # A time of numpy's that fits no type of Python's stays as it is.
+        # A numpy time with no matching Python type stays as it is.
         return found if type(found) is type(value) else plain(found)
     if isinstance(value, float):
         return None if math.isnan(value) else value
@@ -79,7 +79,7 @@ def plain(value: Any) -> Any:
 
 
 def without_empty_fields(row: Any) -> Any:
-    """A row without the empty fields inside its cells."""
+    """A row without the empty fields of the objects in its cells."""
 
     def without(value: Any) -> Any:
         if isinstance(value, dict):
@@ -90,7 +90,7 @@ def without_empty_fields(row: Any) -> Any:
 
 
 def typed(row: Mapping[str, Any], scorer: Any = None) -> dict[str, Any]:
-    """A row in which texts that stand for what its scorer takes are that.
+    """A row in which texts are converted to the types that its scorer takes.
 
     Args:
         row: cells by column.
@@ -108,7 +108,7 @@ def typed(row: Mapping[str, Any], scorer: Any = None) -> dict[str, Any]:
             found["expected"] = cell if cell in labels or not same else same[0]
         elif scorer == "number":
             value = _value(cell, NUMBER)
-            # Only where nothing is lost: 00501, 1e5 and digits that no float holds stay texts.
+            # Only without loss: 00501, 1e5 and more digits than a float holds stay texts.
             lossless = isinstance(value, str) or str(value) == cell
             found["expected"] = value if lossless else cell
         else:
@@ -117,7 +117,7 @@ def typed(row: Mapping[str, Any], scorer: Any = None) -> dict[str, Any]:
 
 
 def from_text(cells: Mapping[str, str]) -> dict[str, Any]:
-    """A row of a text file, where every cell is a text."""
+    """The row that the cells of a text file stand for."""
     row: dict[str, Any] = dict(cells)
     for column in (one for one in SCORER_COLUMNS if one in row):
         if not (text := parse(row[column]) if row[column][:1] == '"' else "x").strip():
@@ -131,9 +131,9 @@ def from_text(cells: Mapping[str, str]) -> dict[str, Any]:
 
 
 def to_text(row: Mapping[str, Any]) -> dict[str, str]:
-    """The cells of a row in a text file; ``from_text`` makes the row of them again.
+    """The cells of a row in a text file, from which ``from_text`` makes the same row again.
 
-    Lists and objects are written as JSON, as is a text that would be read as something else.
+    Lists and objects are written as JSON, and so are texts that would be read as something else.
     """
     cells = {name: _written(value) for name, value in row.items()}
     again = from_text(cells)
@@ -141,14 +141,14 @@ def to_text(row: Mapping[str, Any]) -> dict[str, str]:
         if isinstance(value, str) and again[name] != value:
             cells[name] = json.dumps(value, ensure_ascii=False)
         elif name == "expected" and isinstance(value, list) and again[name] == cells[name]:
-            # The scorer takes one of several texts, and so it does not matter what they were.
+            # The scorer compares with each of them as a text, so their types do not matter.
             texts = [one if isinstance(one, str) else _written(one) for one in value]
             cells[name] = json.dumps(texts, ensure_ascii=False)
     return cells
 
 
 def complaint(row: Mapping[str, Any]) -> str:
-    """What its scorer cannot read of a row of texts, as a sentence; nothing where all is well."""
+    """What the row's scorer cannot read, as a sentence; empty if there is nothing."""
     for scorer, column, kinds, example in NEEDED:
         cell = row.get(column)
         if row.get("scorer") == scorer and isinstance(cell, str) and not isinstance(cell, kinds):
@@ -179,16 +179,16 @@ def _conversation(cell: str) -> Any:
 
 
 def _value(cell: str, kinds: tuple[type, ...]) -> Any:
-    """What a cell stands for if it is of these kinds; else the cell."""
+    """The value of a cell if it has one of these types; else the cell itself."""
     value = _number(cell) if kinds == NUMBER else parse(cell)
     if isinstance(value, str) and value != cell:
-        # A text that was written as JSON, since it would have been read as something else.
+        # A text that was written as JSON because it would have been read as something else.
         return value if _value(value, kinds) != value else cell
     return value if isinstance(value, kinds) else cell
 
 
 def _number(cell: str) -> Any:
-    """The number that a cell is; else as ``parse``."""
+    """The number in a cell; without one, as ``parse``."""
     if not cell.isascii() or "_" in cell:
         return cell
     with contextlib.suppress(ValueError):
@@ -200,7 +200,7 @@ def _number(cell: str) -> Any:
 
 
 def parse(cell: str) -> Any:
-    """The list, object or text that a cell is as JSON, or as Python writes it; else the cell."""
+    """The list, object or text that a cell holds in JSON or Python notation; else the cell."""
     text = cell.strip()
     if text[:1] not in ("[", "{", "(", '"'):
         return {"true": True, "false": False}.get(text, cell)
@@ -211,14 +211,14 @@ def parse(cell: str) -> Any:
 
 
 def _python(text: str, cell: str) -> Any:
-    """What pandas wrote of a list or a dict, which is what Python shows of it."""
+    """The value of a list or dict in Python notation, as pandas writes it; else the cell."""
     try:
         strings = [
             token.type == tokenize.STRING
             for token in tokenize.generate_tokens(io.StringIO(text).readline)
             if token.type not in (tokenize.NL, tokenize.NEWLINE, tokenize.COMMENT)
         ]
-        # numpy shows no commas, and Python would take two texts side by side for one.
+        # numpy prints no commas, and Python would join two texts that stand side by side.
         if any(one and other for one, other in itertools.pairwise(strings)):
             return cell
         with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""Run a grid of generations: fairly, each cell once, nothing lost when it is interrupted."""
+"""Compare models: run a grid of generations under equal conditions and keep every result."""
 
 from __future__ import annotations
 
@@ -57,54 +57,54 @@ def compare(
     timeout: float = TIMEOUT,
     **options: Unpack[GridOptions],
 ) -> pd.DataFrame:
-    """Put every prompt to every model, with every setting, and measure each answer.
+    """Run every prompt on every model with every setting, and measure each answer.
 
-    All options are sent explicitly and are the same for all models. Every finished cell is on disk
-    before the next starts, and a comparison that is run again computes only what is missing.
-    A generation that fails is a row with ``error`` set, and the grid goes on; a server that went
-    away is waited for for a minute, and its cells tried again, there or on the other hosts.
+    All options are sent explicitly and are the same for all models. Every finished cell is saved
+    before the next starts, and running a comparison again computes only what is missing.
+    A generation that fails becomes a row with ``error`` set, and the grid goes on. If a server goes
+    away, its cells are tried again when it is back within a minute, or on the other hosts.
 
     Args:
         models: one model or several; all must be installed.
         prompts: one prompt or several: texts, conversations (lists of messages), or a table (a
             DataFrame, a list of dicts, a dict of columns, a ``datasets.Dataset``, or the path of a
             file: ``.csv``, ``.tsv``, ``.json``, ``.jsonl``, ``.parquet``, ``.xlsx``) with a column
-            ``prompt``. All columns of a table go along into the result.
-        template: a template's name or text, or several: each row's columns (or each text) fill it.
+            ``prompt``. All columns of a table are copied to the result.
+        template: a template's name or text, or several; filled with each text or row's columns.
         system: a system prompt, or several to compare (None: without one).
-        quantization: tags such as ``q4_0``, put behind each model's name.
+        quantization: tags such as ``q4_0``, appended to each model's name.
         repeats: how often each is run; repeat ``r`` has the seed ``seed + r`` on every model.
         timing: True: one request at a time, each model alone in memory, loaded and warmed up
-            first, so that times mean something. False: as many requests at once as the server
+            first, so that times can be compared. False: as many requests at once as the server
             runs (``OLLAMA_NUM_PARALLEL``; by default Ollama runs 1, the embedded engine 4), for
             when only the answers matter.
         think: let models that can think do so; off by default for all of them.
         store: the folder of the records (default: ``results`` in slmlab's own folder). On Colab it
-            can lie on Drive.
-        fresh: measure again what the store already has.
+            can be on Drive.
+        fresh: measure again even what the store already has.
         executor: runs the generations; any ``concurrent.futures.Executor``, such as Dask's
             ``client.get_executor()``. Default: threads of this process.
         host: the server (default: ``slmlab.server.host()``), or several that share the work; all
             must have the same models.
-        hosts: the same.
+        hosts: another name for ``host``.
         quiet: show no progress.
         on_cell: called before each generation that runs.
-        on_text: called with each piece of text; only where generations run one by one in here.
+        on_text: called with each piece of text, if generations run one by one in this process.
         on_record: called with each finished record.
-        timeout: seconds without a sign of life from the server after which a cell fails.
-        options: sampling options (see ``slmlab.run.options.DEFAULT_OPTIONS``). One with a list of
-            values is an axis of the grid: ``temperature=[0, 0.8]``.
+        timeout: seconds without any data from the server after which a cell fails.
+        options: sampling options (see ``slmlab.run.options.DEFAULT_OPTIONS``). A list of values
+            makes an option an axis of the grid: ``temperature=[0, 0.8]``.
 
     Returns:
         One row for each cell, in the grid's order: the record's fields and options (see
         ``slmlab.results.to_frame``), ``repeat``, ``prompt_id``, ``model_load_s`` (seconds to load
-        the model from cold; None where it was not loaded for this) and the table's own columns.
+        the model from cold; None if it was not loaded for this) and the table's own columns.
 
     Raises:
-        ModelError, PromptError, ServerError: something is wrong with the arguments; nothing ran.
-        ResultsError: a record cannot be written; ``.frame`` has what was finished.
+        ModelError, PromptError, ServerError: an argument is not usable; nothing ran.
+        ResultsError: a record cannot be written; ``.frame`` has the finished rows.
         ServerGone: every server went away and did not come back; ``.frame`` as above.
-        Interrupted: the reader stopped it; what was finished is kept, and in ``.frame``.
+        Interrupted: the user stopped it; finished rows are saved, and in ``.frame``.
 
     Examples:
         >>> frame = slmlab.compare(names, ["Say hello.", "What is 2 + 2?"], num_predict=20)
@@ -140,7 +140,7 @@ def compare(
     comparison = _Comparison(cells, keys, found, records, progress, timing, on_cell, on_record)
     width = 1 if timing else _width(targets)
     threads = width * len(servers)
-    # Cells that run in this thread are interrupted there; those of other threads by their session.
+    # An interrupt reaches cells that run in this thread directly, others through their session.
     session = Session() if executor is None and threads > 1 else None
     scheduler = Scheduler(
         job=GenerationJob(
@@ -163,8 +163,7 @@ def compare(
             scheduler.run(todo, pool)
     except KeyboardInterrupt as error:
         raise Interrupted(
-            f"Stopped. {comparison.so_far()}; run the same compare(…) again to go on where it "
-            "stopped.",
+            f"Stopped. {comparison.so_far()}; run the same compare(…) again to continue.",
             comparison.frame(),
         ) from error
     except NoServerLeft as error:
@@ -193,18 +192,18 @@ def _servers(host: str | Sequence[str] | None, hosts: str | Sequence[str] | None
         return [server.address_of(given)]
     servers: dict[str, str] = {}
     for address in map(read_address, given):
-        # A server's second name is no second server: both lanes would run there at the same time.
+        # Two names of one server would give it two lanes, which would run at the same time.
         servers.setdefault(server_key(address), address)
     if not servers:
-        raise PromptError("hosts=[] names no server; leave it out to use slmlab.server.host().")
+        raise PromptError("hosts=[] contains no server; omit it to use slmlab.server.host().")
     return [*servers.values()]
 
 
 def _targets(cells: list[Cell], servers: list[str]) -> dict[tuple[str, str], Target]:
-    """What each server says of each model, asked once and not for each cell.
+    """What each server says about each model; requested once and not for each cell.
 
     Raises:
-        ModelError: a model is missing somewhere, or is another one there.
+        ModelError: a server lacks a model, or has another one under its name.
     """
     targets: dict[tuple[str, str], Target] = {}
     for cell in cells:
@@ -215,7 +214,7 @@ def _targets(cells: list[Cell], servers: list[str]) -> dict[tuple[str, str], Tar
                 same = ("digest", "engine", "engine_version")
                 if any(getattr(found, name) != getattr(first, name) for name in same):
                     raise ModelError(
-                        f"{cell.model} at {host} is not the one at {servers[0]} (model "
+                        f"{cell.model} at {host} differs from the one at {servers[0]} (model "
                         f"{found.digest[:12]} on {found.engine} {found.engine_version}, there "
                         f"{first.digest[:12]} on {first.engine} {first.engine_version}). Servers "
                         "that share a comparison need the same models and versions."
@@ -225,16 +224,16 @@ def _targets(cells: list[Cell], servers: list[str]) -> dict[tuple[str, str], Tar
 
 
 def _width(targets: dict[tuple[str, str], Target]) -> int:
-    """How many requests are sent to a server at once; all servers of a comparison are alike.
+    """How many requests are sent to a server at once; the same for all servers of a comparison.
 
-    As many as it runs at once, and no more: the rest would wait in its queue, where nobody hears of
-    them until their time limit is over, and the records would name neighbours that they never had.
+    As many as it runs at once. More would wait in its queue, where they might time out, and their
+    records would count requests that did not really run beside them.
     """
     return max((parallel_requests(one.engine) for one in targets.values()), default=1)
 
 
 def _executor(given: Executor | None, threads: int) -> contextlib.AbstractContextManager[Executor]:
-    """Where the cells run; what was given is not shut down."""
+    """The executor that runs the cells; a given one is not shut down."""
     if given is not None:
         return contextlib.nullcontext(given)
     return Inline() if threads == 1 else ThreadPoolExecutor(threads)
@@ -244,7 +243,7 @@ def _executor(given: Executor | None, threads: int) -> contextlib.AbstractContex
 
 
 class _Comparison(Listener[Cell, Loaded, Generation]):
-    """What a comparison has: the records that were found, and those that come."""
+    """The state of a comparison: the records that were found and those that are added."""
 
     def __init__(
         self,
@@ -260,8 +259,8 @@ class _Comparison(Listener[Cell, Loaded, Generation]):
         self.cells, self.keys, self.found = cells, keys, found
         self.store, self.progress, self.timing = store, progress, timing
         self.on_cell, self.on_record = on_cell, on_record
-        # By key: the seconds that loading its model took. By server: what is loaded there, and the
-        # beginnings of the prompts that it has read since.
+        # By key: the seconds that loading its model took. By server: what is loaded there, and
+        # hashes of how the prompts began that it has read since.
         self._load_s: dict[str, float | None] = {}
         self._loaded: dict[str, Loaded] = {}
         self._seen: dict[str, set[int]] = {}
@@ -292,20 +291,20 @@ class _Comparison(Listener[Cell, Loaded, Generation]):
         self.progress.tick()
 
     def _timed(self, host: str, record: Generation, load_s: float | None) -> Generation:
-        """The record with what the requests before it say of its times."""
+        """The record with ``cold`` and ``prompt_fresh`` set by what ran before it."""
         first = not self._seen[host]
         unseen = _unseen(record.prompt, self._seen[host])
         if load_s is None:
-            # Nobody knows what the server had read, and only the first can have been cold.
+            # It is not known what the server had read; only the first can have been cold.
             return replace(record, cold=record.cold and first, prompt_fresh=None)
-        # A model that had to be loaded again in the middle makes its next answer a cold one.
+        # If the model had to be loaded again in between, this answer is a cold one.
         again = record.load_s > max(0.2, load_s / 2)
         return replace(record, cold=(record.cold and first) or again, prompt_fresh=unseen)
 
     def so_far(self) -> str:
-        """How much is finished, in words."""
+        """A sentence on how much is finished."""
         done = sum(name in self.found for name in self.keys)
-        return f"{done} of {len(self.cells)} cells are finished and kept in {self.store.folder}"
+        return f"{done} of {len(self.cells)} cells are finished and saved in {self.store.folder}"
 
     def frame(self) -> pd.DataFrame:
         """The finished cells, in the grid's order."""
@@ -324,11 +323,11 @@ class _Comparison(Listener[Cell, Loaded, Generation]):
 
 
 def _unseen(prompt: Prompt, seen: set[int]) -> bool:
-    """Whether no earlier prompt had the same first tenth; notes this one.
+    """Whether no earlier prompt had the same first tenth; adds this one to ``seen``.
 
-    A server keeps the KV cache of what it read and prefills only what is new, which makes its
-    prefill look fast.
-    Beginnings are compared at lengths of powers of two, which keeps the notes short.
+    A server keeps the KV cache of earlier prompts and prefills only what is new, which makes its
+    prefill look fast. Only prefixes whose lengths are powers of two are compared, which keeps
+    ``seen`` small.
     """
     text = prompt if isinstance(prompt, str) else "\n".join(one["content"] for one in prompt)
     lengths = [2**power for power in range(3, len(text).bit_length())]

@@ -81,7 +81,7 @@ def text_of(data: bytes, path: Path) -> str:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise PromptError(
-            f"{path}, line {line}, is no table that can be read: it is not in UTF-8. If Excel "
+            f"{path}, line {line}, cannot be read as a table: it is not in UTF-8. If Excel "
             'wrote it, save it there as "CSV UTF-8"; if you know its encoding, read it with '
             f'pandas.read_csv({path.name!r}, encoding="cp1252", dtype=str) and give the table.'
         ) from error
@@ -102,11 +102,11 @@ def _from_lines(text: str, path: Path) -> Any:
         return _from_json(text, path)
     found = []
     for number, value in json_lines(text):
-        place = f"{path}, line {number}, is no table that can be read"
+        place = f"{path}, line {number}, cannot be read as a table"
         if isinstance(value, ValueError):
             raise PromptError(f"{place}: it is not JSON ({value}).") from value
         if not isinstance(value, dict):
-            raise PromptError(f'{place}: it is no JSON object, such as {{"prompt": "…"}}.')
+            raise PromptError(f'{place}: it is not a JSON object, such as {{"prompt": "…"}}.')
         found.append(value)
     return found
 
@@ -117,9 +117,9 @@ def _from_json(text: str, path: Path) -> Any:
     except (ValueError, RecursionError) as error:
         if "Extra data" in str(error):
             return _from_lines(text, path)
-        raise PromptError(f"{path} is no table that can be read: {error}.") from error
+        raise PromptError(f"{path} cannot be read as a table: {error}.") from error
     if not isinstance(value, (list, dict)):
-        raise PromptError(f"{path} is no table that can be read: it is no list of rows.")
+        raise PromptError(f"{path} cannot be read as a table: it is not a list of rows.")
     return value
 
 
@@ -132,7 +132,7 @@ def _parquet(data: bytes, path: Path) -> list[Any]:
     try:
         table = pyarrow.parquet.read_table(io.BytesIO(data)).to_pylist()
     except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise PromptError(f"{path} is no table that can be read: {error}.") from error
+        raise PromptError(f"{path} cannot be read as a table: {error}.") from error
     index = "__index_level_"
     kept = [{n: v for n, v in row.items() if not n.startswith(index)} for row in table]
     return [cells.without_empty_fields(cells.plain(row)) for row in kept]
@@ -149,7 +149,7 @@ def _sheet(data: bytes, path: Path) -> list[tuple[int, list[str]]]:
     except ImportError as error:
         raise PromptError(f"To read {path}, install openpyxl: pip install openpyxl.") from error
     except Exception as error:  # whatever openpyxl raises for what is no workbook
-        raise PromptError(f"{path} is no table that can be read: {error}.") from error
+        raise PromptError(f"{path} cannot be read as a table: {error}.") from error
     filled = {name: sheet for name, sheet in sheets.items() if len(sheet)}
     if len(filled) > 1:
         names = ", ".join(map(str, filled))
@@ -185,7 +185,7 @@ def _separated(text: str, path: Path, kind: str) -> list[tuple[int, list[str]]]:
             begin = reader.line_num + 1
     except csv.Error as error:
         raise PromptError(
-            f"{path}, line {begin + skipped}, is no table that can be read: {error}. A text with a "
+            f"{path}, line {begin + skipped}, cannot be read as a table: {error}. A text with a "
             'quote in it is written in quotes, each of its own twice: "She said ""yes""."'
         ) from error
     finally:
@@ -217,7 +217,7 @@ def _from_cells(
         spare = row[len(names) :]
         if len(row) < kept[-1] + 1 or any(cell.strip() for cell in spare):
             raise PromptError(
-                f"{path}, {unit} {number}, is no table that can be read: it has {len(row)} cells, "
+                f"{path}, {unit} {number}, cannot be read as a table: it has {len(row)} cells, "
                 f"and the header has {len(names)}. A text with the separator in it is written in "
                 'quotes: "Yes, please."'
             )

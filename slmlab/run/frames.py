@@ -1,4 +1,4 @@
-"""What a table of results must have, and which of its rows belong to one prompt."""
+"""The columns that a table of results needs, and which of its rows belong to one prompt."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from slmlab.errors import SlmlabError, did_you_mean
+from slmlab.run.cells import plain
 from slmlab.run.record import Generation
 
 if TYPE_CHECKING:
@@ -20,10 +21,10 @@ COMPARED = {one.name for one in fields(Generation)} | {
 
 
 def need(frame: object, *columns: str) -> None:
-    """Nothing, where ``frame`` is a table with these columns.
+    """Check that ``frame`` is a table with these columns.
 
     Raises:
-        SlmlabError: it is no table, or lacks one of them; the message says where that comes from.
+        SlmlabError: it is not, and the message says how to get such a column.
     """
     import pandas as pd
 
@@ -41,16 +42,16 @@ def need(frame: object, *columns: str) -> None:
 
 
 def prompt_keys(frame: pd.DataFrame, *, as_sent: bool = False) -> list[str]:
-    """For each row, what tells its prompt from others.
+    """For each row a key that is the same for all rows of one prompt.
 
-    ``prompt_id`` counts within one comparison, so in a table that joins several, two prompts may
-    share a number: their texts tell them apart. A template or system prompt makes several texts of
-    one prompt.
+    ``prompt_id`` counts within one comparison. In a table that joins several comparisons two
+    prompts may share a number, so their texts are part of the key, unless the table has templates
+    or system prompts, which make several texts of one prompt.
 
     Args:
         frame: what ``slmlab.compare`` returned, or several of these in one.
-        as_sent: tell these texts apart too; otherwise, where the table has templates or system
-            prompts, the numbers have to do.
+        as_sent: whether the texts that a template or system prompt makes of one prompt count as
+            different prompts.
     """
     names = ["task", "prompt_id"]
     if as_sent:
@@ -61,14 +62,5 @@ def prompt_keys(frame: pd.DataFrame, *, as_sent: bool = False) -> list[str]:
 
 
 def key_of(value: Any) -> str:
-    """A text that is the same for equal values, and can be grouped by where they cannot."""
-    if isinstance(value, dict):
-        value = {name: known(one) for name, one in value.items()}
-    return json.dumps(known(value), default=str)
-
-
-def known(value: Any) -> Any:
-    """A table's cell as a plain value; None where it is empty."""
-    if hasattr(value, "tolist"):  # numpy's numbers and arrays
-        value = value.tolist()
-    return None if value is None or value != value else value
+    """A text that is equal for equal values, for grouping by values that are not hashable."""
+    return json.dumps(plain(value), default=str)

@@ -128,7 +128,7 @@ def generate(
 
     Raises:
         PromptError: the prompt or an option is not usable.
-        ModelError: it is no name, or there is no such model.
+        ModelError: it is not a name, or there is no such model.
         ServerError: no server answers.
         GenerationError: it failed in the middle; ``.record`` has what came until then.
 

@@ -99,7 +99,7 @@ def plan(
     grid. Repeat ``r`` has the seed ``seed + r`` on every model, so that rows pair up.
 
     Raises:
-        ModelError: a model is no name.
+        ModelError: a model is not a name.
         PromptError: the grid is empty, or a prompt, template, table or option is not usable.
     """
     names = as_names([models])
@@ -252,7 +252,7 @@ def _prompt(row: Any, template: str | None, variables: list[str]) -> Prompt:
     if doubled and doubled[0] not in variables:
         raise PromptError(
             f"The template has {{{{{doubled[0]}}}}} beside {{{variables[0]}}}, and between two "
-            f"braces that is no variable. Write {{{doubled[0]}}} for the column {doubled[0]!r}."
+            f"braces that is not a variable. Write {{{doubled[0]}}} for the column {doubled[0]!r}."
         )
     values = {name: "" if row[name] is None else row[name] for name in variables}
     return validate_prompt(prompts.fill(template, **values))

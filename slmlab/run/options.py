@@ -115,7 +115,7 @@ def full_options(options: Mapping[str, Any], *, parameters: Iterable[str] = ()) 
             ``repeat`` finds ``repeats`` (see ``parameters_of``).
 
     Raises:
-        PromptError: a name that is no option, or a value that is no number.
+        PromptError: an unknown option, or a value that is not a number.
     """
     known = (*DEFAULT_OPTIONS, *EXTRA_OPTIONS)
     for name in options:

@@ -98,7 +98,7 @@ def variables(template: str) -> list[str]:
     for name in names:
         if not _is_name(name):
             raise PromptError(
-                f"The template has {{{name}}}, which is no variable's name. Write {{{{ for a brace."
+                f"The template has {{{name}}}, which is not a variable name. Write {{{{ for a brace."
             )
     return list(dict.fromkeys(names))
 
@@ -166,7 +166,7 @@ def chain(
 
     Raises:
         PromptError: the template or an option is not usable.
-        ModelError: the model is no name.
+        ModelError: the model is not a name.
 
     Examples:
         >>> chain = slmlab.chain(names[0], "step_by_step", num_predict=20)

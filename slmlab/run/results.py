@@ -243,11 +243,13 @@ def read(path: str | Path) -> pd.DataFrame:
     found = []
     for number, row in enumerate(rows, 1):
         if missing := [name for name in ("model", "prompt", "text", "error") if name not in row]:
-            raise ResultsError(f"{path} is no comparison: it has no column {missing[0]!r}.")
+            raise ResultsError(f"{path} is not a comparison: it has no column {missing[0]!r}.")
         try:
             found.append({name: _as_written(name, value) for name, value in row.items()})
         except ValueError as error:
-            raise ResultsError(f"{path}, row {number}, is no comparison's: {error}.") from error
+            raise ResultsError(
+                f"{path}, row {number}, is not from a comparison: {error}."
+            ) from error
     return _frame(found)
 
 

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 KINDS = "Prompts are a text, a list of texts or conversations, a table, or a table's file"
-_FILES = f"those end in {', '.join(files.ENDINGS)}"
+_FILES = f"table files end in {', '.join(files.ENDINGS)}"
 
 
 def rows(prompts: Any) -> list[Any]:
     """What the user gave as a list: texts, conversations, or rows of a table as dicts.
 
     Raises:
-        PromptError: it is nothing of that, or a file that cannot be read.
+        PromptError: it is none of these, or a file that cannot be read.
     """
     if (path := file_of(prompts)) is not None:
         return read_rows(path)
@@ -103,12 +103,12 @@ def file_of(prompts: Any) -> Path | None:
     A text names a file if it ends like one and is there, or has no spaces in it.
 
     Raises:
-        PromptError: it is a file, but none that a table could be read from.
+        PromptError: it is a file, but not a table file.
     """
     if isinstance(prompts, os.PathLike):
         path = Path(prompts)
         if not files.ending(path):
-            raise PromptError(f"{path} is no table's file; {_FILES}.")
+            raise PromptError(f"{path} is not a table file; {_FILES}.")
         return path.expanduser()
     if not isinstance(prompts, str) or "\n" in prompts:
         return None
@@ -120,7 +120,7 @@ def file_of(prompts: Any) -> Path | None:
         return Path(prompts) if there or len(prompts.split()) == 1 else None
     if files.is_file(prompts):
         raise PromptError(
-            f"{prompts!r} is a file, but no table's; {_FILES}. To send its text, give "
+            f"{prompts!r} is a file, but not a table; {_FILES}. To send its text, give "
             f"Path({prompts!r}).read_text()."
         )
     return None
@@ -181,6 +181,6 @@ def read_table(path: Path) -> pd.DataFrame:
     """A table of prompts or tasks from a file, one row for each.
 
     Raises:
-        PromptError: there is no such file, or it is no such table.
+        PromptError: there is no such file, or it is not such a table.
     """
     return frame_of(one if isinstance(one, dict) else {"prompt": one} for one in read_rows(path))

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import slmlab
-from slmlab.run.frames import key_of, known, need, prompt_keys
+from slmlab.run.cells import plain
+from slmlab.run.frames import key_of, need, prompt_keys
 from slmlab.run.grid import TAKEN
 from slmlab.run.options import DEFAULT_OPTIONS, EXTRA_OPTIONS, Prompt
 from slmlab.run.prompts import template_text, variables
@@ -76,7 +77,7 @@ def _arguments(frame: pd.DataFrame, rows: list[dict[str, Any]]) -> dict[str, Any
 
 def _option(name: str, value: Any) -> Any:
     """An option's value in its own type, which files and joined tables do not always keep."""
-    value = known(value)
+    value = plain(value)
     if value is None or name == "stop":
         return value
     return type(DEFAULT_OPTIONS.get(name, 0))(value)
@@ -86,7 +87,7 @@ def _models(rows: list[dict[str, Any]]) -> list[str]:
     """The names as compare() was given them: a quantization of its own is no part of them."""
     names = []
     for row in rows:
-        tag = known(row.get("quantization"))
+        tag = plain(row.get("quantization"))
         name = str(row["model"])
         names.append(name.removesuffix(f"-{tag}").removesuffix(f":{tag}") if tag else name)
     return _distinct(names)
@@ -108,9 +109,9 @@ def _prompts(frame: pd.DataFrame) -> list[Any]:
         columns = {
             name.removeprefix("given_") if name.removeprefix("given_") in TAKEN else name: value
             for name in own
-            if (value := known(row[name])) is not None
+            if (value := plain(row[name])) is not None
         }
-        template = known(row.get("template"))
+        template = plain(row.get("template"))
         if not columns:
             prompt = _without_system(row)
             prompts.append(_unfilled(template, str(prompt)) if template else prompt)
@@ -130,7 +131,7 @@ def _is_of_the_prompt(column: pd.Series, keys: Sequence[str]) -> bool:
 def _without_system(row: dict[str, Any]) -> Prompt:
     """A prompt without the system prompt that compare() put before it."""
     prompt: Prompt = row["prompt"]
-    if isinstance(prompt, str) or known(row.get("system")) is None:
+    if isinstance(prompt, str) or plain(row.get("system")) is None:
         return prompt
     rest = [dict(message) for message in prompt[1:]]
     return rest[0]["content"] if [one["role"] for one in rest] == ["user"] else rest
@@ -151,4 +152,4 @@ def _assigned(name: str, values: list[Any]) -> list[str]:
 
 def _distinct(values: Iterable[Any]) -> list[Any]:
     """Each value once, in order, as plain Python has it."""
-    return [*{key_of(value): known(value) for value in values}.values()]
+    return [*{key_of(value): plain(value) for value in values}.values()]

@@ -110,7 +110,7 @@ def first_text(prompt: Any) -> str:
     """The text that a widget starts with.
 
     Raises:
-        PromptError: it is no text.
+        PromptError: it is not a text.
     """
     if prompt is not None and not isinstance(prompt, str):
         raise PromptError(f"The prompt is a text; got {prompt!r}.")

@@ -63,7 +63,7 @@ class TestWithModels:
         finally:
             process.kill()
         assert process.returncode == 130
-        assert "0 of 1 cells are finished and kept in" in errors
+        assert "0 of 1 cells are finished and saved in" in errors
         assert "Traceback" not in errors
         assert run("stop").returncode == 0
 

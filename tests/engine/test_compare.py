@@ -194,7 +194,7 @@ class TestCompare:
                 os.kill(os.getpid(), signal.SIGINT)
 
         texts = ["One", "Two", "Three", "Four"]
-        with pytest.raises(Interrupted, match="2 of 4 cells are finished and kept") as caught:
+        with pytest.raises(Interrupted, match="2 of 4 cells are finished and saved") as caught:
             slmlab.compare(SMOL, texts, on_cell=interrupt, quiet=True, **SHORT)
         assert list(caught.value.frame["prompt"]) == ["One", "Two"]
         ran: list = []

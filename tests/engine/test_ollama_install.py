@@ -152,7 +152,7 @@ class TestFromAnArchive:
         """A real full disk: a file system of 40 MB."""
         offer(files, packed[".tar.zst"])
         with small_disk(tmp_path / "disk", "40m") as disk:
-            with pytest.raises(InstallError, match="Not enough disk for Ollama"):
+            with pytest.raises(InstallError, match="Not enough disk space for Ollama"):
                 install(files, disk)
             assert not list(disk.iterdir())
             assert shutil.disk_usage(disk).used < 1_000_000

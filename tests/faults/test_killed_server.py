@@ -83,7 +83,7 @@ class TestKilledServer:
                 engine.parent().kill()
                 engine.kill()
 
-        with pytest.raises(ServerGone, match="2 of 6 cells are finished and kept") as caught:
+        with pytest.raises(ServerGone, match="2 of 6 cells are finished and saved") as caught:
             slmlab.compare(SMOL, prompts, on_cell=end, **grid)
         assert caught.value.frame["prompt"].tolist() == prompts[:2]
         home = lab_with_models / "other"

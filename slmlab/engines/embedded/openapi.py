@@ -35,7 +35,7 @@ class Operation:
         summary: what it does, in a few words.
         body: the schema of the JSON body, or ``file`` for the bytes of a file.
         answer: a JSON object, one that may also come in lines of JSON, plain text, or nothing.
-        status: of an answer that is no error.
+        status: of a successful answer.
     """
 
     method: Literal["GET", "HEAD", "POST", "DELETE"]

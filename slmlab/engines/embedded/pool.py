@@ -305,7 +305,7 @@ def parse_keep_alive(value: object, default: float = 300.0) -> float:
     """Seconds in an Ollama ``keep_alive``: 300, "5m", "1h30m", negative for ever, None = default.
 
     Raises:
-        ValueError: the text is no duration.
+        ValueError: the text is not a duration.
     """
     if value is None:
         return default

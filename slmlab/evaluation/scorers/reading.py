@@ -92,7 +92,7 @@ def float_cell(row: Row, column: str) -> float | None:
     """The number of at least 0 in an optional column, which may be written as text.
 
     Raises:
-        Unscorable: it is no such number.
+        Unscorable: it is not such a number.
     """
     value = optional(row, column)
     if value is None:

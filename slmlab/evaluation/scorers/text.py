@@ -79,7 +79,7 @@ def regex(text: str, row: Row) -> bool:
     try:
         wanted = re.compile(unicodedata.normalize("NFC", pattern), re.IGNORECASE | re.DOTALL)
     except (re.error, OverflowError, RecursionError) as error:
-        raise Unscorable(f"`expected` is no regular expression: {error}.") from error
+        raise Unscorable(f"`expected` is not a regular expression: {error}.") from error
     return wanted.search(unicodedata.normalize("NFC", answer(text))) is not None
 
 

@@ -131,7 +131,7 @@ class TestSupervise:
         config = {"engine": "ollama", "command": [sys.executable, "-c", look], "env": {}}
         supervisor.write_json(folder / "config.json", config | {"grace": 0.1})
         assert self.supervise(folder) == 0
-        assert "nobody used the server for 0.1 s" in (folder / "server.log").read_text()
+        assert "the server had no users for 0.1 s" in (folder / "server.log").read_text()
         seen = json.loads((folder / "seen.json").read_text())
         assert (seen["host"], seen["engine"]) == (f"http://127.0.0.1:{folder.name}", "ollama")
 

@@ -25,7 +25,7 @@ class TestVotes:
         ("line", "why"),
         [
             ("{", "not JSON"),
-            ("[]", "no object"),
+            ("[]", "not an object"),
             ('{"id": 1}', "no text 'id'"),
             ("[" * 100_000, "not JSON"),
             (json.dumps({n: "x" for n in votes.COLUMNS}), "the winner is 'x'"),
@@ -36,7 +36,7 @@ class TestVotes:
     def test_a_bad_file_is_named_with_its_line(self, tmp_path, line, why):
         path = tmp_path / "votes.jsonl"
         path.write_text("\n" + line + "\n")
-        with pytest.raises(ResultsError, match=rf"votes\.jsonl, line 2 is no vote: .*{why}"):
+        with pytest.raises(ResultsError, match=rf"votes\.jsonl, line 2 is not a vote: .*{why}"):
             votes.read_votes(path)
 
     def test_what_is_no_vote_is_not_written(self, tmp_path):

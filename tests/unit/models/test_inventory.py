@@ -79,7 +79,7 @@ def test_a_path_that_leads_to_no_model_is_a_sentence(tmp_path, monkeypatch):
         "~/nowhere/x.gguf": "no file .*: there is no folder .*nowhere.",
         "~": r"is a folder; give the path of a GGUF file in it\. There is own\.gguf\.",
         tmp_path / "empty": r"is a folder; .* It has none\.",
-        tmp_path / "weights.bin": "is no GGUF file",
+        tmp_path / "weights.bin": "is not a GGUF file",
         "~nobody-of-that-name/x.gguf": "cannot be read",
         "a\0b": "cannot be read",
         5: "given by its path; got 5",

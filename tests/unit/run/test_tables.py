@@ -76,7 +76,7 @@ def test_what_people_give(name):
         (b"Hi", "Prompts are a text, a list"),
         ({"a", "b"}, "Prompts are a text, a list"),
         ("no_such.csv", "no_such.csv cannot be read: No such file"),
-        (Path("x.txt"), "x.txt is no table's file; those end in .csv, .tsv"),
+        (Path("x.txt"), "x.txt is not a table file; table files end in .csv, .tsv"),
         ({"train": pd.DataFrame(TWO), "test": pd.DataFrame(TWO)}, r"train, test.*data\['train'\]"),
         ({"prompt": ["a", "b"], "n": [1]}, "prompt: 2, n: 1"),
         ({"prompt": ["a", "b"], "scorer": "exact"}, "prompt: 2, scorer: no list"),

@@ -50,4 +50,4 @@ class TestBallot:
     def test_a_broken_file_is_a_sentence(self, tmp_path):
         ballot = Ballot(None, tmp_path / "votes.jsonl")
         ballot.file.write_text("no vote\n")
-        assert "line 1 is no vote" in ballot.ratings_html()
+        assert "line 1 is not a vote" in ballot.ratings_html()
