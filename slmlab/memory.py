@@ -16,9 +16,9 @@ from slmlab import hardware
 
 log = logging.getLogger(__name__)
 
-# Memory beyond weights and KV cache. Measured on a CPU, as the rest of what a process's RSS grew by:
-# 54 MiB (SmolLM2 135M) and 126 MiB (Gemma 3 270M, whose vocabulary is five times as large). On a GPU
-# the driver's context comes on top; it was not measured.
+# Memory beyond weights and KV cache. Measured on a CPU, as the rest of the growth of a process's
+# RSS: 54 MiB (SmolLM2 135M) and 126 MiB (Gemma 3 270M, whose vocabulary is five times as large). On
+# a GPU the driver's context comes on top; it was not measured.
 OVERHEAD = 150 * 2**20
 # A rule of thumb for the memory of a model whose shape is not known, as a multiple of its weights.
 MEMORY_OVER_FILE = 1.2

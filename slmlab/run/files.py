@@ -1,6 +1,6 @@
 """Read files of prompts and tasks: CSV, TSV, JSON, JSON lines, Parquet and Excel.
 
-Whatever cannot be read as what it was meant to be is refused with the line where it is wrong.
+A file that cannot be read raises an error that names the line.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ ENDINGS = (*PLAIN_ENDINGS, *(f"{one}.gz" for one in PLAIN_ENDINGS), ".parquet", 
 
 
 def ending(path: str | os.PathLike[str]) -> str:
-    """Which of ``ENDINGS`` a file's name has; nothing where it has none of them."""
+    """Which of ``ENDINGS`` a file's name has; empty for any other."""
     name = os.fspath(path).lower()
     return max((one for one in ENDINGS if name.endswith(one)), key=len, default="")
 
 
 def is_file(text: str) -> bool:
-    """Whether a text is the path of a file; a word without an ending is a word."""
+    """Whether a text is the path of a file; a word without an extension never is."""
     return len(text) < 1000 and "." in text.strip(".") and holds(Path(text).is_file)
 
 
 def holds(check: Callable[[], bool]) -> bool:
-    """Whether something is so of a path; a text that can be no path is none."""
+    """The result of a check on a path; False if the text cannot be a path."""
     with contextlib.suppress(OSError, ValueError):  # too long, or a NUL in it
         return check()
     return False
 
 
 def content(path: Path) -> Any:
-    """What is in a file (see ``ENDINGS``): rows of a table as dicts, or what JSON makes of it.
+    """The content of a file (see ``ENDINGS``): rows of a table as dicts, or a JSON value.
 
     Raises:
-        PromptError: there is no such file, or no table in it; with the line where it is wrong.
+        PromptError: there is no such file, or it is not a table; the message names the line.
     """
     kind = ending(path)
     try:
@@ -57,7 +57,7 @@ def content(path: Path) -> Any:
         why = error.strerror or str(error)
         raise PromptError(f"{path} cannot be read: {why}.") from error
     except (EOFError, zlib.error) as error:
-        raise PromptError(f"{path} cannot be read: it is not whole ({error}).") from error
+        raise PromptError(f"{path} cannot be read: it is incomplete ({error}).") from error
     if kind == ".parquet":
         return _parquet(data, path)
     if kind == ".xlsx":
@@ -88,7 +88,7 @@ def text_of(data: bytes, path: Path) -> str:
 
 
 def json_lines(text: str) -> Iterator[tuple[int, Any]]:
-    """The line numbers and values of JSON lines; a ValueError in place of what is no JSON."""
+    """The line numbers and values of JSON lines; a ValueError as value where a line is not JSON."""
     for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
         if line.strip():
             try:
@@ -139,7 +139,7 @@ def _parquet(data: bytes, path: Path) -> list[Any]:
 
 
 def _sheet(data: bytes, path: Path) -> list[tuple[int, list[str]]]:
-    """The numbered rows of a workbook's only sheet, as texts."""
+    """The numbered rows of a workbook's only sheet, with cells as texts."""
     import pandas as pd
 
     try:
@@ -148,7 +148,7 @@ def _sheet(data: bytes, path: Path) -> list[tuple[int, list[str]]]:
         )
     except ImportError as error:
         raise PromptError(f"To read {path}, install openpyxl: pip install openpyxl.") from error
-    except Exception as error:  # whatever openpyxl raises for what is no workbook
+    except Exception as error:  # openpyxl raises many kinds for what is not a workbook
         raise PromptError(f"{path} cannot be read as a table: {error}.") from error
     filled = {name: sheet for name, sheet in sheets.items() if len(sheet)}
     if len(filled) > 1:
@@ -163,10 +163,10 @@ def _sheet(data: bytes, path: Path) -> list[tuple[int, list[str]]]:
 
 
 def _separated(text: str, path: Path, kind: str) -> list[tuple[int, list[str]]]:
-    """The rows of a CSV or TSV file with the numbers of the lines where they begin."""
+    """The rows of a CSV or TSV file, each with the number of the line where it begins."""
     first, _, rest = text.partition("\n")
     mark, skipped = "\t" if kind == ".tsv" else "", 0
-    if re.fullmatch("sep=.", first.strip(), re.IGNORECASE):  # by Excel, for Excel
+    if re.fullmatch("sep=.", first.strip(), re.IGNORECASE):  # a line that Excel writes for itself
         mark, text, skipped = first.strip()[-1], rest, 1
     header = re.sub('"[^"]*"', "", text.lstrip("\r\n").partition("\n")[0])
     mark = mark or max(",;\t", key=header.count)
@@ -185,8 +185,8 @@ def _separated(text: str, path: Path, kind: str) -> list[tuple[int, list[str]]]:
             begin = reader.line_num + 1
     except csv.Error as error:
         raise PromptError(
-            f"{path}, line {begin + skipped}, cannot be read as a table: {error}. A text with a "
-            'quote in it is written in quotes, each of its own twice: "She said ""yes""."'
+            f"{path}, line {begin + skipped}, cannot be read as a table: {error}. A text that "
+            'contains quotes is written in quotes, with its own doubled: "She said ""yes""."'
         ) from error
     finally:
         csv.field_size_limit(limit)
@@ -196,7 +196,7 @@ def _separated(text: str, path: Path, kind: str) -> list[tuple[int, list[str]]]:
 def _from_cells(
     numbered: Sequence[tuple[int, list[str]]], path: Path, unit: str
 ) -> list[dict[str, Any]]:
-    """The rows of a table of texts, whose first row has the names of its columns."""
+    """The rows of a table of texts whose first row has the column names."""
     lines = [(number, row) for number, row in numbered if any(cell.strip() for cell in row)]
     if not lines:
         return []
@@ -209,7 +209,7 @@ def _from_cells(
         kept.pop()  # a comma at the end of each line
     for position in kept:
         if names[position] == "":
-            raise PromptError(f"{path}: column {position + 1} has cells, but no name.")
+            raise PromptError(f"{path}: column {position + 1} has values but no name.")
         if names.count(names[position]) > 1:
             raise PromptError(f"{path} has the column {names[position]!r} twice; rename one.")
     found = []

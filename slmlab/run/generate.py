@@ -1,4 +1,4 @@
-"""One measured generation: a prompt goes in, a frozen record with text and numbers comes out."""
+"""Generate one answer and measure it: from a prompt to a record of its text and numbers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Target:
-    """Where generations go, and what the server said of the model and of itself beforehand."""
+    """A model on a server, with what the server reports about both before a generation."""
 
     host: str
     model: str
@@ -48,14 +48,13 @@ class Target:
     digest: str
     cold: bool
     gpu_share: float | None
-    # How many tokens of prompt and answer the server has room for, and how many of the first it
-    # keeps when it cuts a prompt.
+    # The context length in tokens, and how many tokens at its beginning a truncated prompt keeps.
     num_ctx: int | None = None
     num_keep: int = DEFAULT_NUM_KEEP
 
 
 def resolve_target(model: str, num_ctx: int, host: str) -> Target:
-    """Ask a server for what a record says of the model: three short requests, at first four.
+    """Ask a server about a model: three short requests, and a fourth the first time.
 
     Raises:
         ModelError: there is no such model.
@@ -64,11 +63,11 @@ def resolve_target(model: str, num_ctx: int, host: str) -> Target:
     current = server_from(host, version_at(host))
     digest = models.resolve(model, host=host).digest
     most, num_keep = _limits(model, digest, host)
-    # Newer servers give a model no more context than it was trained with, whatever is asked for.
+    # Newer servers cap the requested context at the length that the model was trained with.
     given = effective_context(num_ctx, most)
     resident = [one for one in models.loaded(host=host) if one.digest == digest]
     fitting = [one for one in resident if one.context_length in (None, num_ctx, given)]
-    # Where there is no GPU, a share of 0 would say nothing.
+    # Without a GPU a share of 0 would mean nothing.
     to_share = fitting and (gpu_names() or not is_local(host))
     return Target(
         host=host,
@@ -85,7 +84,7 @@ def resolve_target(model: str, num_ctx: int, host: str) -> Target:
 
 @functools.lru_cache(256)
 def _limits(model: str, digest: str, host: str) -> tuple[int | None, int]:
-    """The longest context of a model (None: unknown), and the ``num_keep`` that it comes with."""
+    """A model's maximum context length (None: unknown), and the ``num_keep`` in its Modelfile."""
     facts = models.show(model, host=host)
     info = facts.get("modelinfo") or {}
     most = info.get(f"{info.get('general.architecture')}.context_length")
@@ -94,7 +93,7 @@ def _limits(model: str, digest: str, host: str) -> tuple[int | None, int]:
 
 
 def load_model(model: str, options: Mapping[str, Any], host: str) -> float:
-    """Load a model as generations with these (full) options need it; returns the seconds."""
+    """Load a model for generations with these (full) options; returns the seconds it took."""
     return models.load(
         model, host=host, **{name: options[name] for name in LOAD_OPTIONS if name in options}
     )
@@ -112,25 +111,25 @@ def generate(
 ) -> Generation:
     """Run one prompt on one model and measure it.
 
-    It goes through langchain-ollama, so what is measured is what its users run: a text prompt
-    through ``OllamaLLM`` (``/api/generate``), a list of messages through ``ChatOllama``
-    (``/api/chat``). Before the clock starts, the ``ollama`` client is asked for the model's digest
-    and for what is loaded, which LangChain does not tell.
+    The request goes through langchain-ollama, so that the times are those that its users see: a
+    text goes through ``OllamaLLM`` (``/api/generate``), a list of messages through ``ChatOllama``
+    (``/api/chat``). Before the clock starts, the ``ollama`` client requests the model's digest and
+    the loaded models, which LangChain does not provide.
 
     Args:
         model: a model's name.
         prompt: a text, or messages such as ``[{"role": "user", "content": "Hi"}]``.
         on_text: called with each piece of text as it comes, in this thread.
-        timeout: seconds without a sign of life from the server after which it gives up.
+        timeout: seconds without any data from the server after which the generation fails.
         host: the server (default: ``slmlab.server.host()``).
         think: let a model that can think do so before it answers; off by default for all.
         options: sampling options over ``DEFAULT_OPTIONS`` (temperature, seed, num_ctx, …).
 
     Raises:
         PromptError: the prompt or an option is not usable.
-        ModelError: it is not a name, or there is no such model.
+        ModelError: ``model`` is not a name, or there is no such model.
         ServerError: no server answers.
-        GenerationError: it failed in the middle; ``.record`` has what came until then.
+        GenerationError: it failed after it had started; ``.record`` has the text until then.
 
     Examples:
         >>> record = slmlab.generate(names[0], "Why is the sky blue?", num_predict=40)
@@ -155,17 +154,17 @@ def generate_on(
     langchain: bool = True,
     session: Session = SHARED,
 ) -> Generation:
-    """One generation where the prompt is checked, the options are full and the target is known.
+    """Generate one answer with a checked prompt, full options and a resolved target.
 
-    This is what a grid runs for each of its cells; everybody else calls ``generate``. With
-    ``langchain=False`` it does not go through LangChain: for answers whose times do not matter, for
-    it takes a fraction of the processor time. There is no ``ttft_s`` then.
-    ``session.cancel()`` in another thread ends it.
+    Comparisons and widgets use this; ``generate`` does the checks first. With ``langchain=False``
+    the request does not go through LangChain, which takes a fraction of the processor time: for
+    answers whose times do not matter. There is no ``ttft_s`` then. ``session.cancel()`` in another
+    thread ends the generation.
 
     Raises:
-        GenerationError: it failed; ``.record`` has what came until then.
+        GenerationError: it failed; ``.record`` has the text until then.
     """
-    # Slow the first time, so before the clock starts.
+    # Before the clock starts, because this is slow the first time.
     send = sender(session, target.host, timeout, prompt, langchain)
     clock = Clock(on_text)
     record = blank(target, prompt, options, think)
@@ -179,7 +178,7 @@ def generate_on(
     except (SlmlabError, ValueError) as error:
         failure = error
     if clock.callback_error is not None:
-        # The caller's own error is no failed generation, whatever became of it on its way here.
+        # An error of the caller's own callback does not count as a failed generation.
         raise clock.callback_error
     if failure is not None:
         message = str(failure)
@@ -219,12 +218,12 @@ def _joules_since(before: float | None) -> float | None:
     if before is None:
         return None
     after = energy_j()
-    # A counter that started again at zero in between says nothing.
+    # If a counter wrapped around in between, the difference is not known.
     return after - before if after is not None and after >= before else None
 
 
 def blank(target: Target, prompt: Prompt, options: dict[str, Any], think: bool) -> Generation:
-    """The record of a generation of which nothing has come yet."""
+    """The record of a generation before anything has come."""
     return Generation(
         model=target.model,
         prompt=prompt,
@@ -259,9 +258,9 @@ def _was_truncated(
     timeout: float,
     session: Session,
 ) -> bool | None:
-    """Whether a server that says nothing of it cut this prompt; None: nobody can tell."""
+    """Whether a server that does not report it truncated this prompt; None: it cannot be known."""
     num_ctx = target.num_ctx or options["num_ctx"]
-    if tokens > num_ctx:  # an older server, which gives what is asked for
+    if tokens > num_ctx:  # an older server, which does not cap the context length
         num_ctx = options["num_ctx"]
     num_keep = options.get("num_keep", target.num_keep)
     version = target.engine_version

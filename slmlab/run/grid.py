@@ -25,7 +25,7 @@ from slmlab.run.tables import file_of, rows
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-# What compare() and score() write; a table's own column of such a name becomes ``given_…``.
+# The columns that compare() and score() write; a table's own column of that name becomes given_….
 TAKEN = {field.name for field in fields(Generation)} | {
     "tokens_per_s",
     "prompt_tokens_per_s",
@@ -46,7 +46,7 @@ TAKEN = {field.name for field in fields(Generation)} | {
 
 @dataclass(frozen=True)
 class Cell:
-    """One generation of the grid; ``columns`` go along into the table of results."""
+    """One generation of the grid; ``columns`` are copied to the table of results."""
 
     model: str
     prompt: Prompt
@@ -56,12 +56,12 @@ class Cell:
 
     @property
     def load(self) -> tuple[Any, ...]:
-        """What the model has to be loaded with for this cell; equal for cells that share a load."""
+        """The model and the options it is loaded with; equal for cells that can share a load."""
         return (self.model, *(self.options.get(name) for name in LOAD_OPTIONS))
 
 
 class GridOptions(TypedDict, total=False):
-    """The sampling options of a grid: each is one value, or a list of values to go through."""
+    """The sampling options of a grid: each has one value, or a list of values to compare."""
 
     temperature: float | Sequence[float] | None
     top_k: int | Sequence[int] | None
@@ -94,9 +94,9 @@ def plan(
 ) -> list[Cell]:
     """The cells of a grid, ordered so that each model is loaded once (for each context length).
 
-    The arguments are those of ``slmlab.compare``; ``parameters`` are the names of its own, for the
-    hint where an option's name is wrong. An option with a list of values is an axis of the
-    grid. Repeat ``r`` has the seed ``seed + r`` on every model, so that rows pair up.
+    The arguments are those of ``slmlab.compare``; ``parameters`` are the names of its parameters,
+    for the hint at a mistyped option. An option with a list of values is an axis of the grid.
+    Repeat ``r`` has the seed ``seed + r`` on every model, so that rows can be paired.
 
     Raises:
         ModelError: a model is not a name.
@@ -146,7 +146,7 @@ def _as_list(value: Any) -> list[Any]:
 
 
 def _settings(options: Mapping[str, Any], parameters: Iterable[str]) -> list[dict[str, Any]]:
-    """Every combination of the options that have several values, the load options outermost."""
+    """Every combination of option values; those that need another load vary slowest."""
     axes = {}
     for name, value in options.items():
         several = isinstance(value, (list, tuple))
@@ -161,7 +161,7 @@ def _settings(options: Mapping[str, Any], parameters: Iterable[str]) -> list[dic
 
 
 def _with_tag(name: str, quantization: str | None) -> str:
-    """The model's name with its quantization, as Ollama writes it: ``x:1b-instruct-q4_0``."""
+    """The model's name with a quantization tag, as Ollama writes it: ``x:1b-instruct-q4_0``."""
     if quantization is None:
         return name
     return f"{name}{'-' if ':' in name else ':'}{quantization}"
@@ -177,7 +177,7 @@ def _with_system(prompt: Prompt, system: str | None) -> Prompt:
 def _fill(
     rows: Sequence[Any], names: list[str | None], where: str
 ) -> list[tuple[Prompt, dict[str, Any]]]:
-    """Each row in each template: the prompt as sent, and the columns that go with it."""
+    """For each template and row, the prompt as sent and its columns in the result."""
     filled = []
     for name in names:
         variables = [] if name is None else _variables(name)
@@ -195,18 +195,22 @@ def _fill(
 
 
 def _variables(template: str) -> list[str]:
-    """A template's variables; one without any would send the same text for every row."""
+    """A template's variables.
+
+    Raises:
+        PromptError: it has none, so that every row would send the same text.
+    """
     found = prompts.variables(template)
     if not found:
         raise PromptError(
             f"The template {template!r} has no variables, so every row would send the same text. "
-            "Write {question} where the text of a column `question` belongs."
+            "Write {question} where the text of the column `question` should go."
         )
     return found
 
 
 def _own_columns(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row's columns, those by names that compare() itself uses under names of their own."""
+    """A row's columns; those whose names compare() uses itself are renamed to ``given_…``."""
     columns = {}
     for column, value in row.items():
         name = column
@@ -224,12 +228,12 @@ def _prompt(row: Any, template: str | None, variables: list[str]) -> Prompt:
             if "prompt" not in row:
                 hint = did_you_mean("prompt", row)
                 raise PromptError(
-                    "A table of prompts needs a column `prompt`, or a template that its columns "
-                    f"fill; it has {', '.join(row)}.{hint}"
+                    "A table of prompts needs a column `prompt`, or a template that is filled with "
+                    f"its columns; it has {', '.join(row)}.{hint}"
                 )
             row = row["prompt"]
             if row is None:
-                raise PromptError("The prompt is missing; write one, or leave the row out.")
+                raise PromptError("The prompt is missing; write one, or remove the row.")
         if not isinstance(row, (str, Sequence)):
             raise PromptError(f"A prompt is a text or a list of messages; got {row!r}.")
         return validate_prompt(row)
@@ -251,8 +255,8 @@ def _prompt(row: Any, template: str | None, variables: list[str]) -> Prompt:
     doubled = [name for name in prompts.DOUBLED.findall(template) if name in row]
     if doubled and doubled[0] not in variables:
         raise PromptError(
-            f"The template has {{{{{doubled[0]}}}}} beside {{{variables[0]}}}, and between two "
-            f"braces that is not a variable. Write {{{doubled[0]}}} for the column {doubled[0]!r}."
+            f"The template has {{{{{doubled[0]}}}}} beside {{{variables[0]}}}, and in double "
+            f"braces it is not a variable. Write {{{doubled[0]}}} for the column {doubled[0]!r}."
         )
     values = {name: "" if row[name] is None else row[name] for name in variables}
     return validate_prompt(prompts.fill(template, **values))

@@ -1,4 +1,4 @@
-"""What a comparison does on a server: load a model, run a cell, wait until the server is back."""
+"""What a comparison does on a server: load a model, run a cell, wait for a lost server."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from slmlab.run.scheduler import Attempt, Job
 
 log = logging.getLogger(__name__)
 
-# What is sent to a model between loading and timing; its answer is not kept.
+# Sent to a model after loading and before timing; the answer is discarded.
 WARM_UP_PROMPT, WARM_UP_TOKENS = "Count from one to five.", 8
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model as it is after loading, and the seconds that this took from cold (None: unknown)."""
+    """A loaded model, and the seconds that loading took from cold (None: unknown)."""
 
     target: Target
     seconds: float | None
@@ -34,19 +34,19 @@ class Loaded:
 
 @dataclass(frozen=True)
 class GenerationJob(Job[Cell, Loaded, Generation]):
-    """The cells of a comparison as jobs; picklable where it has no ``on_text`` and no ``session``.
+    """Runs the cells of a comparison; picklable without ``on_text`` and ``session``.
 
-    The users and passwords of its servers go along to the process that it is pickled for.
+    When pickled for another process, it takes the users and passwords of its servers along.
 
     Args:
-        targets: what each server said of each model, by host and model.
-        timing: whether the times count: models are alone in memory and warm.
+        targets: what each server reports about each model, by host and model.
+        timing: whether times matter, so that models run alone in memory and warm.
         think: let models that can think do so.
-        timeout: seconds without a sign of life after which a generation fails.
+        timeout: seconds without any data after which a generation fails.
         in_flight: how many requests a server gets at once.
-        patience: seconds that a server which went away is waited for.
+        patience: seconds to wait for a server that went away.
         on_text: called with each piece of text.
-        session: the clients to use, where another thread may end their requests.
+        session: the clients to use if another thread may cancel their requests.
     """
 
     targets: Mapping[tuple[str, str], Target]
@@ -69,10 +69,10 @@ class GenerationJob(Job[Cell, Loaded, Generation]):
     def load(self, host: str, cell: Cell) -> Loaded:
         """Load the model of a cell.
 
-        For timing, every other model goes first on this machine, so that the one that runs has the
-        machine to itself, and an answer that is not kept warms it up. On a remote server, which
-        others may be using, nothing is unloaded, and there are no seconds. What fails here fails
-        again, with its sentence, in the first cell.
+        For timing, all other models on this machine are unloaded first, so that this one has the
+        machine to itself, and an answer that is discarded warms it up. On a remote server, which
+        others may be using, nothing is unloaded and the loading time stays unknown. An error here
+        is only logged, since the first cell fails in the same way and records it.
         """
         target, seconds = self.targets[host, cell.model], None
         alone = self.timing and is_local(host)
@@ -91,7 +91,7 @@ class GenerationJob(Job[Cell, Loaded, Generation]):
         return Loaded(target, seconds)
 
     def attempt(self, host: str, cell: Cell, loaded: Loaded) -> Attempt[Generation]:
-        """One record, also where the generation failed."""
+        """The record of one cell, even if the generation failed."""
         server_lost = False
         try:
             record = generate_on(
@@ -109,7 +109,7 @@ class GenerationJob(Job[Cell, Loaded, Generation]):
         return Attempt(replace(record, in_flight=self.in_flight), server_lost)
 
     def comes_back(self, host: str) -> bool:
-        """Wait for a server that went away; whether it answers again."""
+        """Wait for a server that went away; returns whether it answers again."""
         waiting = tenacity.Retrying(
             retry=tenacity.retry_if_result(lambda facts: facts is None),
             wait=tenacity.wait_exponential(multiplier=0.1, max=2),

@@ -22,7 +22,7 @@ STEP_BY_STEP = "Question: {question}\n\nAnswer: Let's think step by step."
 
 TEMPLATES: dict[str, str] = {
     "plain": "{question}",
-    # The template of the tutorial that this suite grew from, and of LangChain's own Ollama page.
+    # The template of the tutorial that slmlab grew from, and of LangChain's own page on Ollama.
     "step_by_step": STEP_BY_STEP,
     "short": "{question}\n\nAnswer in one sentence.",
     "explain": "Explain {topic} to a {audience}.",
@@ -37,7 +37,7 @@ HYPOTENUSE = (
 )
 
 
-# A variable's name: a word, or several as in a column "Standard Question".
+# A variable's name: one word, or several, as in a column "Standard Question".
 NAME = r"(?!\d+\b)\w(?:[\w /?&%#()-]*[\w?%#)])?"
 DOUBLED = re.compile(rf"\{{\{{\s*({NAME})\s*\}}\}}")
 
@@ -45,11 +45,11 @@ DOUBLED = re.compile(rf"\{{\{{\s*({NAME})\s*\}}\}}")
 def template_text(template: str) -> str:
     """The text of a template given by its name, or the text itself.
 
-    A template whose only variables have two braces, ``{{question}}``, as promptfoo and Jinja write
-    them, comes back with one; what other braces it has are doubled, which makes them text.
+    If all variables of a template have double braces, ``{{question}}``, as in promptfoo and Jinja,
+    these become single ones, and all other braces are doubled, which makes them text.
 
     Raises:
-        PromptError: a single word that is no template's name, a file's name, or no text at all.
+        PromptError: it is a single word but not a template's name, a file's name, or not a text.
 
     Examples:
         >>> slmlab.prompts.template_text("plain")
@@ -79,10 +79,10 @@ def template_text(template: str) -> str:
 
 
 def variables(template: str) -> list[str]:
-    """The names in braces in a template, in order; doubled braces are text.
+    """The names of a template's variables, in order; doubled braces are text.
 
     Raises:
-        PromptError: braces that do not pair up, or a place without a name.
+        PromptError: the braces do not match, or a variable has no name.
 
     Examples:
         >>> slmlab.prompts.variables("Say {word} in {language}.")
@@ -93,18 +93,19 @@ def variables(template: str) -> list[str]:
         names = [name for _, name, _, _ in string.Formatter().parse(text) if name is not None]
     except ValueError as error:
         raise PromptError(
-            f"The template is not well formed: {error}. Write {{{{ for a brace."
+            f"The template is not well-formed: {error}. Write {{{{ for a brace."
         ) from error
     for name in names:
         if not _is_name(name):
             raise PromptError(
-                f"The template has {{{name}}}, which is not a variable name. Write {{{{ for a brace."
+                f"The template has {{{name}}}, which is not a variable name. "
+                "Write {{ for a brace."
             )
     return list(dict.fromkeys(names))
 
 
 def _fields(text: str) -> list[str]:
-    """What stands in single braces; nothing where they do not pair up."""
+    """The texts in single braces; none if the braces do not match."""
     with contextlib.suppress(ValueError):
         return [name for _, name, _, _ in string.Formatter().parse(text) if name is not None]
     return []
@@ -118,8 +119,8 @@ def fill(template: str, /, **values: Any) -> str:
     """The prompt: a template (name or text) with its variables filled in.
 
     Raises:
-        PromptError: a variable is missing, one is given that the template does not have, or a value
-            does not fit the format that the template wants it in.
+        PromptError: a variable is missing or unknown, or a value does not fit the template's format
+            specification.
 
     Examples:
         >>> slmlab.prompts.fill("Say {word} in {language}.", word="yes", language="French")
@@ -149,18 +150,18 @@ def chain(
 ) -> Runnable[dict[str, Any], str]:
     """A plain LangChain runnable that sends what ``slmlab.ask`` sends and returns the text.
 
-    It stands for three lines, of which ``template``, ``model`` and ``options`` are yours::
+    It is short for these three lines, with your ``template``, ``model`` and ``options``::
 
         prompt = PromptTemplate.from_template(slmlab.prompts.template_text(template))
         llm = OllamaLLM(model=model, base_url=slmlab.server.host())
         chain = prompt | llm.bind(options=DEFAULT_OPTIONS | options, reasoning=think)
 
-    and sees to it that no proxy stands between this process and a server on this machine.
+    and bypasses proxies for a server on this machine.
 
     Args:
         model: a model's name, such as ``llama3.2``.
         template: a template's name or text; its variables are the keys that ``invoke`` takes.
-        think: let a model that can think do so before it answers; what it thinks is left out.
+        think: let a model that can think do so before it answers; its thoughts are left out.
         host: the server (default: ``slmlab.server.host()``).
         options: sampling options (see ``slmlab.run.options.DEFAULT_OPTIONS``).
 
@@ -182,5 +183,5 @@ def chain(
     # Before an OllamaLLM, a ChatPromptTemplate would put "Human: " in front of the text.
     prompt = PromptTemplate.from_template(template_text(template))
     llm = OllamaLLM(model=model, base_url=address, client_kwargs=client_kwargs(address))
-    # Not all options are fields of OllamaLLM; and a model that can think does so unless told.
+    # Not all options are fields of OllamaLLM; and models that can think do so by default.
     return prompt | llm.bind(options=sent, reasoning=think)

@@ -127,7 +127,7 @@ class TestPlan:
 
     def test_a_file_that_is_no_table(self, tmp_path):
         (tmp_path / "x.jsonl").write_text("{not json")
-        with pytest.raises(PromptError, match="no table that can be read"):
+        with pytest.raises(PromptError, match="cannot be read as a table"):
             grid.plan("m", tmp_path / "x.jsonl")
         (tmp_path / "z.csv").write_text("prompt,n\na,1\n,2\n")
         with pytest.raises(PromptError, match=r"z\.csv: Row 2: The prompt is empty"):

@@ -9,7 +9,7 @@ from slmlab.engines.embedded import llama_cpp
 from slmlab.errors import PromptError
 from slmlab.run import grid, options
 from slmlab.run.options import full_options, parameters_of
-from slmlab.widgets import settings
+from slmlab.widgets import option_fields
 
 
 def hint(name: str, *parameters: str) -> str:
@@ -91,7 +91,7 @@ def test_what_langchain_drops_is_refused_for_as_long_as_it_does():
 
 
 def test_widgets_change_only_what_is_an_option():
-    assert set(settings.FIELDS) <= set(options.DEFAULT_OPTIONS)
+    assert set(option_fields.FIELDS) <= set(options.DEFAULT_OPTIONS)
 
 
 class TestTokens:

@@ -28,8 +28,8 @@ class TestPrompts:
             ("steps_by_step", {}, "Did you mean 'step_by_step'"),
             ("step_by_step", {}, "also needs question"),
             ("step_by_step", {"question": "x", "qestion": "y"}, "no variable 'qestion'. Did you"),
-            ("Say {", {}, "not well formed"),
-            ("Say {0}", {}, "no variable's name"),
+            ("Say {", {}, "not well-formed"),
+            ("Say {0}", {}, "not a variable name"),
         ],
     )
     def test_mistakes_are_named(self, template, values, message):
@@ -69,9 +69,9 @@ class TestVariables:
         [
             ("{x:.2f}", {"x": "1"}, "cannot be filled: Unknown format code"),
             ("{x:{width}}", {"x": "1"}, "cannot be filled"),
-            ("{x.y}", {"x": "1"}, "no variable's name"),
-            ("{x[0]}", {"x": "1"}, "no variable's name"),
-            ('{"a": 1} for {x}', {"x": "1"}, "no variable's name"),
+            ("{x.y}", {"x": "1"}, "not a variable name"),
+            ("{x[0]}", {"x": "1"}, "not a variable name"),
+            ('{"a": 1} for {x}', {"x": "1"}, "not a variable name"),
             (5, {}, "A template is a text"),
         ],
     )
