@@ -97,26 +97,26 @@ install_slmlab() {
 # The tests look at pages in Chromium and mount a network drive; without these they say what they
 # skip.
 get_system_packages() {
-  local as_root=() package
+  local as_root=() missing=() package
   [ "$(id -u)" = 0 ] || as_root=(sudo -n)
-  for package in chromium fuse3; do
-    case $package in
-      chromium) command -v chromium || command -v chromium-browser ;;
-      fuse3) "$python" -c 'import mfusepy' ;;
-    esac >/dev/null 2>&1 && continue
-    say "Installing $package for the tests"
-    if ! command -v apt-get >/dev/null 2>&1 ||
-      ! { ${as_root[@]+"${as_root[@]}"} apt-get update -qq &&
-        ${as_root[@]+"${as_root[@]}"} env DEBIAN_FRONTEND=noninteractive \
-          apt-get install -y -qq --no-install-recommends "$package"; } >/dev/null 2>&1; then
+  command -v chromium >/dev/null 2>&1 || command -v chromium-browser >/dev/null 2>&1 ||
+    missing+=(chromium)
+  command -v fusermount3 >/dev/null 2>&1 || missing+=(fuse3)
+  [ ${#missing[@]} -gt 0 ] || return 0
+  say "Installing ${missing[*]} for the tests"
+  ! command -v apt-get >/dev/null 2>&1 ||
+    ${as_root[@]+"${as_root[@]}"} apt-get update -qq >/dev/null 2>&1 || true
+  for package in "${missing[@]}"; do
+    ${as_root[@]+"${as_root[@]}"} env DEBIAN_FRONTEND=noninteractive \
+      apt-get install -y -qq --no-install-recommends "$package" >/dev/null 2>&1 ||
       say "No $package here and no way to install it: the tests that need it are skipped."
-    fi
   done
 }
 
+lanes() { "$python" -c 'import os; print(min(4, (os.cpu_count() or 1) + 1))'; }
+
 run_tests() {
-  local fast=no ollama='' status=0
-  local lanes=(-n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder)
+  local fast=no ollama='' status=0 system='' by_file=(--dist loadfile --no-loadscope-reorder)
   while [ $# -gt 0 ]; do
     case $1 in
       --fast) fast=yes; shift ;;
@@ -130,12 +130,17 @@ run_tests() {
   # Hundreds of processes start in the tests: none of them shall compile what it imports.
   unset PYTHONDONTWRITEBYTECODE
   compile=(--compile-bytecode)
+  if [ "$fast" = no ]; then
+    get_system_packages &
+    system=$!
+  fi
   make_environment
   install tests pyproject.toml -- -e '.[dev]'
   if [ "$fast" = yes ]; then
-    exec "$python" -m pytest tests/unit tests/repository "${lanes[@]}" "$@"
+    exec "$python" -m pytest tests/unit tests/repository -n logical --maxprocesses 4 \
+      "${by_file[@]}" "$@"
   fi
-  get_system_packages
+  wait "$system"
   if [ -n "$ollama" ]; then
     [ $# -gt 0 ] || set -- tests/engine/test_contract.py tests/engine/test_contract_state.py \
       tests/engine/test_differences.py tests/engine/test_server.py tests/notebooks/test_newest.py
@@ -143,9 +148,10 @@ run_tests() {
   elif [ $# -gt 0 ]; then
     exec "$python" -m pytest "$@"
   fi
-  # Files side by side, what waits beside what computes; then, alone, what measures times.
-  "$python" -m pytest -m "not alone" "${lanes[@]}" || status=$?
-  "$python" -m pytest -m alone || status=$?
+  # Files side by side, one more than there are cores, since many a test waits for something; then,
+  # alone, what measures times.
+  "$python" -m pytest -m "not alone" -n "$(lanes)" "${by_file[@]}" || status=$?
+  "$python" -m pytest -m alone tests/engine tests/faults || status=$?
   exit "$status"
 }
 
