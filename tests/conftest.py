@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import psutil
@@ -31,6 +33,9 @@ for name in {*os.environ} - {"SLMLAB_EXECUTED"}:
 os.environ["LANGSMITH_TRACING"] = "false"
 # Hundreds of processes start in these tests; none of them shall compile what it imports again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Several processes compute at once here. numpy's threads spin while they wait for each other, and
+# take the cores from those that have work: a forward pass then costs up to ten times as much.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
 # A shell that starts the tests in its background makes them and all their children deaf to it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -38,14 +43,17 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # What takes longest begins first, and what computes beside what waits.
 ORDER = (
     "notebooks/test_newest",
-    "faults",
     "notebooks/test_colab",
+    "faults/test_start_killed",
+    "faults",
     "browser",
     "engine",
     "notebooks",
     "repository",
     "unit",
 )
+
+BROWSER = "tests/browser/"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -63,6 +71,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((n for n, name in enumerate(ORDER) if path.startswith(name)), len(ORDER))
 
     items.sort(key=place)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """With ``--dist loadfile``, the files that share a browser go to one worker too."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return BROWSER if nodeid.startswith(BROWSER) else super()._split_scope(nodeid)
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -149,10 +171,19 @@ def colab_python() -> Path:
     return colab_environment()
 
 
+@pytest.fixture(scope="session")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of what tests leave behind that do not say where."""
+    return tmp_path_factory.mktemp("homes")
+
+
 @pytest.fixture(autouse=True)
-def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a test leaves behind, records above all, must not reach the next one or the user."""
-    monkeypatch.setenv("SLMLAB_HOME", str(tmp_path / "home"))
+def own_home(homes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test leaves behind, records above all, must not reach the next one or the user.
+
+    Most tests leave nothing, so no folder is made beforehand.
+    """
+    monkeypatch.setenv("SLMLAB_HOME", str(homes / uuid.uuid4().hex))
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from slmlab.errors import ServerError
 from tests.support.engines import engines_of
 from tests.support.processes import answers, free_port, wait_for
 
-GRACE = 2.0
+GRACE = 1.0
 START = f"""
 from slmlab.engines import supervisor
 supervisor.GRACE = {GRACE}
