@@ -44,7 +44,7 @@ _BOTH = {"falcon-h1"}
 _WITH_LAYERS_OF_NEITHER = {"nemotron_h", "nemotron_h_moe"}
 # Encoders, which process a text at once and cache nothing. (``attention.causal`` alone does not say
 # so: llama.cpp gives other non-causal models a cache.)
-_ENCODERS = {
+ENCODERS = {
     "bert",
     "eurobert",
     "gemma-embedding",
@@ -201,7 +201,7 @@ def _padded(tokens: int) -> int:
 
 def _read(info: Mapping[str, Any]) -> CacheShape:
     file = _Metadata(info)
-    if file.arch in _ENCODERS:
+    if file.arch in ENCODERS:
         return CacheShape(0)
     all_layers = file.number("block_count", least=1)
     layers = all_layers - file.number("nextn_predict_layers", 0)  # multi-token prediction only

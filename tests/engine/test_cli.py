@@ -7,9 +7,8 @@ import signal
 import subprocess
 import sys
 
-from slmlab.engines.embedded.pypi_models import PYPI_MODELS
 from tests.support.cli import call, run
-from tests.support.engines import SMOL
+from tests.support.engines import MODELS, SMOL
 
 
 class TestWithModels:
@@ -18,8 +17,8 @@ class TestWithModels:
         done = run("setup", "--engine", "embedded")
         assert done.returncode == 0, done.stderr
         table = done.stdout[done.stdout.index("first token (s)") - 60 :]
-        for model in PYPI_MODELS:
-            assert model.name in table
+        for model in MODELS:
+            assert model in table
         for column in ("model", "engine", "tokens/s", "tokens", "seconds", "flags"):
             assert column in table
         assert "hypotenuse" in done.stdout
@@ -32,7 +31,7 @@ class TestWithModels:
         record = json.loads(call("ask", SMOL, "Say hi.", "--num-predict", "5", "--json").stdout)
         assert (record["model"], record["tokens"]) == (SMOL, 5)
         names = [row["name"] for row in json.loads(call("models", "--json").stdout)]
-        assert set(names) == {model.name for model in PYPI_MODELS}
+        assert set(names) == set(MODELS)
         assert SMOL in call("models").stdout
         rows = json.loads(
             call(

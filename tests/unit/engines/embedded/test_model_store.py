@@ -37,7 +37,11 @@ def test_what_was_left_by_a_killed_download_goes_after_an_hour(tmp_path):
     new.write_bytes(b"x")
     kept = store.blobs / f"sha256-{'0' * 64}"
     kept.write_bytes(b"x")
+    begun, forgotten = store.partial("1" * 64), store.partial("2" * 64)
+    for path, hours in ((begun, 24), (forgotten, 24 * 8)):
+        path.write_bytes(b"x")
+        os.utime(path, (time.time() - hours * 3600,) * 2)
     for path in (old / "half", old, kept):
         os.utime(path, (time.time() - 7200,) * 2)
     store.sweep()
-    assert sorted(path.name for path in store.blobs.iterdir()) == sorted([new.name, kept.name])
+    assert {path.name for path in store.blobs.iterdir()} == {new.name, kept.name, begun.name}

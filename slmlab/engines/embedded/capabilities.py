@@ -1,0 +1,42 @@
+"""What a model can do, as its file says it: ``capabilities`` in Ollama's API.
+
+The rules are those of Ollama (``server/images.go``, August 2026), but for ``insert``, which Ollama
+has from a template of its own kind alone: llama.cpp fills gaps with any model whose vocabulary has
+words for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from slmlab.memory import ENCODERS
+
+
+def of(metadata: Mapping[str, Any], fill_in_middle: bool) -> list[str]:
+    """The capabilities of a model.
+
+    Args:
+        metadata: of its GGUF file.
+        fill_in_middle: whether its vocabulary has words for the text before and after a gap.
+    """
+    architecture = metadata.get("general.architecture")
+    if f"{architecture}.pooling_type" in metadata or architecture in ENCODERS:
+        return ["embedding"]
+    template = str(metadata.get("tokenizer.chat_template", ""))
+    found = {
+        "completion": True,
+        "tools": "tools" in template or "tool_call" in template,
+        "thinking": architecture == "gpt-oss" or _thinks(template),
+        "insert": fill_in_middle,
+    }
+    return [name for name, there in found.items() if there]
+
+
+def _thinks(template: str) -> bool:
+    """Whether a chat template sets thoughts apart from the answer."""
+    if "<think>" in template and "</think>" in template:
+        return True
+    # Templates that cut the thoughts off earlier answers.
+    cuts = "content.split('</think>')" in template or 'content.split("</think>")' in template
+    return cuts and "reasoning_content" not in template and "<SPECIAL_12>" not in template
