@@ -66,7 +66,6 @@ class GridOptions(TypedDict, total=False):
     temperature: float | Sequence[float] | None
     top_k: int | Sequence[int] | None
     top_p: float | Sequence[float] | None
-    typical_p: float | Sequence[float] | None
     repeat_penalty: float | Sequence[float] | None
     repeat_last_n: int | Sequence[int] | None
     presence_penalty: float | Sequence[float] | None

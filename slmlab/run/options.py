@@ -17,7 +17,6 @@ DEFAULT_OPTIONS: dict[str, Any] = {
     "temperature": 0.8,
     "top_k": 40,
     "top_p": 0.9,
-    "typical_p": 1.0,
     "repeat_penalty": 1.0,
     "repeat_last_n": 64,
     "presence_penalty": 0.0,
@@ -32,7 +31,8 @@ NOT_SENT = {
     "min_p": (
         "min_p cannot be set: LangChain's OllamaLLM, through which texts go, drops it on the way. "
         "Set it in a model's own settings on the server (PARAMETER min_p in a Modelfile)."
-    )
+    ),
+    "typical_p": "typical_p cannot be set: Ollama refuses each request with it since 0.34.",
 }
 # A server loads the model anew when one of these changes, so the grid changes them last.
 LOAD_OPTIONS = ("num_ctx", "num_gpu", "num_batch", "num_thread")
@@ -46,7 +46,6 @@ class Options(TypedDict, total=False):
     temperature: float | None
     top_k: int | None
     top_p: float | None
-    typical_p: float | None
     repeat_penalty: float | None
     repeat_last_n: int | None
     presence_penalty: float | None

@@ -77,6 +77,15 @@ def test_wrong_requests(http, engine, path, body, status, error):
     assert message == error if error else message
 
 
+def test_an_option_that_there_is_no_more(http, engine):
+    if engine.kind == "ollama" and not engine.since(0, 34, 1):
+        pytest.skip("this Ollama still takes typical_p")
+    body = {"model": engine.model, "prompt": "x", "options": {"typical_p": 0.5}}
+    response = http.post("/api/generate", json=body)
+    assert response.status_code == 400
+    assert response.json()["error"] == "typical_p is no longer supported"
+
+
 @pytest.mark.parametrize("extra", [{"bogus": 1}, {"num_ctx": None, "seed": None}])
 def test_options_that_are_unknown_or_null_are_ignored(client, engine, extra):
     answer = client.generate(engine.model, "x", options=extra | {"num_predict": 2})

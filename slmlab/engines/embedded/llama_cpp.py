@@ -24,7 +24,6 @@ DEFAULT_OPTIONS = {
     "top_k": 40,
     "top_p": 0.9,
     "min_p": 0.0,
-    "typical_p": 1.0,
     "repeat_last_n": 64,
     "repeat_penalty": 1.0,
     "presence_penalty": 0.0,
@@ -50,7 +49,6 @@ FLOATS = {
     "temperature",
     "top_p",
     "min_p",
-    "typical_p",
     "repeat_penalty",
     "presence_penalty",
     "frequency_penalty",
@@ -73,6 +71,8 @@ def check_options(options: dict[str, Any]) -> dict[str, Any]:
     for key, value in options.items():
         if value is None:  # clients send the options that nobody set as null
             continue
+        if key == "typical_p":
+            raise ApiError(400, "typical_p is no longer supported")
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if key in INTEGERS:
             if not number or value != value or abs(value) >= 2**53:

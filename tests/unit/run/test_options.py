@@ -74,7 +74,7 @@ def test_both_engines_take_what_is_sent_and_have_the_same_defaults():
     known = {*options.DEFAULT_OPTIONS, *options.EXTRA_OPTIONS}
     assert known <= taken
     # All but what belongs to a computer with several GPUs, and what LangChain drops.
-    assert taken - known == {"main_gpu", *options.NOT_SENT}
+    assert taken - known == {"main_gpu", "min_p"}
     # Each in the same type.
     for name in options.DEFAULT_OPTIONS:
         kind = float if name in llama_cpp.FLOATS else int
@@ -84,10 +84,15 @@ def test_both_engines_take_what_is_sent_and_have_the_same_defaults():
 def test_what_langchain_drops_is_refused_for_as_long_as_it_does():
     from ollama import Options
 
-    assert not set(Options.model_fields) & set(options.NOT_SENT)
+    assert "min_p" not in Options.model_fields
     assert {*options.DEFAULT_OPTIONS, *options.EXTRA_OPTIONS} <= set(Options.model_fields)
     with pytest.raises(PromptError, match="LangChain's OllamaLLM"):
         full_options({"min_p": 0.1})
+
+
+def test_what_ollama_refuses_is_refused_before():
+    with pytest.raises(PromptError, match="typical_p cannot be set: Ollama refuses"):
+        full_options({"typical_p": 0.9})
 
 
 def test_widgets_change_only_what_is_an_option():

@@ -25,7 +25,6 @@ GRIDS = {
             "temperature": 0.1,
             "top_k": 3,
             "top_p": 0.5,
-            "typical_p": 0.9,
             "repeat_penalty": 1.2,
             "repeat_last_n": 32,
             "presence_penalty": 0.1,

@@ -16,7 +16,6 @@ SAMPLING = {
     "top_k": 7,
     "top_p": 0.6,
     "min_p": 0.2,
-    "typical_p": 0.7,
     "repeat_last_n": 9,
     "repeat_penalty": 1.3,
     "presence_penalty": 0.4,
