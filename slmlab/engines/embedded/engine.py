@@ -12,9 +12,10 @@ from typing import Any
 import aiohttp
 
 from slmlab import hardware
-from slmlab.engines.embedded.model_store import ModelStore, NameNotValid, StoredModel
+from slmlab.engines.embedded.model_store import ModelStore, StoredModel
 from slmlab.engines.embedded.pool import LoadError, LoadSettings, Pool, Worker, parse_keep_alive
 from slmlab.engines.embedded.responses import ApiError
+from slmlab.engines.model_names import NameNotValid
 from slmlab.memory import effective_context, parallel_requests
 
 log = logging.getLogger(__name__)

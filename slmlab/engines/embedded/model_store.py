@@ -18,15 +18,9 @@ from urllib.parse import quote, unquote
 from pydantic import TypeAdapter
 
 from slmlab.engines.embedded import capabilities, gguf_header
+from slmlab.engines.model_names import NameNotValid, full_name
 
-_NAME = re.compile(
-    r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*(:[A-Za-z0-9][\w.-]*)?"
-)
 DIGEST = re.compile(r"sha256[:-]([0-9a-f]{64})")
-
-
-class NameNotValid(ValueError):
-    """A model name that Ollama would not accept either."""
 
 
 @dataclass(frozen=True)
@@ -84,17 +78,6 @@ _MODEL = TypeAdapter(StoredModel)
 def _count(parameters: int) -> str:
     """A parameter count as Ollama writes it: 134.52M, 1.5B."""
     return f"{parameters / 1e9:.1f}B" if parameters >= 1e9 else f"{parameters / 1e6:.2f}M"
-
-
-def full_name(name: str) -> str:
-    """The name with its tag, ``:latest`` where none is given.
-
-    Raises:
-        NameNotValid: the name has characters that no model name has.
-    """
-    if not isinstance(name, str) or len(name) > 200 or not _NAME.fullmatch(name):
-        raise NameNotValid("invalid model name")
-    return name if ":" in name.rsplit("/", 1)[-1] else name + ":latest"
 
 
 class ModelStore:

@@ -17,10 +17,11 @@ from starlette.responses import JSONResponse, Response
 
 from slmlab.engines.embedded import gguf_header, llama_cpp, pypi_models
 from slmlab.engines.embedded.engine import Engine
-from slmlab.engines.embedded.model_store import NameNotValid, StoredModel, full_name
+from slmlab.engines.embedded.model_store import StoredModel
 from slmlab.engines.embedded.pool import LoadError
 from slmlab.engines.embedded.responses import ApiError, read_body, reply
 from slmlab.engines.embedded.schemas import CopyRequest, CreateRequest, NameRequest, parse
+from slmlab.engines.model_names import NameNotValid, full_name
 
 
 async def tags(engine: Engine, request: Request) -> Response:
