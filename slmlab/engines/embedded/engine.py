@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -23,6 +24,15 @@ log = logging.getLogger(__name__)
 DEFAULT_CONTEXT = 4096
 
 
+@dataclass
+class BlobDownload:
+    """A blob that is being fetched, for as many pulls as want it; ``done`` bytes are here."""
+
+    task: asyncio.Task[None] | None = None
+    done: int = 0
+    users: int = 0
+
+
 class Engine:
     """What the handlers of all requests share."""
 
@@ -34,6 +44,7 @@ class Engine:
         )
         # One download of a model at a time: a second pull of the same name waits for the first.
         self.pulls: dict[str, asyncio.Lock] = {}
+        self.downloads: dict[str, BlobDownload] = {}
         self._max_queue = hardware.env_number("OLLAMA_MAX_QUEUE") or 512
         self._waiting = 0
 

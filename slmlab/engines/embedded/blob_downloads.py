@@ -1,0 +1,143 @@
+"""Fetch a model's file from a registry: once for all that want it, going on where it was cut."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import hashlib
+import math
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import filelock
+
+from slmlab import hardware
+from slmlab.engines.embedded import architectures, gguf_header
+from slmlab.engines.embedded.engine import BlobDownload, Engine
+from slmlab.engines.embedded.registry import DigestMismatch, Registry, RegistryError
+from slmlab.engines.embedded.registry_manifest import Layer, check_digest
+from slmlab.engines.model_names import ModelName
+from slmlab.memory import CacheShape, memory_needed
+
+# After so many bytes the header is looked for first; a large vocabulary goes on beyond them.
+FIRST_LOOK = 2**20
+# The shortest context that a model has to have room for to be pulled.
+SHORTEST_CONTEXT = 256
+# Seconds between two words on how far it is.
+PAUSE = 0.2
+
+
+async def share(
+    engine: Engine, name: ModelName, insecure: bool, layer: Layer
+) -> AsyncGenerator[int, None]:
+    """Bytes of a blob that are here, until all are; whoever else pulls it waits for the same ones.
+
+    When the last that wants it goes, the download ends; its bytes stay for the next time.
+    """
+    if engine.store.blob(layer.sha256).exists():
+        return
+    download = engine.downloads.get(layer.sha256)
+    if download is None:
+        download = engine.downloads[layer.sha256] = BlobDownload()
+        download.task = asyncio.create_task(_fetch(engine, name, insecure, layer, download))
+    assert download.task  # noqa: S101  for the type checker
+    download.users += 1
+    try:
+        while not download.task.done():
+            yield download.done
+            await asyncio.wait([download.task], timeout=PAUSE)
+        download.task.result()
+    finally:
+        download.users -= 1
+        if not download.users:
+            engine.downloads.pop(layer.sha256, None)
+            download.task.cancel()
+            await asyncio.wait([download.task])
+
+
+async def _fetch(
+    engine: Engine, name: ModelName, insecure: bool, layer: Layer, download: BlobDownload
+) -> None:
+    """Fetch a model's file to its place, going on from what an earlier try left."""
+    part = engine.store.partial(layer.sha256)
+    # Another engine on this machine may keep its models in the same folder.
+    async with filelock.AsyncFileLock(f"{part}.lock"):
+        if engine.store.blob(layer.sha256).exists():
+            return
+        start = part.stat().st_size if part.exists() else 0
+        if start > layer.size:
+            part.unlink()
+            start = 0
+        download.done, free = start, engine.store.free_space()
+        if layer.size - start > free:
+            raise RegistryError(
+                f"no space left on device: {name.full} needs {hardware.gib(layer.size - start)} "
+                f"more, {hardware.gib(free)} are free at {engine.store.blobs}"
+            )
+        try:
+            async with Registry(name, insecure) as registry:
+                await _fetch_rest(engine, registry, layer, part, download)
+            check_digest(layer, await asyncio.to_thread(_sha256, part))
+        except (gguf_header.GGUFError, DigestMismatch):
+            part.unlink()
+            raise
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                part.unlink(missing_ok=True)
+                raise RegistryError(f"no space left on device at {part.parent}") from error
+            raise
+        engine.store.add_blob(part, layer.sha256)
+    Path(f"{part}.lock").unlink(missing_ok=True)
+
+
+async def _fetch_rest(
+    engine: Engine, registry: Registry, layer: Layer, part: Path, download: BlobDownload
+) -> None:
+    """Append what is missing to ``part``; as soon as its header is here, look at that."""
+    next_look: float = min(FIRST_LOOK, layer.size)
+    with part.open("ab") as out:
+        if download.done >= next_look:
+            next_look = await _look(engine, layer, part)
+        blocks = registry.blob(layer.digest, layer.size, download.done)
+        async with contextlib.aclosing(blocks):
+            async for block in blocks:
+                out.write(block)
+                download.done += len(block)
+                if download.done >= next_look:
+                    out.flush()
+                    next_look = await _look(engine, layer, part)
+
+
+async def _look(engine: Engine, layer: Layer, part: Path) -> float:
+    """Check what the file's beginning says; returns after how many bytes to look again, if at all.
+
+    Raises:
+        GGUFError: the model cannot be used here; its rest need not come.
+    """
+    try:
+        header = await asyncio.to_thread(gguf_header.read_header, part, layer.size)
+    except gguf_header.HeaderCut:
+        return min(4 * part.stat().st_size, layer.size)
+    gguf_header.check_usable(header)
+    if not await architectures.is_known(header.architecture):
+        raise gguf_header.GGUFError(
+            f"llama.cpp here does not know its architecture, {header.architecture}"
+        )
+    shape = CacheShape.from_metadata(header.metadata)
+    needed = memory_needed(layer.size, shape, SHORTEST_CONTEXT, engine.pool.parallel)
+    memory, _ = hardware.memory()
+    if needed > memory:
+        raise gguf_header.GGUFError(
+            f"model requires more system memory ({hardware.gib(needed)}) than this machine has "
+            f"({hardware.gib(memory)}), even with the shortest context"
+        )
+    return math.inf
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,68 @@
+"""Pull a model from a registry: checked before its gigabytes come, and before it can be seen."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from slmlab.engines.embedded import gguf_header, registry_manifest
+from slmlab.engines.embedded.blob_downloads import share
+from slmlab.engines.embedded.engine import Engine
+from slmlab.engines.embedded.pool import LoadError
+from slmlab.engines.embedded.registry import Registry, RegistryError
+from slmlab.engines.embedded.responses import ApiError
+from slmlab.engines.model_names import ModelName
+
+
+async def steps(
+    engine: Engine, name: ModelName, insecure: bool
+) -> AsyncGenerator[dict[str, Any], None]:
+    """Fetch a model under its name, telling how far it is in Ollama's words.
+
+    Raises:
+        ApiError: it cannot be had or not be used; what had the name before is still there.
+    """
+    yield {"status": "pulling manifest"}
+    if name.scheme == "http" and not insecure:
+        raise ApiError(500, "insecure protocol http: set insecure to true to pull without TLS")
+    try:
+        async with Registry(name, insecure) as registry:
+            manifest = await registry_manifest.fetch(registry)
+            layer = await registry_manifest.model_layer(registry, manifest)
+            facts = await registry_manifest.facts(registry, manifest)
+        facts["source"] = f"{name.host}/{name.repository}:{name.tag}"
+        if any(one.kind == "projector" for one in manifest.layers):
+            yield {"status": "leaving the projector out: the model will not see pictures"}
+        line = {
+            "status": f"pulling {layer.sha256[:12]}",
+            "digest": f"sha256:{layer.sha256}",
+            "total": layer.size,
+        }
+        async with contextlib.aclosing(share(engine, name, insecure, layer)) as progress:
+            async for done in progress:
+                yield {**line, "completed": done}
+        yield {**line, "completed": layer.size}
+        yield {"status": "verifying sha256 digest"}
+        async with engine.pulls.setdefault(name.full, asyncio.Lock()):
+            before = engine.store.get(name.full)
+            model = await asyncio.to_thread(engine.store.describe, name.full, layer.sha256, **facts)
+            if before is None or before.digest != model.digest:
+                yield {"status": "loading the model once"}
+                await engine.pool.check(model, engine.store.blob(layer.sha256))
+            yield {"status": "writing manifest"}
+            engine.store.write(model)
+            if before and before.blob != model.blob:
+                yield {"status": "removing unused layers"}
+                await engine.pool.unload_model(before)
+                with contextlib.suppress(OSError):  # Windows keeps what is still in use
+                    engine.store.drop_unused(before.blob)
+    except RegistryError as error:
+        raise ApiError(500, str(error)) from error
+    except OSError as error:
+        raise ApiError(500, f"the disk with the models fails: {error.strerror or error}") from error
+    except (gguf_header.GGUFError, LoadError) as error:
+        engine.store.drop_unused(layer.sha256)
+        raise ApiError(500, f"{name.full} cannot be used: {error}") from error
+    yield {"status": "success"}
