@@ -1,4 +1,4 @@
-"""Judge answers: task sets, scorers, votes, and what the numbers prove."""
+"""Evaluate answers: task sets, scorers, votes, and statistics."""
 
 import lazy_loader
 

@@ -1,11 +1,11 @@
 """Run code that a model wrote, with tests, in a separate process with limits.
 
-What the limits are worth: they stop endless loops, memory and disk from being used up, child
-processes, and, where Linux lets an ordinary user make a network namespace, any connection. They are
-no prison: the code runs as you and can read what you can read. Run what models write on a machine,
-or as a user, for which that is acceptable; Colab and a container are.
+The limits stop endless loops, keep memory and disk from being used up, and prevent child processes
+and, if Linux lets ordinary users create network namespaces, connections. They are not a full
+sandbox: the code runs as you and can read what you can read. So run model-written code on a
+machine, or as a user, for which that is acceptable, such as Colab or a container.
 
-This file is two things: ``run_tests`` is imported; as a script it is what runs in the process.
+This file has two roles: ``run_tests`` is imported; run as a script, it is the separate process.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FILE_SIZE = 2**20
 
 @dataclass(frozen=True)
 class CodeResult:
-    """Whether the tests passed; if not, why in a line; and whether there was no network for it."""
+    """Whether the tests passed; if not, the reason; and whether the network was disabled."""
 
     passed: bool
     why: str
@@ -38,18 +38,18 @@ def run_tests(code: str, tests: str, seconds: float = SECONDS, memory: int = MEM
 
     Args:
         code: Python source, untrusted.
-        tests: Python source that raises where the code is wrong.
-        seconds: of wall time, and of processor time where the platform can limit it.
-        memory: bytes of address space, where the platform can limit it.
+        tests: Python source that raises an exception if the code is wrong.
+        seconds: limit for the wall time, and for processor time if the platform can limit it.
+        memory: limit for the address space in bytes, if the platform can limit it.
     """
-    # Only code that ran to the end of the tests can say the word, unless it goes looking for it.
+    # Printed after the tests have passed; code cannot know it unless it searches for it.
     word = secrets.token_hex(16)
     job = {"code": code, "tests": tests, "word": word, "seconds": seconds, "memory": memory}
     with tempfile.TemporaryDirectory(prefix="slmlab-code-") as folder:
         out = Path(folder, "out")
         with out.open("wb") as file:
             process = subprocess.Popen(
-                # -I: nothing of the user's environment or packages; -S: no site-packages at all.
+                # -I ignores the user's environment and packages, -S all of site-packages.
                 [sys.executable, "-I", "-S", str(Path(__file__).resolve())],
                 stdin=subprocess.PIPE,
                 stdout=file,
@@ -83,7 +83,7 @@ def _reason(output: list[str], word: str, status: int, seconds: float) -> str:
 
 
 def _limit(seconds: float, memory: int) -> None:
-    """Limit this very process; what the platform does not have is left out."""
+    """Limit the resources of this process, as far as the platform can."""
     try:
         import resource
     except ImportError:  # Windows
@@ -103,7 +103,7 @@ def _limit(seconds: float, memory: int) -> None:
 
 
 def _deny_network() -> bool:
-    """Leave for a namespace without a network; whether that worked (Linux only)."""
+    """Move to a namespace without a network; returns whether that worked (Linux only)."""
     if sys.platform != "linux":
         return False
     try:
@@ -130,7 +130,7 @@ def _main() -> None:
     except BaseException as error:
         message = " ".join(str(error).split())[:200]
         verdict = f"failed {type(error).__name__}{': ' if message else ''}{message}"
-    # Not through exit handlers, which the code may have set.
+    # Skips exit handlers, which the code may have registered.
     os.write(1, f"\n{job['word']} {verdict}\n".encode(errors="replace"))
     os._exit(0)
 

@@ -1,4 +1,4 @@
-"""A model as judge between two answers, and how far its verdicts can be trusted."""
+"""A model as a judge of two answers, and how consistent its verdicts are."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ JUDGE_TEMPLATE = (
     "Which answer is better: more correct, more to the point, clearer? "
     "Reply with 1, 2 or tie, and nothing else."
 )
-# One line that is a verdict and nothing but one, perhaps with its reason behind it.
+# A line that consists of a verdict, perhaps followed by a reason.
 VERDICT = re.compile(
     r"(?:(?:the )?(?:better|best) (?:answer|one) is"
     r"|(?:(?:my|the) )?(?:final )?(?:verdict|winner|choice)(?: is)?:?"
@@ -50,9 +50,9 @@ def judge(
 ) -> pd.DataFrame:
     """Let a model say which of two answers is better, each pair in both orders.
 
-    A judge that prefers the first answer whatever it says contradicts itself when the order is
-    turned; such a pair counts as a tie, and ``judge_consistency`` says how often it happened. Small
-    judges are often no better than a coin: look at that number before you believe the votes.
+    A judge that always prefers the first answer contradicts itself when the order is reversed. Such
+    a pair counts as a tie, and ``judge_consistency`` gives the share without contradiction. Small
+    models are often no better judges than a coin: look at that number before you trust the votes.
 
     Args:
         frame: what ``slmlab.compare`` returned, with at least two models.
@@ -67,7 +67,11 @@ def judge(
     Returns:
         Votes for ``ratings``: ``model_a``, ``model_b``, ``winner`` (``a``, ``b``, ``tie``),
         ``prompt_id``, ``repeat``, ``prompt``, ``voter``, ``first`` and ``second`` (the verdict in
-        each order: ``a``, ``b``, ``tie``, or None where it could not be read) and ``consistent``.
+        each order: ``a``, ``b``, ``tie``, or None if it could not be read) and ``consistent``.
+
+    Raises:
+        SlmlabError: no prompt has answers of two models.
+        PromptError: an option or the template is not usable.
 
     Examples:
         >>> votes = slmlab.votes.judge(frame, names[0])
@@ -80,7 +84,7 @@ def judge(
     need(frame, question)
     pairs = answer_pairs(frame)
     if not pairs:
-        raise SlmlabError("There is no prompt with answers of two models to judge between.")
+        raise SlmlabError("There is no prompt with answers of two models to compare.")
     questions = [
         {"question": str(one[question]), "one": first["text"], "two": second["text"]}
         for one, two in pairs
@@ -100,7 +104,7 @@ def judge(
     verdicts = [read_verdict(text) for text in replies["text"]]
     votes = []
     for (one, two), first, turned in zip(pairs, verdicts[::2], verdicts[1::2], strict=True):
-        # Asked the other way round, its "first" is our second.
+        # In the reversed order, the first answer is our second.
         second = {"a": "b", "b": "a", "tie": "tie", None: None}[turned]
         consistent = first is not None and first == second
         votes.append(
@@ -121,10 +125,10 @@ def judge(
 
 
 def read_verdict(text: str) -> str | None:
-    """``a`` for the first answer, ``b`` for the second, ``tie``; None where it is not clear.
+    """``a`` for the first answer, ``b`` for the second, ``tie``; None if it is not clear.
 
-    Clear is a line that says nothing else (see ``VERDICT``), if no other line contradicts it: a
-    judge that is misread is worse than one that is not understood. Its thoughts are no verdict.
+    A verdict is clear if a line consists of it (see ``VERDICT``) and no other line contradicts it:
+    better no verdict than a wrong one. The judge's thoughts are ignored.
     """
     marks = r"\\boxed|[*_`\"“”()\[\]{}$]"
     lines = [re.sub(marks, "", line).strip(" \t.!") for line in answer(text).splitlines()]
@@ -133,9 +137,9 @@ def read_verdict(text: str) -> str | None:
 
 
 def judge_consistency(votes: pd.DataFrame) -> statistics.Interval:
-    """The share of pairs on which a judge said the same in both orders, with its interval.
+    """The share of pairs with the same verdict in both orders, with its interval.
 
-    A judge that tosses a coin between two answers is consistent on half of them.
+    A judge that tosses a coin between two answers is consistent on half of the pairs.
 
     Examples:
         >>> votes = slmlab.votes.judge(frame, names[0])

@@ -16,7 +16,7 @@ Pair = tuple[dict[str, Any], dict[str, Any]]
 
 
 def answer_pairs(frame: pd.DataFrame) -> list[Pair]:
-    """Every two models' answers to one prompt as it was sent, by repeat; failed ones left out."""
+    """The answers of every two models to the same prompt and repeat, without failed ones."""
     need(frame, "model", "prompt", "prompt_id", "repeat", "text", "error")
     finished = frame[frame["error"].isna()]
     pairs: list[Pair] = []
@@ -29,7 +29,7 @@ def blind_pairs(frame: pd.DataFrame, seed: int = 0) -> list[Pair]:
     """Pairs of answers to vote on: two models' answers to one prompt, sides and order shuffled.
 
     Takes what ``slmlab.compare`` returned; failed generations are left out. Each pair is two rows
-    as dicts; show ``text``, keep ``model`` for after the vote.
+    as dicts: show ``text``, and reveal ``model`` only after the vote.
 
     Examples:
         >>> one, other = slmlab.votes.blind_pairs(frame)[0]
@@ -37,6 +37,6 @@ def blind_pairs(frame: pd.DataFrame, seed: int = 0) -> list[Pair]:
         (True, False)
     """
     pairs = answer_pairs(frame)
-    shuffle = random.Random(seed)  # noqa: S311  an order for the eyes, no secret
+    shuffle = random.Random(seed)  # noqa: S311  not for security
     shuffle.shuffle(pairs)
     return [(one, two) if shuffle.random() < 0.5 else (two, one) for one, two in pairs]

@@ -21,11 +21,12 @@ RESAMPLES = 1_000
 def ratings(votes: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
     """Bradley–Terry ratings of the models from votes, with 95 % intervals.
 
-    A model of rating R wins against one of rating S with the chance 1 / (1 + 10^((S − R) / 400)),
-    as in chess; the mean is 1000. A tie counts half for each. A weak prior, worth a tenth of a vote
-    for each side of each pair, keeps a model that always won finite (``choix``, alpha 0.1).
-    The intervals come from bootstrap samples of the votes; votes by one person on one pair of
-    answers are not independent, so many votes of few people make them too narrow.
+    A model with rating R wins against one with rating S with probability
+    1 / (1 + 10^((S − R) / 400)), as in chess; the mean is 1000. A tie counts as half a win for
+    each. A weak prior, worth a tenth of a vote for each side of each pair, keeps the rating of a
+    model that always won finite (``choix``, alpha 0.1). The intervals come from bootstrap samples
+    of the votes. Votes by the same person are not independent, so many votes of few people make
+    the intervals too narrow.
 
     Args:
         votes: with the columns ``model_a``, ``model_b`` and ``winner`` (``a``, ``b``, ``tie``).
@@ -82,7 +83,7 @@ def ratings(votes: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
 
 
 def _bradley_terry(n: int, a: Indices, b: Indices, share: Floats) -> Floats:
-    """Ratings on the scale of chess from votes; ``share`` is what ``a`` got of each: 1, ½ or 0."""
+    """Ratings on the scale of chess; ``share`` is the score of ``a`` in each vote: 1, ½ or 0."""
     import choix
     import numpy as np
 
@@ -107,5 +108,6 @@ def _all_connected(names: list[str], a: Indices, b: Indices) -> None:
             for group in range(groups)
         )
         raise SlmlabError(
-            f"These models were never compared with each other, so no scale fits all: {apart}."
+            "These models were never compared with each other, so they have no common scale: "
+            f"{apart}."
         )

@@ -1,4 +1,4 @@
-"""Which is better, and are we sure: intervals, paired tests and a plain sentence, over scipy."""
+"""Which one is better, and how sure is that: intervals, paired tests and a plain sentence."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 CONFIDENCE = 0.95
 SIGNIFICANT = 0.05
 POWER = 0.8
-# What makes two rows of a comparison the same case but for what is compared.
+# Columns that define a case: rows that agree in them can be compared with each other.
 CASE = ("task", "prompt_id", "model", "template", "system", "quantization")
-# The column in which it tells prompts apart that share a number.
+# A temporary column that tells prompts with the same number apart.
 PROMPT = "_prompt"
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean or a rate with its 95 % interval; ``n`` is how many values are behind it."""
+    """A mean or a rate with its 95 % interval; ``n`` is the number of values."""
 
     value: float
     low: float
@@ -36,7 +36,7 @@ class Interval:
     method: str
 
     def __str__(self) -> str:
-        """One line for a person."""
+        """One readable line."""
         if math.isnan(self.low):
             return f"{self.value:.2f} (n = {self.n}: no interval)"
         return f"{self.value:.2f} (95 % interval {self.low:.2f} to {self.high:.2f}, n = {self.n})"
@@ -45,9 +45,9 @@ class Interval:
 def interval(values: Sequence[float]) -> Interval:
     """The mean of some values with its 95 % interval.
 
-    Where all are 0 or 1 it is a rate, and the interval is exact (Clopper and Pearson 1934); else it
-    is a bootstrap over the values (bias-corrected and accelerated, Efron 1987; 9,999 resamples with
-    a fixed seed). Values have to be independent: give one per prompt, not one per repeat.
+    If all are 0 or 1 it is a rate, and the interval is exact (Clopper and Pearson 1934); else it is
+    a bootstrap interval (bias-corrected and accelerated, Efron 1987; 9,999 resamples with a fixed
+    seed). Values have to be independent: give one per prompt, not one per repeat.
 
     Raises:
         SlmlabError: there is no value.
@@ -68,7 +68,7 @@ def interval(values: Sequence[float]) -> Interval:
         exact = stats.binomtest(int(known.sum()), n).proportion_ci(CONFIDENCE, method="exact")
         return Interval(mean, float(exact.low), float(exact.high), n, "exact")
     if n < 2 or np.ptp(known) == 0:
-        # One value, or the same again and again, says nothing of how others would lie.
+        # A single value, or values that are all equal, say nothing about the spread of others.
         return Interval(mean, math.nan, math.nan, n, "none")
     found = stats.bootstrap(
         (known,),
@@ -83,14 +83,14 @@ def interval(values: Sequence[float]) -> Interval:
 
 
 def difference(a: Sequence[float], b: Sequence[float]) -> Interval:
-    """The mean of ``a - b`` with its 95 % interval, for two scores of each of the same prompts.
+    """The mean of ``a - b`` with its 95 % interval, for two scores of each prompt.
 
-    Two-sided always, so that it may hold 0 whichever of the two did better. Where all scores are 0
-    or 1 it is Newcombe's interval for the difference of paired proportions (1998, method 10,
-    https://pubmed.ncbi.nlm.nih.gov/9839354/), else that of the paired t test.
+    The interval is always two-sided, so that it can contain 0 whichever of the two did better. If
+    all scores are 0 or 1 it is Newcombe's interval for the difference of paired proportions (1998,
+    method 10, https://pubmed.ncbi.nlm.nih.gov/9839354/), else that of the paired t test.
 
     Raises:
-        SlmlabError: there is no pair, or not as many in ``a`` as in ``b``.
+        SlmlabError: there are no scores, or ``a`` and ``b`` have different lengths.
 
     Examples:
         >>> found = slmlab.statistics.difference([1, 1, 0, 1], [0, 1, 0, 0])
@@ -100,7 +100,7 @@ def difference(a: Sequence[float], b: Sequence[float]) -> Interval:
 
     x, y = np.asarray(a, float), np.asarray(b, float)
     if len(x) != len(y) or not len(x):
-        raise SlmlabError(f"Each score needs its partner; got {len(x)} and {len(y)}.")
+        raise SlmlabError(f"Scores are compared in pairs; got {len(x)} and {len(y)} of them.")
     gaps, n = (x - y).round(12), len(x)
     mean = float(gaps.mean())
     if np.isin([x, y], (0.0, 1.0)).all():
@@ -124,7 +124,7 @@ def _newcombe(both: int, only_a: int, only_b: int, neither: int) -> tuple[float,
         stats.binomtest(both + only, n).proportion_ci(CONFIDENCE, method="wilson")
         for only in (only_a, only_b)
     )
-    # How the two go together (phi), with Newcombe's correction for continuity.
+    # The correlation of the two (phi), with Newcombe's continuity correction.
     product = (both + only_a) * (only_b + neither) * (both + only_b) * (only_a + neither)
     excess = float(both * neither - only_a * only_b)
     if excess > 0:
@@ -132,7 +132,7 @@ def _newcombe(both: int, only_a: int, only_b: int, neither: int) -> tuple[float,
     phi = excess / math.sqrt(product) if product else 0.0
 
     def distance(one: float, other: float) -> float:
-        # Rounding may leave a tiny number below zero.
+        # Rounding may make this slightly negative.
         return math.sqrt(max(0.0, one**2 - 2 * phi * one * other + other**2))
 
     gap = p_a - p_b
@@ -145,7 +145,7 @@ def _newcombe(both: int, only_a: int, only_b: int, neither: int) -> tuple[float,
 def means(
     frame: pd.DataFrame, score: str = "score", by: str | Sequence[str] = "model"
 ) -> pd.DataFrame:
-    """The mean score of each model (or of what ``by`` names) with its 95 % interval.
+    """The mean score of each model (or each value of ``by``) with its 95 % interval.
 
     Repeats of a prompt are averaged first, so ``n`` counts prompts. Columns: those of ``by``,
     ``mean``, ``low``, ``high``, ``n``.
@@ -177,10 +177,10 @@ def means(
 def paired(frame: pd.DataFrame, score: str = "score", by: str = "model") -> pd.DataFrame:
     """Compare every two models (templates, …) on the same prompts.
 
-    Repeats of a prompt are averaged first; a prompt counts where both have a score. The test is the
-    sign test: of the prompts on which one did better than the other, is the split further from
-    half and half than chance would have it? It assumes nothing of the scores but their order.
-    ``p_adjusted`` is corrected for the number of pairs (Benjamini and Hochberg 1995).
+    Repeats of a prompt are averaged first; a prompt counts if both have a score. The test is the
+    sign test: among the prompts on which one did better than the other, is the split further from
+    half and half than chance explains? It only uses the order of the scores. ``p_adjusted`` is
+    corrected for the number of pairs (Benjamini and Hochberg 1995).
 
     Returns:
         One row for each pair: ``a``, ``b``, ``a_better``, ``b_better``, ``same`` (prompts), ``n``,
@@ -228,8 +228,8 @@ def paired(frame: pd.DataFrame, score: str = "score", by: str = "model") -> pd.D
         )
     if not rows:
         raise SlmlabError(
-            f"There is nothing to compare: no two of `{by}` have scores on the same prompts. Where "
-            "a table joins several comparisons, give each its own value in a column `task`."
+            f"There is nothing to compare: no two of `{by}` have scores on the same prompts. If "
+            "the table joins several comparisons, give each its own value in a column `task`."
         )
     pairs = pd.DataFrame(rows)
     pairs["p_adjusted"] = stats.false_discovery_control(pairs["p"])
@@ -238,11 +238,11 @@ def paired(frame: pd.DataFrame, score: str = "score", by: str = "model") -> pd.D
 
 
 def _prompts(frame: pd.DataFrame, by: str) -> list[str]:
-    """For each row, what tells its prompt from others of its number, where ``by`` is compared.
+    """For each row a key that tells its prompt from others with its number, if ``by`` is compared.
 
-    That is the text as sent. But where ``by`` names different ways to ask (a template, a column of
-    the reader's own), each way makes another text of one prompt; then the number has to do, if it
-    stands for a single text within each way.
+    That is the text as sent. But if ``by`` holds different ways to ask (templates, or a column of
+    the user's own), each way makes another text of the same prompt. Then only the number counts,
+    provided that it stands for a single text within each way.
     """
     sent = prompt_keys(frame, as_sent=True)
     if by in COMPARED or by in DEFAULT_OPTIONS or by == "quantization":
@@ -256,7 +256,7 @@ def _prompts(frame: pd.DataFrame, by: str) -> list[str]:
 
 
 def _sentence(row: dict[str, Any], pairs: int) -> str:
-    """What a paired test says, in one sentence."""
+    """The result of a paired test in one sentence."""
     a, b, n = row["a"], row["b"], row["n"]
     better, worse, same = row["a_better"], row["b_better"], row["same"]
     if worse > better:
@@ -272,23 +272,23 @@ def _sentence(row: dict[str, Any], pairs: int) -> str:
     more = (
         f"about {needed:,} could, if the shares stay as they are"
         if needed
-        else "and as far as they show, no number would"
+        else "by these counts, no number of prompts would"
     )
     return f"These {n} prompts can't tell {a} and {b} apart ({counts}; {test}); {more}."
 
 
 def prompts_needed(better: int, worse: int, same: int, comparisons: int = 1) -> int | None:
-    """About how many prompts a sign test would need to see such a difference (power 80 %).
+    """About how many prompts a sign test would need to detect such a difference (power 80 %).
 
-    The shares are taken as they are, but pulled a little towards even, since a split of 3 to 0
-    proves no split of 100 to 0. None where the split is even, or over a million would be needed.
+    The observed shares are used, pulled a little towards even, since a split of 3 to 0 does not
+    promise one of 100 to 0. None if the split is even, or if over a million would be needed.
 
     Args:
-        better: on how many prompts one did better.
-        worse: on how many the other did.
-        same: on how many neither did; such prompts tell nothing, but are asked as well.
-        comparisons: how many pairs are compared. The level is 5 % divided by that, which is what
-            the correction asks of a pair that stands alone.
+        better: the number of prompts on which one did better.
+        worse: the number on which the other did.
+        same: the number on which neither did; these decide nothing but have to be run too.
+        comparisons: how many pairs are compared. The significance level is 5 % divided by this,
+            which the correction requires if only one of the pairs differs.
 
     Examples:
         >>> slmlab.statistics.prompts_needed(better=9, worse=3, same=8)
@@ -301,7 +301,7 @@ def prompts_needed(better: int, worse: int, same: int, comparisons: int = 1) -> 
         return None
     share = (max(better, worse) + 0.5) / (decided + 1)
     for n in np.unique(np.geomspace(5, 1e6, 400).astype(int)):
-        # The smallest number of wins that the two-sided test calls significant, and its chance.
+        # The fewest wins that are significant in the two-sided test, and their probability.
         wins = stats.binom.isf(SIGNIFICANT / comparisons / 2, n, 0.5) + 1
         if stats.binom.sf(wins - 1, n, share) >= POWER:
             prompts = math.ceil(int(n) * (decided + same) / decided)

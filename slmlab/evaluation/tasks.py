@@ -1,8 +1,8 @@
-"""Small sets of tasks with known answers, written for this suite, so that a class can run them.
+"""Small sets of tasks with known answers, written for slmlab, that a class can run in minutes.
 
 Each has 20 to 24 items: enough to see large differences, too few for small ones (see
-``slmlab.statistics``). They are no benchmark that results elsewhere could be compared with, and
-they are in English (``translation`` from it). The clinical notes are invented.
+``slmlab.statistics``). They are not a benchmark, so results cannot be compared with those published
+elsewhere. They are in English (``translation`` from it). The clinical notes are invented.
 """
 
 from __future__ import annotations
@@ -40,22 +40,23 @@ def names() -> list[str]:
 def load(name: str | Path | Iterable[str | Path], items: int | None = None) -> pd.DataFrame:
     """A task set as a table that ``slmlab.compare`` takes as its prompts.
 
-    In a JSON or Parquet file every value is what it is. In CSV, TSV and Excel every cell is a text,
-    but for lists, objects and numbers where the row's ``scorer`` takes them: ``labels``,
-    ``schema``, ``max_words``, ``tolerance``, and ``expected`` for ``contains``, ``facts``,
-    ``json_fields`` and ``number``. A conversation as prompt is a JSON list of messages.
+    In a JSON or Parquet file every value has its own type. In CSV, TSV and Excel every cell is a
+    text, except lists, objects and numbers in columns where the row's ``scorer`` takes them:
+    ``labels``, ``schema``, ``max_words``, ``tolerance``, and ``expected`` for ``contains``,
+    ``facts``, ``json_fields`` and ``number``. A conversation is a JSON list of messages.
 
     Args:
         name: a set's name (see ``names``), the path of your own file with a column ``prompt``
             (``.csv``, ``.tsv``, ``.json``, ``.jsonl``, each also with ``.gz``; ``.parquet``;
             ``.xlsx``), or several of these.
-        items: only the first so many of each set. The environment's ``SLMLAB_ITEMS`` caps it, for
-            runs that only have to show that everything works; a line on stderr says so.
+        items: how many items of each set to take, from the first on. The environment variable
+            ``SLMLAB_ITEMS`` caps it, for runs that only have to show that everything works; a line
+            on stderr says so.
 
     Returns:
         One row for each item: ``id``, ``prompt``, ``scorer`` (see ``slmlab.scorers``), ``expected``
-        and what else the scorer needs, and ``task`` (the set's name, where a file has no such
-        column of its own).
+        and other columns for the scorer, and ``task`` (the set's name, if the file has no such
+        column).
 
     Raises:
         TaskError: there is no such set, or a file has no column ``prompt``.
@@ -66,7 +67,7 @@ def load(name: str | Path | Iterable[str | Path], items: int | None = None) -> p
         ['sentiment', 'sentiment', 'arithmetic', 'arithmetic']
     """
     if items is not None and (isinstance(items, bool) or not isinstance(items, int) or items < 1):
-        raise TaskError(f"items is a whole number from 1; got {items!r}.")
+        raise TaskError(f"items is a positive whole number; got {items!r}.")
     if (most := hardware.env_number("SLMLAB_ITEMS")) and (items is None or items > most):
         items = most
         note = f"SLMLAB_ITEMS={most}: only the first {most} items of each task set."

@@ -1,4 +1,4 @@
-"""Blind votes, by people or by a judge model: kept in files, merged, and turned into ratings."""
+"""Blind votes, by people or a judge model: saved in files, merged, and turned into ratings."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def add_vote(
 
 
 def read_votes(*paths: str | Path) -> pd.DataFrame:
-    """The votes of one or several files together, each vote once; such as a class's files.
+    """The votes in one or several files, such as those of a class; each vote once.
 
     Raises:
         ResultsError: a file cannot be read, or a line in it is not a vote; the message names it.
@@ -97,7 +97,7 @@ def read_votes(*paths: str | Path) -> pd.DataFrame:
 
 
 def _wrong(vote: object) -> str:
-    """What is wrong with a vote; nothing where it is one."""
+    """What is wrong with a vote; empty if it is valid."""
     if not isinstance(vote, dict):
         return "it is not an object"
     for name in COLUMNS:

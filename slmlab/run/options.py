@@ -1,4 +1,4 @@
-"""What can be sent: sampling options with their defaults, and prompts, each checked."""
+"""Sampling options with their defaults, and the validation of options and prompts."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any, TypedDict
 from slmlab import hardware
 from slmlab.errors import PromptError, did_you_mean
 
-# Ollama's own defaults, sent with every request so that the engine, its version and the model's
-# Modelfile cannot change them behind one's back. What is ours: a seed, so that a run can be
-# repeated; a context length, which Ollama would otherwise choose by the GPU's memory; and an end.
+# Ollama's own defaults, sent with every request so that no engine, version or Modelfile can change
+# them unnoticed. Three are slmlab's: a fixed seed, so that runs can be repeated; a fixed context
+# length, which Ollama would choose by the GPU's memory; and a limit to the length of answers.
 DEFAULT_OPTIONS: dict[str, Any] = {
     "temperature": 0.8,
     "top_k": 40,
@@ -29,19 +29,19 @@ EXTRA_OPTIONS = ("stop", "num_thread", "num_gpu", "num_batch", "num_keep")
 # Options of Ollama that cannot be sent, and why.
 NOT_SENT = {
     "min_p": (
-        "min_p cannot be set: LangChain's OllamaLLM, through which texts go, drops it on the way. "
-        "Set it in a model's own settings on the server (PARAMETER min_p in a Modelfile)."
+        "min_p cannot be set: LangChain's OllamaLLM, through which texts are sent, drops it. "
+        "Set it in the model's Modelfile on the server (PARAMETER min_p)."
     ),
-    "typical_p": "typical_p cannot be set: Ollama refuses each request with it since 0.34.",
+    "typical_p": "typical_p cannot be set: Ollama refuses every request with it since 0.34.",
 }
-# A server loads the model anew when one of these changes, so the grid changes them last.
+# A server reloads the model when one of these changes, so a grid varies them slowest.
 LOAD_OPTIONS = ("num_ctx", "num_gpu", "num_batch", "num_thread")
 
 Prompt = str | Sequence[Mapping[str, str]]
 
 
 class Options(TypedDict, total=False):
-    """The sampling options that every generation takes; None, like leaving out, is the default."""
+    """The sampling options of a generation; None, like omitting one, means its default."""
 
     temperature: float | None
     top_k: int | None
@@ -60,7 +60,7 @@ class Options(TypedDict, total=False):
     num_keep: int | None
 
 
-# Options and parameters (left), and what other libraries or other people call them.
+# Options and parameters (left), and their names in other libraries or common variants.
 OTHER_NAMES: dict[str, tuple[str, ...]] = {
     "num_predict": (
         "max_tokens",
@@ -103,18 +103,18 @@ OTHER_NAMES: dict[str, tuple[str, ...]] = {
 
 
 def full_options(options: Mapping[str, Any], *, parameters: Iterable[str] = ()) -> dict[str, Any]:
-    """All sampling options that a request will carry: the given ones over ``DEFAULT_OPTIONS``.
+    """All sampling options of a request: the given ones over ``DEFAULT_OPTIONS``.
 
-    The environment's ``SLMLAB_TOKENS`` caps ``num_predict``, for runs that only have to show that
-    everything works; a line on stderr says so, once.
+    The environment variable ``SLMLAB_TOKENS`` caps ``num_predict``, for runs that only have to show
+    that everything works; a line on stderr says so, once.
 
     Args:
-        options: values by name; None stands for the default.
-        parameters: what else the function takes that was given these options, so that a mistyped
-            ``repeat`` finds ``repeats`` (see ``parameters_of``).
+        options: values by name; None means the default.
+        parameters: the other parameters of the calling function, so that a mistyped ``repeat``
+            gets the hint ``repeats`` (see ``parameters_of``).
 
     Raises:
-        PromptError: an unknown option, or a value that is not a number.
+        PromptError: an option is unknown, or a value is not a number.
     """
     known = (*DEFAULT_OPTIONS, *EXTRA_OPTIONS)
     for name in options:
@@ -141,24 +141,24 @@ def parameters_of(function: Callable[..., Any]) -> list[str]:
 
 
 def _hint(name: str, taken: Sequence[str]) -> str:
-    """`` Did you mean …?`` with one of the names that are taken, or nothing."""
+    """`` Did you mean …?`` with one of the accepted names; empty without a near one."""
     meant = [one for one, others in OTHER_NAMES.items() if name.lower() in (one, *others)]
     if not meant:
         return did_you_mean(name, taken)
-    # A word that we know, for something that this function does not take, gets no guess.
+    # A known name for something that this function does not have gets no other suggestion.
     here = [one for one in meant if one in taken]
     return f" Did you mean {here[0]!r}?" if here else ""
 
 
 def _as_option(name: str, value: Any) -> Any:
-    """The value in its option's own type, so that 0 and 0.0 are one setting."""
+    """The value in its option's type, so that 0 and 0.0 are the same setting."""
     if name == "stop":
         texts = [value] if isinstance(value, str) else value
         if not isinstance(texts, Iterable) or not all(isinstance(one, str) for one in texts):
             raise PromptError(f"stop is a text or a list of texts; got {value!r}.")
         return list(texts)
     kind = type(DEFAULT_OPTIONS.get(name, 0))
-    # numpy's numbers, as they come out of tables, are numbers too.
+    # numpy's numbers, which come out of tables, are accepted too.
     if isinstance(value, bool) or not hasattr(value, "__float__") or not math.isfinite(value):
         raise PromptError(f"{name} is a number; got {value!r}.")
     if kind is int and int(value) != value:
@@ -167,10 +167,14 @@ def _as_option(name: str, value: Any) -> Any:
 
 
 def validate_prompt(prompt: Prompt) -> Prompt:
-    """The prompt, if it is one."""
+    """The prompt, checked.
+
+    Raises:
+        PromptError: it is empty, or neither a text nor a list of messages.
+    """
     if isinstance(prompt, str):
         if not prompt.strip():
-            raise PromptError("The prompt is empty; write a question or a text to go on from.")
+            raise PromptError("The prompt is empty; write a question or a text to continue.")
         return encodable(prompt)
     if not isinstance(prompt, Sequence):
         raise PromptError(f"A prompt is a text or a list of messages; got {prompt!r}.")
@@ -181,7 +185,7 @@ def validate_prompt(prompt: Prompt) -> Prompt:
         if isinstance(message, Mapping) and message.get("content", "") is None:
             raise PromptError(
                 f"The {message.get('role')} message {number} has no text: its content is None. "
-                'Give it a text (an empty one is ""), or leave it out.'
+                'Give it a text, which may be empty (""), or remove the message.'
             )
         if (
             not isinstance(message, Mapping)
@@ -199,7 +203,11 @@ def validate_prompt(prompt: Prompt) -> Prompt:
 
 
 def encodable(text: str, what: str = "The prompt") -> str:
-    """The text, if all of it can be sent and stored."""
+    """The text, checked: all of it can be sent and stored.
+
+    Raises:
+        PromptError: it has a lone surrogate.
+    """
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -1,4 +1,4 @@
-"""The line that shows how far a comparison is."""
+"""The progress bar of a comparison."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from slmlab.run.record import Generation
 
 
 class Progress:
-    """One line: cells done, the running model, the time left, and what it has cost so far."""
+    """One line: cells done, the running model, the time left, and the tokens and energy so far."""
 
     def __init__(self, total: int, before: int, folder: Path, quiet: bool) -> None:
         self.tokens = 0
@@ -32,7 +32,7 @@ class Progress:
             )
 
     def show(self, description: str) -> None:
-        """Name what is under way."""
+        """Describe the current step."""
         if self.bar is not None and description != self.description:
             self.description = description
             self.bar.set_description_str(description)
@@ -48,11 +48,11 @@ class Progress:
             self.bar.update()
 
     def tick(self) -> None:
-        """Let the clock run on while nothing is finished, where that does not fill a log file."""
+        """Update the clock while nothing finishes; not where that would fill a log file."""
         if self.bar is not None and sys.stdout.isatty():
             self.bar.refresh()
 
     def close(self) -> None:
-        """Leave the line as it is."""
+        """Finish; the line stays."""
         if self.bar is not None:
             self.bar.close()

@@ -10,33 +10,32 @@ from typing import Any
 from slmlab.facts import facts_html
 from slmlab.run.options import Prompt
 
-# The first token of an answer comes with reading the prompt and takes no time of its own, so the
-# speed of a very short answer is mostly that of a division by nothing.
+# The first token of an answer comes from the prefill and adds no decode time, so for very short
+# answers the speed would be a division by nearly nothing.
 FEWEST_TOKENS = 5
 
 
 def speed(tokens: int, seconds: float) -> float | None:
-    """Tokens per second; None where the tokens are too few to say anything."""
+    """Tokens per second; None if the tokens are too few to be meaningful."""
     return tokens / seconds if tokens >= FEWEST_TOKENS and seconds else None
 
 
 @dataclass(frozen=True)
 class Generation:
-    """What one generation gave. All times in seconds.
+    """The text and the measurements of one generation. All times in seconds.
 
     Token counts and durations are the server's own; ``ttft_s`` (time to first token) and ``wall_s``
     are from the client's clock, from sending the request to the first and the last piece of text.
     ``load_s`` is what the server spent on loading or scheduling the model; ``cold`` says that the
     model was not in memory (or not with this context length) when the request came, or had to be
-    loaded again meanwhile.
+    reloaded.
 
-    ``truncated`` says that the prompt was longer than the context and the server cut it silently
-    (None: it does not say, and cannot be made to);
-    ``prompt_fresh`` that the server had not seen (the beginning of) this prompt since the model was
-    loaded, so that ``prompt_tokens / prompt_s`` is the speed of prefill and not of a cache (None:
-    unknown). ``gpu_share`` is the part of the model on a GPU, 0 to 1; ``in_flight`` how many
-    requests the caller had under way at once, so 1 means that the times are the model's own;
-    ``energy_j`` what GPU and processor used meanwhile, in joules, where they report it.
+    ``truncated`` says that the prompt was longer than the context and was silently cut by the
+    server (None: unknown). ``prompt_fresh`` says that the server had not seen (the beginning of)
+    this prompt since the model was loaded, so that ``prompt_tokens / prompt_s`` is the speed of
+    prefill and not of a cache (None: unknown). ``gpu_share`` is the share of the model on a GPU,
+    0 to 1; ``in_flight`` how many requests the caller sent at once, so 1 means that the model had
+    the server to itself; ``energy_j`` the joules that GPU and processor used, if they report it.
     """
 
     model: str
@@ -73,14 +72,15 @@ class Generation:
 
     @property
     def tokens_per_s(self) -> float | None:
-        """Generation speed by the server's clock: tokens / seconds; None below five tokens."""
+        """Decode speed by the server's clock, in tokens per second; None below five tokens."""
         return speed(self.tokens, self.generation_s)
 
     @property
     def prompt_tokens_per_s(self) -> float | None:
-        """Speed of reading a prompt: tokens / seconds; None where the server had read it before.
+        """Prefill speed in tokens per second.
 
-        Nor is there one for a prompt that was cut, or has fewer than five tokens.
+        None if the prompt may have been in the server's cache, was truncated, or has fewer than
+        five tokens.
         """
         whole_and_new = self.prompt_fresh and not self.truncated
         return speed(self.prompt_tokens, self.prompt_s) if whole_and_new else None
@@ -101,7 +101,7 @@ class Generation:
         return asdict(self)
 
     def __str__(self) -> str:
-        """A line of numbers for a person."""
+        """The numbers in one readable line."""
         if self.error:
             return f"failed: {self.error}"
         load = "cold" if self.cold else "warm"
@@ -121,7 +121,7 @@ class Generation:
         return f"<Generation by {self.model}: {self}; text={text!r}>"
 
     def _repr_html_(self) -> str:
-        """The numbers by the names of their attributes; ``ask`` has shown the text already."""
+        """The numbers under their attributes' names; ``ask`` has already shown the text."""
         rows = [
             ("text", f"{len(self.text):,} characters"),
             ("tokens", f"{self.tokens:,}" + (", cut by the length limit" if self.cut else "")),

@@ -1,4 +1,4 @@
-"""Records: kept on disk as they come, found again by what could change them, shown as tables."""
+"""Tables of results: from records, summarized, and to and from files."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TABLE_COLUMNS = {
 }
 
 
-# The types of the columns of a comparison, by which a file's cells become what they were.
+# The types of a comparison's columns, for restoring them from a file.
 COLUMN_TYPES: dict[str, str] = {
     **{one.name: str(one.type) for one in fields(Generation)},
     **{name: type(value).__name__ for name, value in DEFAULT_OPTIONS.items()},
@@ -48,7 +48,7 @@ for _name in ("prompt", "options"):  # texts or lists
 FLOATS = frozenset(name for name, kind in COLUMN_TYPES.items() if kind.startswith("float"))
 
 
-# The flags that say something of the answer and not only of how long it took.
+# The flags that concern the answer and not only its times.
 ANSWER_FLAGS = ("failed", "stopped", "prompt truncated", "prompt perhaps truncated", "answer cut")
 
 
@@ -56,11 +56,11 @@ ANSWER_FLAGS = ("failed", "stopped", "prompt truncated", "prompt perhaps truncat
 
 
 def flags(record: Generation) -> list[str]:
-    """What keeps a record from being compared like any other, in words; empty where nothing does.
+    """Reasons why a record cannot be compared with others without care; often none.
 
-    ``failed`` · ``stopped`` (by the reader) · ``prompt truncated`` · ``prompt perhaps truncated``
+    ``failed`` · ``stopped`` (by the user) · ``prompt truncated`` · ``prompt perhaps truncated``
     (the server does not say) · ``answer cut`` · ``cold`` · ``on the CPU`` · ``partly on the CPU`` ·
-    ``not alone`` (other requests ran beside it, so its times say little).
+    ``not alone`` (other requests ran at the same time, so its times say little).
 
     Examples:
         >>> record = slmlab.generate(names[0], "Tell me a long story.", num_predict=5)
@@ -86,10 +86,10 @@ def to_frame(
 ) -> pd.DataFrame:
     """One row for each generation: the record's fields, each option as a column, and more.
 
-    Besides: ``tokens_per_s`` (decode) and ``prompt_tokens_per_s`` (prefill; only where the prompt
-    was fresh and not truncated, see ``Generation.prompt_fresh``), neither of fewer than five
-    tokens; ``cut``, and ``flags`` (words joined by ``, ``). ``columns`` has further columns for
-    each row, by name.
+    Further columns: ``tokens_per_s`` (decode) and ``prompt_tokens_per_s`` (prefill; only if the
+    prompt was fresh and not truncated, see ``Generation.prompt_fresh``), each from five tokens on;
+    ``cut``, and ``flags`` (joined by ``, ``). ``columns`` gives additional columns for each row, by
+    name.
 
     Examples:
         >>> record = slmlab.generate(names[0], "What is 2 + 2?", num_predict=10)
@@ -112,7 +112,7 @@ def to_frame(
 
 def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
     frame = tables.frame_of(rows, FLOATS)
-    # A column in which no row has a number would be one of objects, with which nobody can reckon.
+    # Without a number in any row these columns would have the type object, which breaks arithmetic.
     times = [name for name in ("ttft_s", "tokens_per_s", "prompt_tokens_per_s") if name in frame]
     return frame.astype(dict.fromkeys(times, float))
 
@@ -129,7 +129,7 @@ def comparable(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def table(frame: pd.DataFrame) -> pd.DataFrame:
-    """The columns that people read, rounded.
+    """The most important columns, rounded, for display.
 
     Examples:
         >>> slmlab.results.table(frame)
@@ -176,9 +176,9 @@ def summary(frame: pd.DataFrame, by: str | Sequence[str] = "model") -> pd.DataFr
 
 
 def warnings(frame: pd.DataFrame, of_times: bool = True) -> str:
-    """How many runs carry which flag, as one line for the foot of a table or plot; or nothing.
+    """How many runs carry each flag, as one line for the foot of a table or plot; may be empty.
 
-    ``of_times=False`` leaves out the flags that touch times only and not answers.
+    ``of_times=False`` leaves out the flags that concern times only.
 
     Examples:
         >>> print(slmlab.results.warnings(frame))
@@ -191,10 +191,10 @@ def warnings(frame: pd.DataFrame, of_times: bool = True) -> str:
 
 
 def to_csv(frame: pd.DataFrame, path: str | Path) -> None:
-    """Write a comparison, or any table, as CSV in UTF-8 with the mark by which Excel knows it.
+    """Write a comparison, or any table, as CSV in UTF-8 with a byte-order mark for Excel.
 
-    Lists and objects (conversations, labels) are written as JSON. ``read`` makes the comparison of
-    it again; ``slmlab.compare`` and ``slmlab.tasks.load`` take it as a table of prompts.
+    Lists and objects (conversations, labels) are written as JSON. ``read`` restores a comparison
+    from the file; ``slmlab.compare`` and ``slmlab.tasks.load`` take it as a table of prompts.
 
     Raises:
         ResultsError: it cannot be written.
@@ -225,14 +225,14 @@ def to_json(frame: pd.DataFrame, path: str | Path) -> None:
 
 
 def read(path: str | Path) -> pd.DataFrame:
-    """A comparison that was written by ``to_csv`` or ``to_json``, as ``slmlab.compare`` gave it.
+    """A comparison from a file of ``to_csv`` or ``to_json``, as ``slmlab.compare`` returned it.
 
-    In a CSV file, columns of your own are texts, but for what scorers read (see
-    ``slmlab.tasks.load``); in a JSON file they are what they were.
+    In a CSV file, columns of your own are texts, except those that scorers read (see
+    ``slmlab.tasks.load``); in a JSON file they keep their types.
 
     Raises:
         PromptError: the file cannot be read.
-        ResultsError: it holds no comparison.
+        ResultsError: it does not contain a comparison.
 
     Examples:
         >>> slmlab.results.to_csv(frame, "comparison.csv")
@@ -254,7 +254,7 @@ def read(path: str | Path) -> pd.DataFrame:
 
 
 def _as_written(name: str, value: Any) -> Any:
-    """A cell in the type that its column has in a comparison."""
+    """A cell, converted to the type of its column in a comparison."""
     kind = COLUMN_TYPES.get(name)
     if kind is None:
         return value

@@ -1,4 +1,4 @@
-"""Hand out the cells of a grid to servers: load by load, and again where a server went away."""
+"""Schedule the cells of a grid on servers: grouped by load, and retried if a server goes away."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 class HasLoad(Protocol):
-    """A cell: all that is known of it here is what has to be loaded for it."""
+    """A cell, of which the scheduler only knows what has to be loaded for it."""
 
     @property
     def load(self) -> Hashable:
@@ -30,18 +30,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Attempt(Generic[ResultT]):
-    """What one attempt at a cell gave; ``server_lost`` says that another may give more."""
+    """The result of one attempt at a cell; after ``server_lost`` another may succeed."""
 
     result: ResultT
     server_lost: bool = False
 
 
 class Job(ABC, Generic[CellT, LoadedT, ResultT]):
-    """The work itself. It runs on the executor, perhaps in another process, and keeps no state."""
+    """The work itself, which runs on the executor, perhaps in another process; without state."""
 
     @abstractmethod
     def load(self, host: str, cell: CellT) -> LoadedT:
-        """Load what a cell needs on a server; what it returns goes to ``attempt``."""
+        """Load what a cell needs on a server; the result is passed to ``attempt``."""
 
     @abstractmethod
     def attempt(self, host: str, cell: CellT, loaded: LoadedT) -> Attempt[ResultT]:
@@ -49,44 +49,44 @@ class Job(ABC, Generic[CellT, LoadedT, ResultT]):
 
     @abstractmethod
     def comes_back(self, host: str) -> bool:
-        """Wait for a server that went away; whether it answers again."""
+        """Wait for a server that went away; returns whether it answers again."""
 
 
 class Listener(Generic[CellT, LoadedT, ResultT]):
-    """Hears of the work, in the thread that runs the scheduler; by default it does nothing."""
+    """Callbacks for progress, called in the scheduler's thread; by default they do nothing."""
 
     def loading(self, host: str, cell: CellT) -> None:
-        """What this cell and others need will be loaded."""
+        """Called before a server loads what this cell and others need."""
 
     def loaded(self, host: str, loaded: LoadedT) -> None:
-        """It is loaded."""
+        """Called after loading."""
 
     def starting(self, host: str, cell: CellT) -> None:
-        """A cell will be attempted."""
+        """Called before a cell is attempted."""
 
     def finished(self, host: str, name: str, result: ResultT) -> None:
-        """A cell is finished."""
+        """Called when a cell is finished."""
 
     def waiting(self) -> None:
-        """About a second went by in which nothing was finished."""
+        """Called after about a second in which nothing finished."""
 
 
 class NoServerLeft(Exception):
-    """Cells are left, and every server went away for good."""
+    """Every server went away for good before all cells were finished."""
 
 
 @dataclass
 class _Lane(Generic[LoadedT]):
-    """One server: what is loaded there, and what runs there now."""
+    """The state of one server: what is loaded and what is running there."""
 
     host: str
     load: Hashable = None
     loaded: LoadedT | None = None
     running: int = 0
-    # It loads a model or is waited for, and takes no cells meanwhile.
+    # It is loading a model or being waited for, and takes no cells.
     busy: bool = False
     gone: bool = False
-    # The cells that were there when the server went away.
+    # The cells that were running there when the server went away.
     held: list[str] = field(default_factory=list)
 
 
@@ -94,17 +94,17 @@ class _Lane(Generic[LoadedT]):
 class Scheduler(Generic[CellT, LoadedT, ResultT]):
     """Runs cells on servers, each server with a lane of its own.
 
-    A lane loads what the next cells need, takes these cells, ``width`` at a time, and goes on to
-    the load on which the fewest other lanes work. When a server goes away, its lane holds the cells
-    back that were there until it answers again; if it does not, they go to the other lanes.
+    A lane loads what the next cells need, runs these cells, ``width`` at a time, and then turns to
+    the load that the fewest other lanes work on. When a server goes away, its lane holds its cells
+    back until the server answers again; if it does not, they go to the other lanes.
 
     Args:
         job: the work.
-        listener: hears of it.
+        listener: gets the callbacks.
         hosts: the servers.
         width: how many cells run on a server at once.
-        attempts: how often a cell is attempted whose server goes away and comes back.
-        cancel: ends what is under way on the executor, for a run that is interrupted or fails.
+        attempts: how often a cell is attempted if its server keeps going away and coming back.
+        cancel: ends the running jobs on the executor if the run is interrupted or fails.
     """
 
     job: Job[CellT, LoadedT, ResultT]
@@ -115,7 +115,7 @@ class Scheduler(Generic[CellT, LoadedT, ResultT]):
     cancel: Callable[[], None] | None = None
 
     def run(self, cells: Mapping[str, CellT], executor: Executor) -> None:
-        """Run all cells, given by their names, on an executor; in their order but for the loads.
+        """Run all cells, given by name, on an executor; in order, but grouped by load.
 
         Raises:
             NoServerLeft: every server went away for good.
@@ -126,12 +126,12 @@ class Scheduler(Generic[CellT, LoadedT, ResultT]):
         for name, cell in cells.items():
             self._queues.setdefault(cell.load, collections.deque()).append(name)
         self._lanes: list[_Lane[LoadedT]] = [_Lane(host) for host in self.hosts]
-        # What is under way, each with what takes in its result.
+        # The running jobs, each with the function that takes its result.
         self._running: dict[Future[Any], Callable[[Any], None]] = {}
         self._stopping = False
         try:
             while True:
-                # One piece of work for each lane in turn, so that none waits for another's.
+                # One job for each lane in turn, so that none waits for another's.
                 started = [lane for lane in self._lanes if self._start(lane)]
                 if not started and not self._running:
                     break
@@ -148,7 +148,7 @@ class Scheduler(Generic[CellT, LoadedT, ResultT]):
             raise NoServerLeft
 
     def _start(self, lane: _Lane[LoadedT]) -> bool:
-        """Start one more piece of work on a lane, if there is one and the lane has room."""
+        """Start one more job on a lane, if there is one and the lane has room."""
         if lane.gone or lane.busy:
             return False
         if lane.held:
@@ -202,15 +202,15 @@ class Scheduler(Generic[CellT, LoadedT, ResultT]):
         self._put_back(lane)
 
     def _put_back(self, lane: _Lane[LoadedT]) -> None:
-        """Let the cells that a lane has held be attempted again, before others."""
+        """Put the cells that a lane held back at the front of their queue."""
         if lane.gone:
-            # That a server is lost for good says nothing of its cells.
+            # The loss of a server must not count as an attempt of its cells.
             self._tries.subtract(lane.held)
         self._queues.setdefault(lane.load, collections.deque()).extendleft(lane.held)
         lane.held.clear()
 
     def _keep_what_is_finished(self) -> None:
-        """End what is under way, and take in the results that came until then."""
+        """Cancel the running jobs, and take the results that came before."""
         self._stopping = True
         for future in self._running:
             future.cancel()
@@ -227,10 +227,10 @@ class Scheduler(Generic[CellT, LoadedT, ResultT]):
 
 
 class Inline(Executor):
-    """Runs each call at once, in the thread that submits it: an interrupt ends it right there."""
+    """Runs each call in the thread that submits it, so that an interrupt reaches it."""
 
     def submit(self, call: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """A future that is done."""
+        """A finished future."""
         future: Future[T] = Future()
         future.set_running_or_notify_cancel()
         try:

@@ -1,4 +1,4 @@
-"""Send one prompt, through langchain-ollama or with less work through the ``ollama`` client."""
+"""Send one prompt, through langchain-ollama or, with less overhead, through the ollama client."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class Clock:
-    """Collects the text as it comes and the times of its first and last piece.
+    """Collects the text as it comes, and the times of its first and last piece.
 
-    ``prompt_truncated`` is what the server says of the prompt (None: nothing). What ``on_text``
-    raises is kept in ``callback_error``, whatever is made of it above.
+    ``prompt_truncated`` is what the server reports about the prompt (None: nothing). An exception
+    from ``on_text`` is kept in ``callback_error``, since callers above may replace it.
     """
 
     def __init__(self, on_text: Callable[[str], None] | None) -> None:
@@ -35,16 +35,16 @@ class Clock:
         self.prompt_truncated: bool | None = None
 
     def start(self) -> None:
-        """This thread sends the request now."""
+        """Start the clock; this thread sends the request now."""
         _sending.clock = self
         self.started = time.perf_counter()
 
     def elapsed(self) -> float:
-        """Seconds since then."""
+        """Seconds since the start."""
         return time.perf_counter() - self.started
 
     def add(self, text: str) -> None:
-        """A piece of text has come."""
+        """Take a piece of text that has come."""
         if not text:
             return
         self.last = self.elapsed()
@@ -60,20 +60,20 @@ class Clock:
 
     @property
     def text(self) -> str:
-        """All that has come."""
-        # JSON can carry half of a character, which can neither be stored nor shown.
+        """All the text so far."""
+        # JSON can contain lone surrogates, which can be neither stored nor shown.
         return "".join(self.pieces).encode(errors="replace").decode()
 
 
-# Takes a model, a prompt, options, whether to think, and a clock; returns the server's counters.
+# Called with a model, a prompt, options, whether to think, and a clock; returns server counters.
 Send = Callable[[str, Prompt, dict[str, Any], bool, Clock], dict[str, Any]]
 
 
 def sender(session: Session, host: str, timeout: float, prompt: Prompt, langchain: bool) -> Send:
-    """The function that sends a prompt of this kind to a server and feeds a clock.
+    """The function that sends this kind of prompt to a server and feeds a clock.
 
-    Either way the answer is streamed, so that each piece is a sign of life. Making the function is
-    slow the first time.
+    The answer is always streamed, so that the time limit applies to each piece. Creating the
+    function is slow the first time.
     """
     if langchain:
         llm = _langchain(session, host, timeout, chat=not isinstance(prompt, str))
@@ -81,24 +81,24 @@ def sender(session: Session, host: str, timeout: float, prompt: Prompt, langchai
     return functools.partial(_through_ollama, _ollama(session, host, timeout))
 
 
-# The clock of the request that this thread sends. The clients, which threads share, hand out no
+# The clock of the request that this thread is sending. The shared clients do not expose response
 # headers, but they call a hook in the thread that sent the request, before any text comes.
 _sending = threading.local()
 
 
 def _client_kwargs(session: Session, host: str, timeout: float) -> dict[str, Any]:
-    """What a client is made with so that the clock gets to know what the headers say."""
+    """Arguments of a client that passes the response's headers to the clock."""
 
     def note(response: httpx.Response) -> None:
-        if said := response.headers.get(PROMPT_TRUNCATED):
-            _sending.clock.prompt_truncated = said == "true"
+        if value := response.headers.get(PROMPT_TRUNCATED):
+            _sending.clock.prompt_truncated = value == "true"
 
     kwargs = session.client_kwargs(host, timeout)
     return kwargs | {"event_hooks": {**kwargs["event_hooks"], "response": [note]}}
 
 
 def _langchain(session: Session, host: str, timeout: float, chat: bool) -> Any:
-    """The session's ``ChatOllama`` or ``OllamaLLM``; model and options go along with each call."""
+    """The session's ``ChatOllama`` or ``OllamaLLM``; each call gets its model and options."""
 
     def make() -> Any:
         from langchain_ollama import ChatOllama, OllamaLLM
@@ -125,7 +125,7 @@ def _ollama(session: Session, host: str, timeout: float) -> ollama.Client:
 def _through_langchain(
     llm: Any, model: str, prompt: Prompt, options: dict[str, Any], think: bool, clock: Clock
 ) -> dict[str, Any]:
-    """The final chunk's counters of a run through LangChain."""
+    """Send through LangChain; returns the counters in the last chunk."""
     if isinstance(prompt, str):
         result = llm.generate(
             [prompt],
@@ -152,7 +152,7 @@ def _through_ollama(
     think: bool,
     clock: Clock,
 ) -> dict[str, Any]:
-    """The final chunk's counters of a run through Ollama's own client."""
+    """Send through Ollama's own client; returns the counters in the last chunk."""
     last: ollama.GenerateResponse | ollama.ChatResponse | None = None
     thoughts = []
     if isinstance(prompt, str):
@@ -169,11 +169,11 @@ def _through_ollama(
 
 @functools.cache
 def _callback_class() -> Callable[[Clock], BaseCallbackHandler]:
-    """The LangChain callback that feeds a clock; made late, for LangChain is slow to import."""
+    """The LangChain callback that feeds a clock; created late, as LangChain is slow to import."""
     from langchain_core.callbacks import BaseCallbackHandler
 
     class FeedClock(BaseCallbackHandler):
-        # What the reader's own on_text raises, an interrupt above all, ends the generation.
+        # Exceptions from the user's on_text, such as an interrupt, end the generation.
         raise_error = True
 
         def __init__(self, clock: Clock) -> None:

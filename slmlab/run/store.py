@@ -1,4 +1,4 @@
-"""Records on disk: kept as they come, found again by what could change them."""
+"""Records on disk: saved as they come, and found again by everything that affects the answer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from slmlab.run.record import Generation
 
 
 def key(target: Target, prompt: Any, options: Mapping[str, Any], think: bool) -> str:
-    """A name for one cell's answer: 64 hex digits over everything that can change it.
+    """The key of a cell's record: 64 hex digits, a hash of everything that affects the answer.
 
     That is the model's name and digest (weights, template, parameters), the engine and its
     version, the prompt as sent, all options with the seed, and whether the model may think.
@@ -43,20 +43,20 @@ def key(target: Target, prompt: Any, options: Mapping[str, Any], think: bool) ->
 
 
 def machine_id() -> str:
-    """What the times of a record depend on besides the cell: this machine's processor and GPU."""
+    """This machine's processor and GPUs, on which the times of a record depend."""
     return ", ".join([cpu_name(), *gpu_names()])
 
 
 @dataclass
 class RecordStore:
-    """A folder with finished records, in which any number of processes may write at once.
+    """A folder with finished records, to which any number of processes may write at once.
 
-    Each writer has a JSON-lines file of its own and appends one line with one write as soon as a
-    cell is finished. SQLite, the obvious choice, needs locks and shared memory that network drives
-    (Google Drive on Colab above all) do not give reliably; here nothing is shared, so nothing is
-    locked. A process that is killed in the middle leaves at worst a torn last line in its own file,
-    which readers pass over. The lines are not forced to the disk one by one: a killed process loses
-    nothing by that, and a machine that loses power loses the last seconds.
+    Each writer has a JSON Lines file of its own and appends one line with one write as soon as a
+    cell is finished. SQLite, the obvious choice, needs locks and shared memory, which network
+    drives (above all Google Drive on Colab) do not provide reliably; here nothing is shared, so
+    nothing is locked. A process that is killed while it writes leaves at worst an incomplete last
+    line in its own file, which readers skip. Lines are not flushed to the disk one by one: a killed
+    process loses nothing by that, and a power failure loses the last seconds.
     """
 
     folder: Path
@@ -65,7 +65,7 @@ class RecordStore:
     def find(self, keys: Collection[str], on: str | None = None) -> dict[str, Generation]:
         """The stored records with these keys, each once.
 
-        With ``on`` (see ``machine_id``) only those that were measured there, one request at a time.
+        With ``on`` (see ``machine_id``) only those measured on that machine, one request at a time.
 
         Raises:
             ResultsError: the folder cannot be read.
@@ -87,10 +87,10 @@ class RecordStore:
         """Append one record under its key.
 
         Raises:
-            ResultsError: the disk is full or read-only; what was stored before is whole.
+            ResultsError: the disk is full or read-only; earlier records are intact.
         """
         on = machine_id() if record.in_flight == 1 else None
-        # The key comes first, so that a reader can pass over a line without parsing it.
+        # The key comes first, so that readers can skip a line without parsing it.
         line = f'{{"key":"{name}","on":{json.dumps(on)},"record":'
         line += json.dumps(record.to_dict(), separators=(",", ":")) + "}\n"
         data = line.encode()
@@ -103,7 +103,7 @@ class RecordStore:
         except OSError as error:
             raise ResultsError(
                 f"A record ({len(data)} bytes) cannot be written to {self.folder}: "
-                f"{error.strerror}. What was stored before is whole; make room, or give "
+                f"{error.strerror}. Earlier records are intact. Free disk space, or give "
                 "store=… another folder, and run the same comparison again."
             ) from error
 
@@ -122,7 +122,7 @@ def append(path: str | Path, line: bytes) -> None:
 
 
 def _parse(line: bytes, on: str | None) -> Generation | None:
-    """The record of one line; None for a torn or foreign line, or one measured elsewhere."""
+    """The record in a line; None if it is incomplete, not a record, or measured elsewhere."""
     try:
         entry = json.loads(line)
         if on is not None and entry["on"] != on:
@@ -134,10 +134,10 @@ def _parse(line: bytes, on: str | None) -> Generation | None:
 
 
 def write(path: str | Path, text: str) -> Path:
-    """Write a file that the reader asked for, whole or not at all; returns its path.
+    """Write a file for the user, whole or not at all; returns its path.
 
     Raises:
-        ResultsError: it cannot be written; what was there before is as it was.
+        ResultsError: it cannot be written; an existing file is unchanged.
     """
     path, data = Path(path), text.encode(errors="replace")
     if not path.parent.is_dir():

@@ -1,4 +1,4 @@
-"""Several answers on their way at once: workers write them, a front end looks when it likes."""
+"""Answers that are generated in the background while a front end shows them."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from slmlab.run.options import Prompt, full_options, validate_prompt
 from slmlab.run.record import Generation
 
 FINAL = ("done", "stopped", "failed")
-# A request that was cut ends as soon as its thread wakes; loading a model cannot be cut.
+# Seconds to wait after a stop. A cancelled request ends at once, but loading cannot be cancelled.
 STOPS_WITHIN = 2.0
 
 
 @dataclass
 class Answer:
-    """One answer on its way.
+    """One answer, pending or finished.
 
     ``state`` is ``waiting`` (for its turn), ``loading`` (the model), ``reading`` (the prompt),
-    ``writing``, or one of ``FINAL``. ``record`` is there when it is final and anything was sent;
-    ``error`` is the sentence of a failure.
+    ``writing``, or one of ``FINAL``. ``record`` is set in a final state if anything was sent;
+    ``error`` is the message of a failure.
     """
 
     model: str
@@ -41,16 +41,16 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """What has come so far."""
+        """The text so far."""
         return "".join(self.pieces)
 
 
 class Answers:
-    """Generations under way, one for each answer.
+    """Generations in the background, one for each answer.
 
-    Turn by turn each model has the machine for itself, so the times are its own; ``at_once`` they
-    share it, and the records say so (``in_flight``). Either way a model is loaded before its clock
-    starts.
+    By default they run one after the other, so that each model has the machine to itself; with
+    ``at_once`` they share it, and the records say so (``in_flight``). Either way a model is loaded
+    before its clock starts.
 
     Raises:
         PromptError: a prompt or an option is not usable; nothing was started.
@@ -74,15 +74,15 @@ class Answers:
 
     @property
     def running(self) -> bool:
-        """Whether any answer is not final yet."""
+        """Whether any answer is not in a final state yet."""
         return any(answer.state not in FINAL for answer in self.answers)
 
     def wait(self, seconds: float) -> bool:
-        """Wait for all records, also of what was stopped; whether they are there."""
+        """Wait for all records, including those of stopped answers; returns whether all are set."""
         return not concurrent.futures.wait(self._work_done, seconds).not_done
 
     def stop(self) -> None:
-        """End what is under way, keeping what has come; returns at once."""
+        """Stop all running answers and keep their text so far; returns at once."""
         with self._lock:
             for answer in self.answers:
                 if answer.state not in FINAL:
@@ -90,7 +90,7 @@ class Answers:
         self._session.cancel()
 
     def _moves_on(self, answer: Answer, state: str) -> bool:
-        """Give an answer its next state, unless the reader has stopped it."""
+        """Set an answer's next state unless it is final already; returns whether it was set."""
         with self._lock:
             if answer.state in FINAL:
                 return False
@@ -112,12 +112,12 @@ class Answers:
                     answer.error = str(error)
             self._moves_on(answer, "failed")
         except Exception as error:
-            # A worker's error has nobody above it: it must reach the reader here.
+            # Nothing above this thread could report the error, so it goes into the answer.
             answer.error = str(error) if isinstance(error, SlmlabError) else repr(error)
             self._moves_on(answer, "failed")
 
     def _generate(self, answer: Answer) -> Generation | None:
-        """The record of one answer; None where it was stopped before anything was sent."""
+        """The record of one answer; None if it was stopped before anything was sent."""
         if answer.state in FINAL:
             return None
         target = resolve_target(answer.model, answer.options["num_ctx"], answer.host)
@@ -146,10 +146,10 @@ class Answers:
 
 
 def finish(answers: Answers) -> list[Answer]:
-    """Run answers to their end without showing them; an interrupt stops them.
+    """Run answers to the end without showing them; an interrupt stops them.
 
     Returns:
-        The same answers, all final.
+        The same answers, all in a final state.
     """
     answers.start()
     try:

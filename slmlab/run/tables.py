@@ -1,4 +1,4 @@
-"""What people give as prompts: texts, conversations, tables of all kinds, and their files."""
+"""Everything that is accepted as prompts: texts, conversations, tables of many kinds, files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FILES = f"table files end in {', '.join(files.ENDINGS)}"
 
 
 def rows(prompts: Any) -> list[Any]:
-    """What the user gave as a list: texts, conversations, or rows of a table as dicts.
+    """The given prompts as a list of texts, conversations, or table rows as dicts.
 
     Raises:
         PromptError: it is none of these, or a file that cannot be read.
@@ -50,8 +50,8 @@ def rows(prompts: Any) -> list[Any]:
                 "alone, or several as slmlab.tasks.load([…])."
             )
     found = [cells.plain(row) for row in found]
-    # datasets, pyarrow and polars have columns of one type each: what is missing in some of their
-    # objects is there, and empty.
+    # In datasets, pyarrow and polars all objects of a column have the same fields, so that fields
+    # that were missing are present and empty.
     columnar = to_list or hasattr(prompts, "column_names")
     return [cells.without_empty_fields(row) for row in found] if columnar else found
 
@@ -59,7 +59,8 @@ def rows(prompts: Any) -> list[Any]:
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows of a table as dicts of plain values: None where a cell is empty.
 
-    Whole numbers that became 4.0 because another cell of their column is empty are 4 again.
+    Whole numbers that became floats (4.0), because another cell of their column is empty, become
+    whole numbers again.
 
     Raises:
         PromptError: two columns have one name.
@@ -79,16 +80,16 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def frame_of(rows: Iterable[Mapping[str, Any]], floats: Collection[str] = ()) -> pd.DataFrame:
-    """A table of rows in which every value stays what it is: 4 beside an empty cell is no 4.0.
+    """A table of rows in which whole numbers stay whole numbers, even beside empty cells.
 
-    ``floats`` are columns of measurements, where that does not matter.
+    ``floats`` are columns of measurements, for which that does not matter.
     """
     import pandas as pd
 
     rows = list(rows)
     try:
         frame = pd.DataFrame(rows)
-    except UnicodeEncodeError:  # half a character in a text
+    except UnicodeEncodeError:  # a lone surrogate in a text
         frame = pd.DataFrame(rows, dtype=object)
     for name in [one for one in frame if frame[one].dtype.kind == "f" and one not in floats]:
         values = [row.get(name) for row in rows]
@@ -98,9 +99,10 @@ def frame_of(rows: Iterable[Mapping[str, Any]], floats: Collection[str] = ()) ->
 
 
 def file_of(prompts: Any) -> Path | None:
-    """The file of a table that this names; None where it is something else.
+    """The path of a table file, if that is what was given; else None.
 
-    A text names a file if it ends like one and is there, or has no spaces in it.
+    A text counts as a path if it has the extension of a table file, and the file exists or the text
+    has no spaces.
 
     Raises:
         PromptError: it is a file, but not a table file.
@@ -127,7 +129,7 @@ def file_of(prompts: Any) -> Path | None:
 
 
 def _of_mapping(prompts: Mapping[Any, Any]) -> list[Any]:
-    """A message, a row, columns by name; splits by name are refused."""
+    """Prompts from a dict: a message, a row, or columns by name; several tables are refused."""
     names = [str(name) for name in prompts]
     if {"role", "content"} <= set(names):
         return [[dict(prompts)]]
@@ -144,16 +146,16 @@ def _of_mapping(prompts: Mapping[Any, Any]) -> list[Any]:
         return [cells.plain(prompts)]
     lengths = [len(one) if isinstance(one, list) else "no list" for one in values]
     if len(set(lengths)) > 1:
-        said = ", ".join(f"{name}: {one}" for name, one in zip(names, lengths, strict=True))
+        found = ", ".join(f"{name}: {one}" for name, one in zip(names, lengths, strict=True))
         raise PromptError(
-            f"A dict of columns has lists of the same length; here {said}. For one prompt, "
+            f"A dict of columns needs lists of the same length; got {found}. For one prompt, "
             'give a list: [{"prompt": …}].'
         )
     return [cells.plain(dict(zip(names, row, strict=True))) for row in zip(*several, strict=True)]
 
 
 def _column(value: Any) -> Any:
-    """A column as a list, also as pandas' ``to_dict`` and ``to_json`` have it: by row number."""
+    """A column as a list, even from a dict by row number, as pandas' ``to_dict`` makes it."""
     if isinstance(value, Mapping):
         return list(value.values()) if all(str(one).isdecimal() for one in value) else value
     if isinstance(value, (list, tuple)) or hasattr(value, "tolist"):
@@ -162,10 +164,10 @@ def _column(value: Any) -> Any:
 
 
 def read_rows(path: Path) -> list[Any]:
-    """What is in a file (see ``files.ENDINGS``): rows of a table, or texts and conversations.
+    """The prompts in a file (see ``files.ENDINGS``): rows of a table, texts or conversations.
 
     Raises:
-        PromptError: there is no such file, or no table in it; with the line where it is wrong.
+        PromptError: there is no such file, or it is not a table; the message names the line.
     """
     content = files.content(path)
     try:

@@ -1,9 +1,9 @@
-"""Whether the server cut a prompt to fit the context. Ollama does it without a word to its caller.
+"""Find out whether the server truncated a prompt to fit the context; Ollama does so silently.
 
-The embedded engine counts, and says so with its answer. Of Ollama we know how it cuts: from a text
-it takes tokens until a certain number is left, so any other number is that of a whole prompt; from
-a conversation it first drops the oldest messages. Where its count of the prompt's tokens leaves
-both possible, it is asked for one more token, in a way that tells the two apart.
+The embedded engine reports it with each answer. Of Ollama it is known how it truncates: it cuts a
+text to a certain number of tokens, so that any other number means a whole prompt; from a
+conversation it first drops the oldest messages. If the number of prompt tokens leaves both
+possible, another request for a single token is sent, whose result tells the two apart.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from slmlab.run.options import Prompt
 
 log = logging.getLogger(__name__)
 
-# Until then a prompt was cut to the context's length, since then to about half of it.
+# Older versions cut a prompt to the context length, this and later ones to about half of it.
 CUTS_TO_HALF = (0, 30)
-# Since then a request may forbid the cut, and is refused where the prompt does not fit.
+# From this version on a request can forbid truncation, and fails if the prompt does not fit.
 CAN_REFUSE = (0, 13)
-# What a chat template puts around a message, in tokens, at most.
+# An upper bound for the tokens that a chat template puts around a message.
 AROUND_A_MESSAGE = 64
 DEFAULT_NUM_KEEP = 4
 
@@ -32,7 +32,7 @@ DEFAULT_NUM_KEEP = 4
 def from_count(
     prompt: Prompt, tokens: int, num_ctx: int, num_keep: int, version: str
 ) -> bool | None:
-    """Whether Ollama cut a prompt, told from how many tokens it read; None: both are possible.
+    """Whether Ollama truncated a prompt, by the number of tokens it read; None: undecided.
 
     Args:
         prompt: what was sent.
@@ -44,12 +44,12 @@ def from_count(
     if not tokens:
         return None
     if number(version) < CUTS_TO_HALF:
-        # One that just fills the context is cut too, as soon as the first token is written.
+        # A prompt that just fills the context is truncated with the first generated token.
         if tokens >= num_ctx:
             return True
     elif tokens in _counts_after_a_cut(num_ctx, num_keep):
         return None
-    # The last message that was dropped did not fit beside what was read.
+    # A message is only dropped if it does not fit beside the tokens that were read.
     if any(tokens + size + AROUND_A_MESSAGE > num_ctx for size in _sizes_of_droppable(prompt)):
         return None
     return False
@@ -66,11 +66,11 @@ def ask_again(
     think: bool,
     timeout: float,
 ) -> bool | None:
-    """Whether Ollama cut a prompt, found out by a request for one token; None: it does not say.
+    """Whether Ollama truncated a prompt, found out by a request for one token; None: unknown.
 
-    A newer Ollama is asked not to cut, which it refuses where that is impossible, and reads nothing
-    again where the prompt is whole. An older one is sent the conversation without its oldest
-    message; where it reads just as many tokens, it had dropped that message before.
+    A newer Ollama is told not to truncate: it returns an error if the prompt does not fit, and
+    answers from its cache if the prompt was whole. An older one gets the conversation without its
+    oldest message: if it reads just as many tokens, it had dropped that message before.
     """
     refuses = number(version) >= CAN_REFUSE
     if not refuses:
@@ -92,26 +92,26 @@ def ask_again(
         answer = http.post(
             f"{host}/api/{path}", json=body | ({"truncate": False} if refuses else {})
         )
-        log.debug("%s was asked again, whether it cut a prompt: %d", host, answer.status_code)
+        log.debug("checked whether %s truncated a prompt: status %d", host, answer.status_code)
         if refuses and answer.status_code == 400 and "context" in answer.text:
             return True
         if answer.status_code != 200:
             return None
         return False if refuses else answer.json().get("prompt_eval_count") == tokens
     except (httpx.HTTPError, ValueError, AttributeError) as error:
-        log.debug("%s does not say whether it cut a prompt: %r", host, error)
+        log.debug("could not check whether %s truncated a prompt: %r", host, error)
         return None
 
 
 def number(version: str) -> tuple[int, ...]:
-    """The numbers of a version, for comparing: ``0.30.1-rc2`` is (0, 30, 1)."""
+    """The numbers in a version, for comparison: ``0.30.1-rc2`` is (0, 30, 1)."""
     return tuple(int(part) for part in re.findall(r"\d+", version.partition("-")[0])[:3])
 
 
 def _counts_after_a_cut(num_ctx: int, num_keep: int) -> set[int]:
-    """How many tokens are left of a text that was too long (contextShiftPromptLimit of 0.33).
+    """How many tokens may be left of a text that was too long (Ollama's contextShiftPromptLimit).
 
-    A tokenizer that begins each text with a token of its own keeps this one too.
+    A tokenizer that adds a token at the beginning of each text keeps that one too.
     """
     most = num_ctx - 1
     kept = most if num_keep < 0 else num_keep
@@ -119,13 +119,13 @@ def _counts_after_a_cut(num_ctx: int, num_keep: int) -> set[int]:
 
 
 def _sizes_of_droppable(prompt: Prompt) -> list[int]:
-    """The sizes in bytes, and so at most in tokens, of the messages that can be dropped."""
+    """Upper bounds for the tokens of the messages that can be dropped: their sizes in bytes."""
     if isinstance(prompt, str):
         return []
     return [len(one["content"].encode()) for one in prompt[:-1] if one["role"] != "system"]
 
 
 def _without_oldest(messages: Sequence[Mapping[str, str]]) -> Prompt:
-    """A conversation without the message that is dropped first."""
+    """A conversation without the message that is dropped first, the oldest."""
     oldest = next(place for place, one in enumerate(messages) if one["role"] != "system")
     return [*messages[:oldest], *messages[oldest + 1 :]]

@@ -1,4 +1,4 @@
-"""What people look at: answers as HTML, figures, reports."""
+"""Show results: answers as HTML, figures, reports."""
 
 import lazy_loader
 

@@ -18,7 +18,7 @@ NEEDED = ("model", "text", "error", "stop_reason", "truncated")
 
 
 class AnswersTable:
-    """What ``show_answers`` returns: the last line of a cell shows it, ``print`` prints it."""
+    """The result of ``show_answers``: shown as the last line of a cell, or with ``print``."""
 
     def __init__(self, rows: list[dict[str, Any]]) -> None:
         self.rows = rows
@@ -34,7 +34,7 @@ class AnswersTable:
 def show_answers(frame: pd.DataFrame) -> AnswersTable:
     """The answers of a comparison beside each other: a column for each row of the table.
 
-    What models wrote is shown as Markdown and can do no harm.
+    The answers are rendered as Markdown and made harmless.
 
     Args:
         frame: what ``slmlab.compare`` returned, or some of its rows.
@@ -66,7 +66,7 @@ def _answer_html(row: dict[str, Any]) -> Markup:
 
 
 def side_by_side_html(parts: Iterable[Markup]) -> Markup:
-    """Parts in columns as wide as the page allows, for pages without a style sheet of ours."""
+    """Parts in columns that share the page's width, with inline styles only."""
     column = Markup("<div style='flex:1 1 17em;min-width:0;overflow-wrap:anywhere'>{}</div>")
     return Markup("<div style='display:flex;flex-wrap:wrap;gap:12px'>{}</div>").format(
         Markup().join(map(column.format, parts))

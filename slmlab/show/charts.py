@@ -171,10 +171,10 @@ def _distances(value: float, ends: tuple[float, float] | None) -> list[list[floa
 
 
 def place_names(axis: Axes, x: Iterable[float], y: Iterable[float], names: Iterable[str]) -> None:
-    """Write a name beside each point, none over another one; after all else is drawn."""
+    """Write a name beside each point without overlaps; call this after everything else is drawn."""
     from adjustText import adjust_text
 
-    # The names find their places in a figure that is laid out.
+    # The names can only be placed once the figure has been laid out.
     axis.figure.canvas.figure.draw_without_rendering()
     adjust_text(
         [axis.text(*name, fontsize=10) for name in zip(x, y, names, strict=True)],
@@ -194,7 +194,7 @@ def bars(
     dark: bool = False,
     ax: Axes | None = None,
 ) -> Drawn:
-    """A bar for each name, its number at the end; with ``log_x`` from 1 up, as perplexity does.
+    """A bar for each name with its number at the end; with ``log_x`` the axis starts at 1.
 
     Examples:
         >>> slmlab.plots.bars({"8 bits": 12.1, "4 bits": 13.4}, xlabel="perplexity")
@@ -224,7 +224,7 @@ def bars(
 
 
 def _label(axis: Axes, xlabel: str, ylabel: str, title: str) -> None:
-    """Name the axes; what is not given stays as it was."""
+    """Set the labels and the title that were given; others stay unchanged."""
     given = {"xlabel": xlabel, "ylabel": ylabel, "title": title}
     axis.set(**{name: text for name, text in given.items() if text})
 

@@ -1,4 +1,4 @@
-"""Show a model's text as it comes: as Markdown in a notebook, as plain text in a terminal."""
+"""Show a model's text as it is generated: as Markdown in a notebook, as text in a terminal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from slmlab.show.sanitize import safe_html
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-# Fast enough to read along; each update sends the whole text again.
+# Fast enough to read along, but not more, since each update sends the whole text again.
 UPDATES_PER_SECOND = 8
 
 
@@ -31,7 +31,7 @@ def in_notebook() -> bool:
 
 
 class Stream:
-    """A place on the screen that fills with text: call it with each piece, then ``close`` it."""
+    """An output area that fills with text: call it with each piece, then ``close`` it."""
 
     def __init__(self, title: str = "") -> None:
         self.title, self.text, self.drawn = title, "", 0.0
@@ -52,7 +52,7 @@ class Stream:
             self._draw()
 
     def close(self, footer: str = "") -> None:
-        """Draw the last of it, with a line below."""
+        """Draw the complete text, with a line below."""
         if self.handle is not None:
             self._draw(footer)
         elif self.text:
@@ -73,7 +73,7 @@ class Stream:
 
 
 def why_it_ended(record: Generation) -> str:
-    """What ended an answer, in words."""
+    """The reason why an answer ended, in words."""
     reasons = {"stop": "the model", "length": "the length limit", "stopped": "you"}
     return reasons.get(record.stop_reason or "", record.stop_reason or "unknown")
 
@@ -88,7 +88,7 @@ def ask(
     host: str | None = None,
     **options: Unpack[Options],
 ) -> Generation:
-    """Put a question to a model, show the answer as it comes, and return its record.
+    """Ask a model, show its answer as it is generated, and return the record.
 
     Args:
         model: a model's name.
@@ -103,7 +103,7 @@ def ask(
         PromptError: the prompt, the template or an option is not usable.
         ModelError: there is no such model.
         ServerError: no server answers.
-        GenerationError: it failed in the middle; ``.record`` has what came until then.
+        GenerationError: it failed after it had started; ``.record`` has the text until then.
 
     Examples:
         >>> answer = slmlab.ask(names[0], "Why is the sky blue?", num_predict=40)
@@ -113,9 +113,7 @@ def ask(
     validate_model(model)
     full_options(options, parameters=parameters_of(ask))
     if not isinstance(variables, (Mapping, type(None))):
-        raise PromptError(
-            f"variables={{'topic': 'rain'}} gives each by its name; got {variables!r}."
-        )
+        raise PromptError(f"variables is a dict such as {{'topic': 'rain'}}; got {variables!r}.")
     if isinstance(prompt, str) or prompt is None:
         values = dict(variables or {}) | ({} if prompt is None else {"question": prompt})
         prompt = fill(template, **values)

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    # A new figure; or the axes that were given, which who gave them has at hand anyway.
+    # A new figure, or the axes that were passed in.
     Drawn = Figure | Any
     Place = Literal["outside lower center", "outside upper right"]
 
-# Okabe and Ito's palette (https://jfly.uni-koeln.de/color/), without the yellow that is hard to see
-# on white; the marker tells models apart without colour.
+# Okabe and Ito's palette (https://jfly.uni-koeln.de/color/) without its yellow, which is hard to
+# see on white. Markers tell models apart without colour.
 BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, GREY = COLOURS = (
     "#0072B2",
     "#E69F00",
@@ -30,7 +30,7 @@ BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, GREY = COLOURS = (
     "#D55E00",
     "#8C8C8C",
 )
-# For style sheets; no other file writes these colours again.
+# For style sheets, so that no other file repeats these colours.
 CSS_COLOURS = "".join(
     f"--slmlab-{name}: {value}; "
     for name, value in (("blue", BLUE), ("green", GREEN), ("sky", SKY), ("vermilion", VERMILION))
@@ -53,11 +53,11 @@ def marker(index: int) -> str:
 def canvas(
     ax: Any, size: tuple[float, float], *, dark: bool, note: str, alt: str, ncols: int = 1
 ) -> Iterator[Any]:
-    """What to draw on: the axes that were given, as they are, or those of a new figure.
+    """The axes to draw on: the given ones unchanged, or those of a new figure.
 
-    A new figure has our style, a note at its foot and an alternative text, which JupyterLab and
-    nbconvert put beside its picture. pyplot does not know of it: it would show it a second time,
-    and would find its own settings undone after the style (``interactive`` among them, without
+    A new figure has slmlab's style, a note at its foot and an alternative text, which JupyterLab
+    and nbconvert attach to its picture. It is not registered with pyplot, which would show it a
+    second time and would lose its own settings with the style (among them ``interactive``, without
     which notebooks show nothing).
     """
     if ax is not None:
@@ -73,11 +73,11 @@ def canvas(
         yield figure.subplots(ncols=ncols, sharey=ncols > 1)
         figure.supxlabel(note, fontsize=10, alpha=0.85, x=0.01, ha="left")
         show = functools.partial(_shown, figure, alt)
-        figure._repr_mimebundle_ = show  # type: ignore[attr-defined]  # what IPython asks for
+        figure._repr_mimebundle_ = show  # type: ignore[attr-defined]  # read by IPython
 
 
 def result(ax: Any, axes: Any) -> Drawn:
-    """What a plot returns: the axes that were given, or the new figure."""
+    """The return value of a plot: the given axes, or the new figure."""
     if ax is not None:
         return ax
     first: Axes = axes.flat[0] if hasattr(axes, "flat") else axes
@@ -85,7 +85,7 @@ def result(ax: Any, axes: Any) -> Drawn:
 
 
 def legend(ax: Axes | None, axes: Axes, place: Place) -> None:
-    """A legend: outside of the axes where the figure is ours, inside where it is not."""
+    """A legend: outside the axes of a new figure, inside given axes."""
     if ax is None:
         axes.figure.legend(loc=place, ncols=4)
     else:
@@ -117,7 +117,7 @@ def _style(dark: bool) -> dict[Any, Any]:
 
 
 def _shown(figure: Figure, alt: str, *_: Any, **__: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What IPython shows of a figure: its picture, and the words for those who do not see it."""
+    """The figure for IPython: its picture, with the alternative text."""
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
     return {"text/plain": alt, "image/png": picture.getvalue()}, {"image/png": {"alt": alt}}
@@ -133,23 +133,23 @@ def flagged(meaning: str, frame: pd.DataFrame, of_times: bool = True) -> str:
 
 
 def words(values: Mapping[Any, Any] | pd.Series, unit: str = "") -> str:
-    """Names and numbers in a row, for alternative texts."""
+    """Names and numbers as a list in text, for alternative texts."""
     pairs = (f"{shorten(name)} {number(value)}{unit}" for name, value in dict(values).items())
     return "; ".join(pairs) + "."
 
 
 def number(value: float | None) -> str:
-    """A number with as many digits as one reads."""
+    """A number with three significant digits, or without decimals from 1,000 on."""
     if value is None or value != value:
         return "unknown"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def shorten(text: object, width: int = 40) -> str:
-    """One line of at most so many characters.
+    """One line of at most ``width`` characters.
 
-    Cut anywhere: ``textwrap.shorten`` cuts between words only, and leaves nothing of a model's name
-    that is longer.
+    Cuts anywhere: ``textwrap.shorten`` cuts only between words, and would leave nothing of a long
+    model name.
     """
     line = " ".join(str(text).split())
     return line if len(line) <= width else line[: width - 1] + "…"

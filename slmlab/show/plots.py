@@ -1,12 +1,12 @@
-"""Every figure: one style, light or dark, colours that colour-blind readers tell apart, n stated.
+"""All figures, in one style: light or dark, with colours for colour-blind readers, and with n.
 
-Each function takes a table. Without ``ax`` it returns a new matplotlib ``Figure``: at its foot
-stands what the bars mean and how many runs carry a flag, ``dark=True`` is for a dark page or slide,
-and in a notebook, as the last line of a cell, it is shown once, with an alternative text for those
-who do not see it: what is drawn, and its numbers in words.
+Each function takes a table. Without ``ax`` it returns a new matplotlib ``Figure``. A note at its
+foot explains the bars and counts the flagged runs; ``dark=True`` is for a dark page or slide. As
+the last line of a notebook cell it is shown once, with an alternative text that describes it and
+gives its numbers.
 
-With ``ax`` it draws into those axes and returns them, as seaborn's axes-level functions do. The
-figure is then yours: its style, its title, the note and the alternative text.
+With ``ax`` it draws into those axes and returns them, as seaborn's axes-level functions do. Style,
+title, note and alternative text are then up to you.
 
 >>> import matplotlib.pyplot as plt
 >>> figure, (left, right) = plt.subplots(ncols=2)

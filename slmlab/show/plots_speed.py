@@ -1,4 +1,4 @@
-"""Figures of times, and of what they cost: speed, quality, memory (see ``slmlab.plots``)."""
+"""Figures of speed, quality against speed, and memory (see ``slmlab.plots``)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def speed(frame: pd.DataFrame, *, dark: bool = False, ax: Iterable[Axes] | None 
     """Tokens per second and time to first token by model: each run a dot, the median a bar.
 
     Takes what ``slmlab.compare`` returns; runs that failed, were cold or not alone are left out.
-    ``ax`` is a pair of axes here: for the speed, and for the time to first token.
+    Here ``ax`` is a pair of axes: for the speed, and for the time to first token.
 
     Raises:
         SlmlabError: there is no run to show.
@@ -92,10 +92,10 @@ def quality_speed(
 ) -> Drawn:
     """Quality against speed: each model's mean score and median tokens per second.
 
-    The line joins the Pareto front: the models that no other one beats in both.
+    The line joins the Pareto front: the models that no other model beats in both.
 
     Raises:
-        SlmlabError: there are no scores or no runs whose times may be compared.
+        SlmlabError: there are no scores, or no runs whose times may be compared.
 
     Examples:
         >>> slmlab.plots.quality_speed(frame)
@@ -163,7 +163,7 @@ def context_latency(frame: pd.DataFrame, *, dark: bool = False, ax: Axes | None 
     timed = timed[timed["prompt_fresh"].fillna(True).astype(bool) & timed["truncated"].ne(True)]
     if timed.empty:
         raise SlmlabError(
-            "There is no run whose prompt was read for the first time and as a whole; look at the "
+            "There is no run whose prompt was neither cached nor truncated; look at the "
             "columns `prompt_fresh` and `truncated`."
         )
     note = flagged(f"Dots are runs with prompts not read before ({_counts(timed)}).", frame)
@@ -182,7 +182,7 @@ def context_latency(frame: pd.DataFrame, *, dark: bool = False, ax: Axes | None 
 
 
 def memory(fits: Iterable[Fit], *, dark: bool = False, ax: Axes | None = None) -> Drawn:
-    """What each model needs of the memory, part by part; takes results of ``will_it_fit``.
+    """The memory that each model needs, part by part; takes results of ``will_it_fit``.
 
     Raises:
         SlmlabError: something else was given.

@@ -1,4 +1,4 @@
-"""The program that makes a comparison again, from its table."""
+"""A program that repeats a comparison, made from its table."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PACKAGES = ("langchain-ollama", "langchain-core", "ollama", "xllamacpp", "scipy", "pandas")
-# The columns that a program is made of.
+# The columns that the program is made from.
 NEEDED = ("model", "prompt", "prompt_id", "repeat", "in_flight", "think")
 OPTIONS = (*DEFAULT_OPTIONS, *EXTRA_OPTIONS)
 
 
 def recipe(frame: pd.DataFrame) -> str:
-    """A program whose ``frame`` is this comparison, measured anew, and the versions that it ran on.
+    """A program that measures this comparison again, with the versions of the packages used.
 
-    It has the prompts and every setting that is not the default, but no scores, which depend on
-    functions that a table does not hold. Where the table joins several comparisons with different
-    settings, the program crosses all of them.
+    It contains the prompts and every setting that is not the default, but not the scores, which
+    depend on functions that the table does not contain. If the table joins several comparisons with
+    different settings, the program runs all combinations.
 
     Args:
         frame: what ``slmlab.compare`` returned, scored or not.
@@ -51,7 +51,7 @@ def recipe(frame: pd.DataFrame) -> str:
 
 
 def _arguments(frame: pd.DataFrame, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """What compare() is given besides models and prompts, where it is not the default."""
+    """The arguments of compare() besides models and prompts that are not the defaults."""
     found: dict[str, Any] = {}
     for name in ("template", "system", "quantization"):
         if name in frame:
@@ -76,7 +76,7 @@ def _arguments(frame: pd.DataFrame, rows: list[dict[str, Any]]) -> dict[str, Any
 
 
 def _option(name: str, value: Any) -> Any:
-    """An option's value in its own type, which files and joined tables do not always keep."""
+    """An option's value in its proper type, which files and joined tables may have changed."""
     value = plain(value)
     if value is None or name == "stop":
         return value
@@ -84,7 +84,7 @@ def _option(name: str, value: Any) -> Any:
 
 
 def _models(rows: list[dict[str, Any]]) -> list[str]:
-    """The names as compare() was given them: a quantization of its own is no part of them."""
+    """The model names as they were passed to compare(), without the tags of quantization=…."""
     names = []
     for row in rows:
         tag = plain(row.get("quantization"))
@@ -94,7 +94,7 @@ def _models(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _prompts(frame: pd.DataFrame) -> list[Any]:
-    """The prompts as compare() was given them: rows of a table where they had more columns."""
+    """The prompts as they were passed to compare(): as rows of a table if they had more columns."""
     keys = prompt_keys(frame)
     own = [
         name
@@ -123,13 +123,13 @@ def _prompts(frame: pd.DataFrame) -> list[Any]:
 
 
 def _is_of_the_prompt(column: pd.Series, keys: Sequence[str]) -> bool:
-    """Whether a column says the same in all rows of a prompt, as those of its table do."""
+    """Whether a column has one value for each prompt, as the columns of its table do."""
     pairs = {(key, key_of(value)) for key, value in zip(keys, column, strict=True)}
     return len(pairs) == len(set(keys))
 
 
 def _without_system(row: dict[str, Any]) -> Prompt:
-    """A prompt without the system prompt that compare() put before it."""
+    """A prompt without the system prompt that compare() added."""
     prompt: Prompt = row["prompt"]
     if isinstance(prompt, str) or plain(row.get("system")) is None:
         return prompt
@@ -146,10 +146,10 @@ def _unfilled(template: str, text: str) -> str:
 
 
 def _assigned(name: str, values: list[Any]) -> list[str]:
-    """A list as Python writes it, one value in a line."""
+    """An assignment of a list in Python, one value in a line."""
     return [f"{name} = [", *(f"    {value!r}," for value in values), "]"]
 
 
 def _distinct(values: Iterable[Any]) -> list[Any]:
-    """Each value once, in order, as plain Python has it."""
+    """Each value once, in order, in Python's own types."""
     return [*{key_of(value): plain(value) for value in values}.values()]

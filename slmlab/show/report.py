@@ -1,4 +1,4 @@
-"""A comparison as one self-contained HTML file that opens offline and can be handed on."""
+"""A comparison as one self-contained HTML file, which opens offline."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SPEED_COLUMNS = {
     "cut": "answers cut",
     "on_cpu": "on the CPU",
 }
-# What a page is made of; the columns of every comparison but for those of its options.
+# The columns that a report needs; every comparison has them.
 NEEDED = sorted(COMPARED - {"options", "prompt_fresh", "prompt_tokens_per_s"})
 SETTINGS = ("think", *DEFAULT_OPTIONS, *EXTRA_OPTIONS)
 AXES = ("template", "system", "quantization", *SETTINGS)
@@ -47,10 +47,10 @@ def report(
 ) -> Path:
     """Write a comparison as one HTML file; returns its path.
 
-    It holds what ran where, tables that sort, plots, every answer side by side with differences
-    marked, and how to repeat it. It loads nothing from elsewhere, and what models wrote is text in
-    it, never live HTML. Where the table has a column ``score`` (see ``slmlab.score``), it says
-    which model did better and how sure that is.
+    It shows what ran where, sortable tables, plots, all answers side by side with their differences
+    marked, and a program to repeat it. It loads nothing from elsewhere, and model output is shown
+    as text, never as live HTML. If the table has a column ``score`` (see ``slmlab.score``), the
+    report says which model did better and how sure that is.
 
     Args:
         frame: what ``slmlab.compare`` returned, scored or not.
@@ -74,12 +74,12 @@ def _page(frame: pd.DataFrame, title: str) -> str:
     import jinja2
     from markupsafe import Markup
 
-    # Escaping is on for everything; what is already harmless HTML says so by its type.
+    # Everything is escaped, except HTML that is already harmless and has the type Markup.
     environment = jinja2.Environment(autoescape=True)
     script = (FOLDER / "report.js").read_text()
     again = recipe(frame)
     if "stop" in frame:
-        # Lists are no values that rows could be grouped by.
+        # Rows cannot be grouped by lists.
         frame = frame.assign(stop=frame["stop"].map(str))
     axes = [name for name in _varied(frame) if name != "seed"]
     return environment.from_string((FOLDER / "report.html").read_text()).render(
@@ -106,7 +106,7 @@ def _page(frame: pd.DataFrame, title: str) -> str:
 
 
 def _varied(frame: pd.DataFrame) -> list[str]:
-    """The settings that are not the same in all rows."""
+    """The settings that differ between rows."""
     return [
         name for name in AXES if name in frame and frame[name].astype(str).nunique(dropna=False) > 1
     ]
@@ -118,7 +118,7 @@ def _where(frame: pd.DataFrame) -> list[tuple[str, str]]:
     varied = _varied(frame)
     same = {name: frame[name].iloc[0] for name in SETTINGS if name in frame and name not in varied}
     facts = [
-        ("Machine that wrote this", machine_id()),
+        ("Machine that wrote this report", machine_id()),
         ("Servers", ", ".join(sorted(set(frame["host"])))),
         ("Engine", "; ".join(f"{engine} {version}" for engine, version in engines)),
         ("Models (digest)", "; ".join(f"{name} ({digest[:12]})" for name, digest in models)),
@@ -128,13 +128,13 @@ def _where(frame: pd.DataFrame) -> list[tuple[str, str]]:
             "Timing",
             "one request at a time"
             if (frame["in_flight"] == 1).all()
-            else "several requests at once: times are not the models' own",
+            else "several requests at once, so times cannot be compared",
         ),
     ]
     joules = frame["energy_j"].dropna()
     if len(joules):
         facts.append(
-            ("Energy", f"{joules.sum():,.0f} J for {len(joules)} answers (all of the machine)")
+            ("Energy", f"{joules.sum():,.0f} J for {len(joules)} answers (the whole machine)")
         )
     return facts
 
@@ -220,7 +220,7 @@ def _svg(figure: Any) -> str:
 
 
 def _cases(frame: pd.DataFrame, axes: list[str]) -> list[dict[str, Any]]:
-    """The answers to each prompt and in each repeat, side by side."""
+    """The answers to each prompt in each repeat, side by side."""
     return [
         _case(rows.to_dict("records"), axes)
         for _, rows in frame.groupby([prompt_keys(frame), frame["repeat"]], sort=False)

@@ -1,7 +1,7 @@
 """Make a model's text harmless: as HTML, as plain text, with differences marked.
 
-What a model writes is untrusted. It is rendered by markdown-it with HTML switched off, and what
-comes out is cleaned by nh3; images are left out, for fetching one tells a stranger of the reader.
+Model output is untrusted. It is rendered by markdown-it with HTML switched off, and the result is
+cleaned by nh3. Images are removed, since fetching one would tell its server about the reader.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ def safe_html(text: str) -> Markup:
     cleaned = nh3.clean(
         rendered, tags=TAGS, attributes={"a": {"href"}}, url_schemes={"http", "https", "mailto"}
     )
-    return Markup(cleaned)  # noqa: S704  cleaned just now
+    return Markup(cleaned)  # noqa: S704  cleaned above
 
 
-# Marks that turn the direction of writing, with which a text can be made to read as another.
+# Characters that change the writing direction and can make a text look like another one.
 _DIRECTIONS = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
 _CONTROLS = (*(code for code in range(32) if code not in (9, 10)), 127)
 _REPLACED: dict[int, str | None] = {code: "�" for code in _DIRECTIONS} | dict.fromkeys(_CONTROLS)
@@ -43,7 +43,7 @@ _ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?"
 
 
 def harmless(text: str) -> str:
-    """A model's text without control characters, terminal codes and turned writing directions."""
+    """A model's text without control characters, terminal codes and changed writing directions."""
     text = _ANSI.sub("", text.replace("\r\n", "\n"))
     return text.translate(_REPLACED).encode(errors="replace").decode()
 
@@ -56,7 +56,7 @@ def prompt_text(prompt: Prompt) -> str:
 
 
 def marked(text: str, reference: str, longest: int = 3000) -> Markup:
-    """A text as harmless HTML, with ``<mark>`` around the words that the reference does not have.
+    """A text as harmless HTML, with ``<mark>`` around words that are not in the reference.
 
     Texts of more than ``longest`` words are not compared.
     """

@@ -24,11 +24,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from typing_extensions import Unpack
 
-    # Two rows of a comparison: what the left and what the right model answered.
-    Pair = tuple[dict[str, Any], dict[str, Any]]
+    from slmlab.evaluation.pairs import Pair
 
 SIDES = ("Left", "Right")
-# Buttons do all of it; in pages that run scripts, the keys press the buttons.
+# Keys that press the buttons, in pages that run scripts.
 KEYS = {"ArrowLeft": "left", "ArrowRight": "right", "t": "tie", "Enter": "next"}
 
 
@@ -42,25 +41,25 @@ def arena(
     host: str | None = None,
     **options: Unpack[Options],
 ) -> Arena:
-    """Vote on answers without knowing whose they are.
+    """Vote on answers without knowing which models wrote them.
 
-    Two models drawn by lot answer what you type; or, with ``answers``, those of a comparison come
-    up in pairs, in a shuffled order. ← votes for the left one, → for the right one, T for neither;
-    then the names are shown, and the ratings of all votes so far with their intervals. Votes are
-    kept in a file; ``slmlab.votes.read_votes`` merges those of a class.
+    Two randomly chosen models answer what you type; or, with ``answers``, the answers of a
+    comparison are shown in pairs, in a random order. ← votes for the left one, → for the right one,
+    T for a tie. Then the names are revealed, and the ratings of all votes so far with their
+    intervals. Votes are saved in a file; ``slmlab.votes.read_votes`` merges those of a class.
 
     Args:
-        models: the models to draw from (default: all that the server has); without answers only.
-        prompt: the text to start with; without answers only.
+        models: the models to choose from (default: all on the server); only without ``answers``.
+        prompt: the text to start with; only without ``answers``.
         answers: what ``slmlab.compare`` returned, with at least two models.
-        voter: the name under which votes are kept (default: the user's).
-        votes_file: where votes are kept.
+        voter: the name under which votes are saved (default: the user's).
+        votes_file: the file for the votes.
         host: the server (default: ``slmlab.server.host()``).
-        options: sampling options, the same for both models; without answers only.
+        options: sampling options, the same for both models; only without ``answers``.
 
     Returns:
-        An ipywidget: the last line of a cell shows it, and it can stand in an ``HBox`` or ``Tab``.
-        Its ``votes`` are all votes of the file as a DataFrame.
+        An ipywidget: the last line of a cell shows it, and it can be put into an ``HBox`` or
+        ``Tab``. Its ``votes`` are all votes in the file as a DataFrame.
 
     Raises:
         PromptError: the prompt or an option is not usable.
@@ -79,7 +78,7 @@ def arena(
 
 
 class Arena(AnswersPanel):
-    """See ``slmlab.arena``; ``votes`` has the file's votes as a DataFrame."""
+    """See ``slmlab.arena``; ``votes`` are the votes in the file as a DataFrame."""
 
     def __init__(
         self,
@@ -100,7 +99,7 @@ class Arena(AnswersPanel):
         self.place = 0
         self.voted = False
         self.prompt_text = controls.text_area(
-            "Prompt", controls.first_text(prompt), "What two models, drawn by lot, shall answer"
+            "Prompt", controls.first_text(prompt), "The prompt for two randomly chosen models"
         )
         self._make_buttons()
         wide = widgets.Layout(width="auto")
@@ -133,7 +132,7 @@ class Arena(AnswersPanel):
     def _make_buttons(self) -> None:
         button = controls.button
         self.run_button = button("Run", self.run, "Two models answer", "primary")
-        self.stop_button = button("Stop", self.stop, "End both answers")
+        self.stop_button = button("Stop", self.stop, "Stop both answers")
         self.left = button("← Left is better", lambda: self.vote("a"))
         self.tie = button("Equally good (T)", lambda: self.vote("tie"))
         self.right = button("Right is better →", lambda: self.vote("b"))
@@ -147,10 +146,10 @@ class Arena(AnswersPanel):
         """All votes in the file so far."""
         return votes.read_votes(self.ballot.file)
 
-    # Pairs that come from models.
+    # New answers.
 
     def run(self) -> None:
-        """Let two models, drawn by lot, answer."""
+        """Let two randomly chosen models answer the prompt."""
         if self.pairs is not None or self.running:
             return
         with self.errors_shown():
@@ -167,7 +166,7 @@ class Arena(AnswersPanel):
     # Voting.
 
     def _pair(self) -> Pair | None:
-        """The two answers that are shown, where they can be voted on."""
+        """The two answers on the screen if they can be voted on, else None."""
         if self.pairs is not None:
             return self.pairs[self.place] if self.place < len(self.pairs) else None
         if self.answers is None or self.answers.running:
@@ -181,7 +180,7 @@ class Arena(AnswersPanel):
         return left, right
 
     def vote(self, winner: str) -> None:
-        """Keep a vote: ``a`` for the left answer, ``b`` for the right one, ``tie``."""
+        """Save a vote: ``a`` for the left answer, ``b`` for the right one, or ``tie``."""
         pair = self._pair()
         if pair is None or self.voted:
             return
@@ -189,11 +188,11 @@ class Arena(AnswersPanel):
             left, right = pair
             self.ballot.cast(left["prompt"], left["model"], right["model"], winner)
             self.voted = True
-            self.say(f"Vote kept in {self.ballot.file.resolve()}")
+            self.say(f"Vote saved in {self.ballot.file.resolve()}")
             self.draw()
 
     def next(self) -> None:
-        """Go on to the next pair, once there is a vote."""
+        """Go to the next pair, after a vote."""
         if self.pairs is not None and self.voted and self.place < len(self.pairs):
             self.place += 1
             self.voted = False
@@ -215,7 +214,7 @@ class Arena(AnswersPanel):
                     # An error may name the model.
                     body = Markup(body.replace(escape(answer.model), "(hidden)"))  # noqa: S704
                 side.value = self._title(name, answer.model) + body
-        # Last, so that a button that can be pressed means that all is drawn.
+        # Last, so that buttons become enabled only when everything is drawn.
         self.run_button.disabled, self.stop_button.disabled = running, not running
         for one in (self.left, self.tie, self.right):
             one.disabled = pair is None or self.voted
@@ -245,13 +244,13 @@ class Arena(AnswersPanel):
             )
 
     def _title(self, side: str, model: str) -> Markup:
-        """Above an answer: which side it is, and whose once there is a vote."""
+        """The title of an answer: its side, and after the vote its model."""
         return markup.TITLE.format(f"{side}: {model}" if self.voted else side)
 
     # Without a front end.
 
     def static_html(self) -> str:
-        """What there is to vote on, one blind pair, and the ratings so far."""
+        """A summary, one blind pair, and the ratings so far."""
         return Markup("<p><strong>Arena</strong> · {}</p>{}{}{}").format(
             str(self).splitlines()[0],
             markup.shown(self.question),
@@ -273,10 +272,10 @@ class Arena(AnswersPanel):
 
 
 def _keys_html() -> Markup:
-    """A line that says the keys, and listens for them in the widget around it."""
+    """A line that explains the keys, with a script that handles them in the surrounding widget."""
     names = "{" + ",".join(f"{key}:'{name}'" for key, name in KEYS.items()) + "}"
-    # Keys mean something else where one types. Drawing replaces what had the focus, so the box
-    # around it takes the focus.
+    # Keys in text fields are for typing. Redrawing replaces the focused element, so the focus goes
+    # to the box around it.
     script = (
         "const k=" + names + "[event.key];"
         "if(!k||/TEXTAREA|INPUT|SELECT/.test(event.target.tagName))return;"

@@ -1,4 +1,4 @@
-"""The catalogue to sort, filter and pull from."""
+"""The catalogue of models as a widget: sort, filter, see sources, pull."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ SORTS = {
     "memory, least first": ("memory", True),
     "name": ("name", True),
 }
-# Label, bytes of parameters above which a model is left out.
+# A label, and the largest number of parameters that is shown.
 SIZES = {"any size": None, "up to 1 B": 1.05e9, "up to 4 B": 4.4e9, "up to 10 B": 10e9}
 FITS = {True: "fits", False: "✘ too large", None: "unknown"}
-# Of a mixture of experts, where some parameters rest while others work, and of models with windows.
+# Facts that only apply to mixtures of experts and to models with sliding windows.
 ONLY_SOME = {"active_parameters", "sliding_window", "full_attention_every"}
 LABELS = {
     "developer": "Developer",
@@ -58,15 +58,15 @@ LABELS = {
 
 
 def catalog_explorer(*, num_ctx: int = 4096, host: str | None = None) -> CatalogExplorer:
-    """Small language models to look through, with the source of each fact, and to pull.
+    """Browse small language models, with the source of each fact, and pull them.
 
     Args:
         num_ctx: the context length for which memory is estimated.
         host: the server (default: ``slmlab.server.host()``).
 
     Returns:
-        An ipywidget: the last line of a cell shows it, and it can stand in an ``HBox`` or ``Tab``.
-        Its ``frame`` has the rows that are shown as a DataFrame.
+        An ipywidget: the last line of a cell shows it, and it can be put into an ``HBox`` or
+        ``Tab``. Its ``frame`` is a DataFrame of the rows on the screen.
 
     Examples:
         >>> explorer = slmlab.catalog_explorer(num_ctx=8192)
@@ -77,7 +77,7 @@ def catalog_explorer(*, num_ctx: int = 4096, host: str | None = None) -> Catalog
 
 
 class _Pull:
-    """A download under way, with the interface of ``slmlab.run.streaming.Answers``."""
+    """A running download, with the interface of ``slmlab.run.streaming.Answers``."""
 
     def __init__(self, name: str, host: str) -> None:
         self.name, self.host = name, host
@@ -91,16 +91,16 @@ class _Pull:
 
     @property
     def running(self) -> bool:
-        """Whether it is not all there yet."""
+        """Whether the download is not finished yet."""
         return self.thread.is_alive()
 
     def wait(self, seconds: float) -> bool:
-        """Wait for the end of it; whether it came."""
+        """Wait for the end of the download; returns whether it has ended."""
         self.thread.join(seconds)
         return not self.running
 
     def stop(self) -> None:
-        """A pull goes on by itself: what is here already is kept, and it can be joined again."""
+        """Do nothing: the server goes on by itself, and another pull joins the download."""
 
     def _note(self, _: str, done: int, total: int) -> None:
         self.done, self.total = done, total
@@ -114,7 +114,7 @@ class _Pull:
 
 
 class CatalogExplorer(Panel):
-    """See ``slmlab.catalog_explorer``; ``frame`` has the rows that are shown."""
+    """See ``slmlab.catalog_explorer``; ``frame`` has the rows on the screen."""
 
     def __init__(self, num_ctx: int, host: str) -> None:
         super().__init__("catalog")
@@ -151,7 +151,7 @@ class CatalogExplorer(Panel):
 
     @property
     def frame(self) -> pd.DataFrame:
-        """The rows that are shown, sorted."""
+        """The rows on the screen, sorted."""
         rows = self.all
         if word := self.words.value.strip().lower():
             text = rows[["name", "developer", "license", "made_by", "modality", "languages"]]
@@ -167,14 +167,14 @@ class CatalogExplorer(Panel):
         return rows.sort_values(column, ascending=rising, na_position="last")
 
     def pull(self) -> None:
-        """Download the chosen model to the server, with its progress."""
+        """Download the selected model to the server, with a progress bar."""
         if self.pulling is not None and self.pulling.running:
             return
         with self.errors_shown():
             tag = self._chosen()["ollama_tag"]
             if tag is None:
                 raise SlmlabError(
-                    f"{self.model.value} is not in Ollama's library under a tag that we know."
+                    f"The catalogue has no tag in Ollama's library for {self.model.value}."
                 )
             self.say("")
             self.pulling = pulling = _Pull(tag, self.host)
@@ -185,7 +185,7 @@ class CatalogExplorer(Panel):
         if pulling.error:
             self.say(pulling.error, wrong=True)
             return
-        self.say(f"{pulling.name} is here.")
+        self.say(f"{pulling.name} is installed.")
         self.all = catalog.on_this_machine(self.num_ctx, host=self.host)
         self.draw()
 
@@ -268,7 +268,7 @@ class CatalogExplorer(Panel):
     # Without a front end.
 
     def static_html(self) -> str:
-        """The table as it stands."""
+        """The table with the current filters."""
         return markup.shown(self.table)
 
     def __str__(self) -> str:

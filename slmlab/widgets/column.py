@@ -12,7 +12,7 @@ from slmlab.run.record import FEWEST_TOKENS, Generation
 from slmlab.run.streaming import Answer
 from slmlab.widgets import controls, markup
 
-# A label, the record's number, how it is written, and whether more is better (None: neither).
+# A label, the record's attribute, its format, and whether more is better (None: neither).
 MEASURES = (
     ("first token", "ttft_s", "{:.2f} s", False),
     ("speed", "tokens_per_s", "{:.1f} tokens/s", True),
@@ -48,7 +48,7 @@ class Column(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._drawn: tuple[object, ...] | None = None
 
     def offer(self, names: Sequence[str], model: str | None) -> None:
-        """Offer these models and choose one of them, where it is there."""
+        """Offer these models, and select one of them if it is among them."""
         self.model.options = names
         if model in names:
             self.model.value = model
@@ -60,18 +60,18 @@ class Column(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self.hidden.value = title if hidden else ""
 
     def set_buttons(self, running: bool, ended: bool, to_vote: bool) -> None:
-        """What can be pressed: while answers come, once this one has ended, and before the vote."""
+        """Enable or disable the buttons: for running answers, a finished one, and a due vote."""
         self.model.disabled = running
         self.best.disabled = not (to_vote and ended)
         self.reference.disabled = running or not ended
 
     def static_html(self) -> Markup:
-        """The column for those who can only read."""
+        """The column as static HTML."""
         title = markup.TITLE.format(str(self.model.value))
         return title + markup.shown(self.answer) + markup.shown(self.strip)
 
     def draw(self, answer: Answer | None, reference: str | None) -> None:
-        """Draw an answer, where something came to it since it was drawn last."""
+        """Draw an answer if it has changed since it was last drawn."""
         if answer is None:
             self.answer.value = Markup("<div class='slmlab-answer'></div>")
             return
@@ -82,7 +82,7 @@ class Column(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
 
 def draw_strips(columns: Sequence[Column], answers: Sequence[Answer]) -> None:
-    """Draw the numbers below each column's answer, where it is finished."""
+    """Draw the numbers below each finished answer."""
     records = [
         one.record if one.state == "done" and one.record and not one.record.error else None
         for one in answers
@@ -94,9 +94,9 @@ def draw_strips(columns: Sequence[Column], answers: Sequence[Answer]) -> None:
 
 
 def strips_html(records: Sequence[Generation | None]) -> list[Markup]:
-    """The numbers of each record as bars against the longest, the best with a star.
+    """The numbers of each record as bars relative to the largest, with a star for the best.
 
-    A record that is None gets nothing, and an answer without text no star.
+    A record that is None gets no bars, and an answer without text no star.
     """
     values = {
         name: [getattr(one, name) if one else None for one in records] for _, name, _, _ in MEASURES

@@ -1,4 +1,4 @@
-"""Buttons, fields, rows, and what a widget starts with."""
+"""Buttons, fields and rows of widgets, and the validation of their arguments."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def button(text: str, call: Callable[[], None], hint: str = "", style: str = "")
 
 
 def row(*children: widgets.Widget, kind: str = "row") -> widgets.Box:
-    """Parts beside each other, in further lines where the page is narrow."""
+    """Parts beside each other, wrapped to further lines on narrow pages."""
     box = widgets.Box(list(children))
     box.add_class(f"slmlab-{kind}")
     return box
@@ -72,7 +72,7 @@ def checkbox(label: str) -> widgets.Checkbox:
 
 
 def model_names(models: Any) -> list[str] | None:
-    """The names that a widget was given; None where it shall offer all that the server has.
+    """The model names that a widget was given; None to offer all models on the server.
 
     Raises:
         ModelError: something else was given.
@@ -85,10 +85,10 @@ def model_names(models: Any) -> list[str] | None:
 
 
 def resolved(names: Iterable[str] | None, host: str) -> list[str]:
-    """Full names of these models, or of all that the server has.
+    """Full names of these models, or of all models on the server.
 
     Raises:
-        ModelError: a model is not there, or there is none at all.
+        ModelError: a model is missing, or there is none at all.
         ServerError: no server answers.
     """
     if names is not None:
@@ -107,7 +107,7 @@ def host_here(host: str | None) -> str:
 
 
 def first_text(prompt: Any) -> str:
-    """The text that a widget starts with.
+    """The text that a widget starts with, checked.
 
     Raises:
         PromptError: it is not a text.
@@ -118,19 +118,19 @@ def first_text(prompt: Any) -> str:
 
 
 def with_system(text: str, system: str) -> Prompt:
-    """A prompt with its system prompt, where there is one."""
+    """A prompt with its system prompt, if there is one."""
     if not system.strip():
         return text
     return [{"role": "system", "content": system}, {"role": "user", "content": text}]
 
 
 def new_file(kind: str, ending: str) -> Path:
-    """A path in the current folder that is not taken, with the time in its name."""
+    """A new path in the current folder, with the time in its name."""
     return Path(f"{kind}-{datetime.now():%Y-%m-%d-%H%M%S}.{ending}")
 
 
 def user() -> str:
-    """The name of who uses this machine."""
+    """The name of this machine's user."""
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError) as error:

@@ -1,4 +1,4 @@
-"""The answers of a widget as a table: to look at, and to go on with in a notebook."""
+"""The answers of a widget as a table, to look at and to work with in a notebook."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 
 def to_frame(answers: Iterable[Answer]) -> pd.DataFrame:
-    """Answers as ``slmlab.compare`` gives them: to score, test, plot and report.
+    """Answers as a table like that of ``slmlab.compare``: to score, test, plot and report.
 
-    The prompts are numbered in the order in which they were first sent (``prompt_id``), and so are
-    a model's answers to each (``repeat``). What was never sent is left out.
+    Prompts are numbered in the order in which they were first sent (``prompt_id``), and so are a
+    model's answers to each prompt (``repeat``). Prompts that were never sent are left out.
 
     Raises:
-        SlmlabError: nothing was answered yet.
+        SlmlabError: there is no answer yet.
     """
     records = [answer.record for answer in answers if answer.record]
     if not records:
-        raise SlmlabError("Nothing was answered yet: press Run first.")
+        raise SlmlabError("There is no answer yet: press Run first.")
     prompts: list[Prompt] = []
     count: dict[tuple[int, str], int] = {}
     columns = []
@@ -42,7 +42,7 @@ def to_frame(answers: Iterable[Answer]) -> pd.DataFrame:
 
 
 def frame_html(frame: pd.DataFrame) -> Markup:
-    """The columns that people read."""
+    """The most important columns, as HTML."""
     short = results.table(frame).astype(object).where(lambda cells: cells.notna(), None)
     return markup.table_html(
         short.values.tolist(), list(short.columns), f"All {len(frame)} answers"

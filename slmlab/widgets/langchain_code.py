@@ -1,4 +1,4 @@
-"""The lines of LangChain that do what a widget does."""
+"""LangChain code that does what a widget does."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def langchain_code(
     host: str,
     options: Mapping[str, Any],
 ) -> str:
-    """A program whose last line is the answer: what ``slmlab.chain`` stands for, written out.
+    """A program whose last line is the answer: the equivalent of ``slmlab.chain``, written out.
 
-    It sends what the widget sends, every option and ``reasoning`` with it, and goes through no
-    proxy to a server on this machine.
+    It sends what the widget sends, including every option and ``reasoning``, and bypasses proxies
+    for a server on this machine.
 
     Args:
         model: the model's name.
@@ -36,7 +36,7 @@ def langchain_code(
     """
     chat = bool(system.strip())
     llm = "ChatOllama" if chat else "OllamaLLM"
-    # A ChatPromptTemplate before an OllamaLLM puts "Human: " before the text.
+    # Before an OllamaLLM, a ChatPromptTemplate would put "Human: " in front of the text.
     prompt = "ChatPromptTemplate" if chat else "PromptTemplate"
     if chat:
         make = f"from_messages([('system', {_as_template(system)!r}), ('user', {template!r})])"

@@ -1,9 +1,9 @@
-"""Draw answers as they come.
+"""Draw answers while they are generated.
 
-Colab's front end draws what a widget's callback changes while the callback runs, and nothing that
-is changed later or from another thread. So there the callback stays until the answers are finished,
-and an interrupt of the kernel stops them. Elsewhere the callback returns at once and a task of the
-kernel's own event loop draws, so that the Stop button can be heard.
+Colab's front end only shows what a widget's callback changes while it runs, and nothing that is
+changed later or from another thread. So on Colab the callback runs until the answers are finished,
+and interrupting the kernel stops them. Elsewhere the callback returns at once and a task in the
+kernel's event loop draws, so that the kernel can handle the Stop button.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from slmlab.show import display
 from slmlab.widgets.panel import Panel, unattended
 
 FRAMES_PER_SECOND = 8
-# Drawing may take this share of a core; a slow browser or a long text makes the frames fewer.
+# The share of a core that drawing may take; with slow drawing there are fewer frames.
 DRAWING_SHARE = 0.25
 
 log = logging.getLogger(__name__)
 
 
 class Work(Protocol):
-    """Something under way elsewhere: ``slmlab.run.streaming.Answers``, or a download."""
+    """Work in the background: ``slmlab.run.streaming.Answers``, or a download."""
 
     @property
     def running(self) -> bool:
-        """Whether there is more to come."""
+        """Whether it is not finished yet."""
 
     def start(self) -> None:
         """Begin."""
@@ -43,7 +43,7 @@ class Work(Protocol):
         """End it as soon as it can be ended."""
 
     def wait(self, seconds: float) -> bool:
-        """Wait for its threads; whether they are done."""
+        """Wait for its threads; returns whether they are done."""
 
 
 class AnswersPanel(Panel):
@@ -55,11 +55,11 @@ class AnswersPanel(Panel):
 
     @property
     def running(self) -> bool:
-        """Whether an answer is under way."""
+        """Whether any answer is still being generated."""
         return self.answers is not None and self.answers.running
 
     def begin(self, answers: Answers) -> None:
-        """Let models answer, and draw what comes; where nobody looks, only the end of it."""
+        """Start answers and draw them as they come; in an unattended run, only when finished."""
         self.answers = answers
         self.say("")
         if unattended():
@@ -69,7 +69,7 @@ class AnswersPanel(Panel):
             follow(answers, self.draw, self.draw)
 
     def stop(self) -> None:
-        """End all answers that are under way; what has come stays."""
+        """Stop all running answers and keep their text so far."""
         if self.answers is not None:
             self.answers.stop()
 
@@ -92,7 +92,7 @@ def follow(answers: Work, draw: Callable[[], None], end: Callable[[], None]) -> 
         for pause in _frames(answers, draw):
             time.sleep(pause)
     except KeyboardInterrupt:
-        log.info("interrupted: what is under way is stopped")
+        log.info("interrupted; stopping the answers")
         answers.stop()
     answers.wait(STOPS_WITHIN)
     draw()
@@ -117,7 +117,7 @@ async def _follow_from_the_loop(
 
 
 def _frames(answers: Work, draw: Callable[[], None]) -> Iterator[float]:
-    """Draw, and yield the seconds until the next frame, while anything is under way."""
+    """Draw and yield the seconds until the next frame, as long as an answer is running."""
     while answers.running:
         started = time.perf_counter()
         draw()
@@ -127,7 +127,7 @@ def _frames(answers: Work, draw: Callable[[], None]) -> Iterator[float]:
 
 @contextlib.contextmanager
 def _interrupts_go_to(stop: Callable[[], None]) -> Iterator[None]:
-    """While no cell runs, a kernel ignores interrupts; let them stop the answers instead."""
+    """Let interrupts stop the answers; while no cell runs, a kernel would ignore them."""
     from IPython import get_ipython
 
     before: list[Any] = []
@@ -139,7 +139,7 @@ def _interrupts_go_to(stop: Callable[[], None]) -> Iterator[None]:
         if before:
             signal.signal(signal.SIGINT, before[0])
 
-    # Only the main thread may say so, and newer kernels run callbacks in another one.
+    # Only the main thread may set signal handlers, and newer kernels run callbacks in another one.
     if threading.current_thread() is threading.main_thread():
         in_main: Callable[[Callable[[], None]], Any] = lambda call: call()  # noqa: E731
     else:

@@ -1,4 +1,4 @@
-"""Pieces of HTML. Everything is escaped but ``Markup``, which ``slmlab.show.sanitize`` makes."""
+"""Pieces of HTML. Everything is escaped but ``Markup``, such as ``slmlab.show.sanitize`` makes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from slmlab.run import results
 from slmlab.run.streaming import Answer
 from slmlab.show import display, sanitize
 
-# Of a longer text only the end is drawn while it comes, and only the beginning when it is there.
+# Of longer texts only the end is drawn while they are written, and the beginning when finished.
 LONGEST_LIVE = 6_000
 LONGEST_SHOWN = 100_000
 STATES = {
@@ -30,12 +30,12 @@ WRONG = Markup("<p class='slmlab-message slmlab-wrong'>{}</p>")
 
 
 def answer_html(answer: Answer, reference: str | None = None, name: str | None = None) -> Markup:
-    """An answer as it stands, with the words marked that a reference lacks.
+    """An answer in its current state, with words marked that are not in a reference.
 
     Args:
-        answer: the answer, on its way or final.
-        reference: the text to compare it with, once it is final.
-        name: what screen readers call whose answer it is (default: its model).
+        answer: the answer, running or finished.
+        reference: the text to compare it with when it is finished.
+        name: the name of its author for screen readers (default: its model).
     """
     text = answer.text
     if reference is not None and answer.state in ("done", "stopped", "failed"):
@@ -58,7 +58,7 @@ def answer_html(answer: Answer, reference: str | None = None, name: str | None =
 
 
 def region_html(label: str, body: Markup, busy: str = "false") -> Markup:
-    """A frame around an answer, which screen readers can go to and the keyboard can scroll."""
+    """A region around an answer that screen readers can find and the keyboard can scroll."""
     return Markup(
         "<div class='slmlab-answer' role='region' tabindex='0' aria-label='{}' aria-busy='{}'>"
         "{}</div>"
@@ -66,14 +66,14 @@ def region_html(label: str, body: Markup, busy: str = "false") -> Markup:
 
 
 def flags_html(flags: Iterable[str]) -> Markup:
-    """Warnings of a record as small labels."""
+    """The flags of a record as small labels."""
     return Markup().join(
         Markup("<span class='slmlab-flag'>⚠ {}</span>").format(flag) for flag in flags
     )
 
 
 def bar_html(label: str, value: str, share: float, best: bool) -> Markup:
-    """One line of a metrics strip: a label, a bar for its share of the longest, the value."""
+    """One line of numbers: a label, a bar for its share of the largest, the value."""
     return Markup(
         "<span>{}</span><span class='slmlab-track {}' aria-hidden='true'>"
         "<div class='slmlab-bar' style='width:{:.0f}%'></div></span><span>{}{}</span>"
@@ -123,7 +123,7 @@ def metrics_html(answer: Answer) -> Markup:
 
 
 def copy_button(text: str) -> Markup:
-    """A button that copies a text, in pages that may; without scripts it does nothing."""
+    """A button that copies a text, in pages that may do so; without scripts it does nothing."""
     return Markup(
         "<button type='button' class='jupyter-button lm-Widget' data-text='{}' onclick="
         '"navigator.clipboard.writeText(this.dataset.text)'
@@ -132,5 +132,5 @@ def copy_button(text: str) -> Markup:
 
 
 def shown(part: widgets.HTML) -> Markup:
-    """What a part shows, to be shown elsewhere."""
-    return Markup(part.value)  # noqa: S704  only pieces from here are put into one
+    """The HTML in a part, to be shown elsewhere."""
+    return Markup(part.value)  # noqa: S704  parts only contain pieces from this module

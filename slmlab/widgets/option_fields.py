@@ -1,4 +1,4 @@
-"""The sampling options that a reader can change, as a row of number fields."""
+"""The sampling options that the user can change, as a row of number fields."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import ipywidgets as widgets
 
 from slmlab.run.options import DEFAULT_OPTIONS, full_options
 
-# Of some of ``DEFAULT_OPTIONS``: a label, the smallest and the largest value, and the step.
+# For some of ``DEFAULT_OPTIONS``: a label, the smallest and the largest value, and the step.
 FIELDS: dict[str, tuple[str, float, float, float]] = {
     "temperature": ("Temperature", 0, 5, 0.1),
     "top_p": ("top_p", 0, 1, 0.05),
@@ -20,12 +20,12 @@ FIELDS: dict[str, tuple[str, float, float, float]] = {
 
 
 class OptionFields:
-    """Number fields for some sampling options; the others stay as they were given.
+    """Number fields for some sampling options; the others keep the values they were given.
 
     Args:
-        names: the options that get a field, of ``FIELDS``.
-        options: what the widget was called with.
-        parameters: what else its function takes, for the hint at a mistyped name.
+        names: the options that get a field, from ``FIELDS``.
+        options: the options that the widget was called with.
+        parameters: the other parameters of its function, for the hint at a mistyped name.
 
     Raises:
         PromptError: an option is not usable.
@@ -40,7 +40,7 @@ class OptionFields:
 
     @property
     def values(self) -> dict[str, Any]:
-        """What stands in the fields, by the options' names."""
+        """The values in the fields, by option."""
         return {name: field.value for name, field in self.fields.items()}
 
     @values.setter
@@ -50,7 +50,7 @@ class OptionFields:
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options that a run sends: the fields' values and the others."""
+        """The options of a run: the values in the fields, and the others."""
         return self.values | self._others
 
 

@@ -1,4 +1,4 @@
-"""The base of all widgets: live where somebody can click, HTML or text elsewhere."""
+"""The base class of all widgets: live if somebody can click, else HTML or text."""
 
 from __future__ import annotations
 
@@ -24,13 +24,12 @@ STYLE = Markup("<style>.slmlab {{ {}}}\n{}</style>").format(
 
 
 class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
-    """An ipywidget with its state: the last line of a cell shows it, and it goes into other boxes.
+    """An ipywidget: the last line of a cell shows it, and it can be put into other boxes.
 
-    Shown by itself where nobody can click (nbconvert, papermill, nbmake) it is ``static_html()``,
-    and in a terminal ``str()``. Inside another widget it is live.
+    Where nobody can click (nbconvert, papermill, nbmake) it is shown as ``static_html()``, and in a
+    terminal as ``str()``. Inside another widget it is always live.
 
-    ``message`` is the line below the parts in which the widget tells how things went, and ``said``
-    what stands in it.
+    ``message`` is the line below the parts for messages to the user, and ``message_text`` its text.
     """
 
     def __init__(self, name: str) -> None:
@@ -43,14 +42,14 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self.add_class(f"slmlab-{name}")
 
     def arrange(self, *parts: widgets.Widget) -> None:
-        """Put the parts on the screen; what is said to the reader stands below them."""
+        """Lay out the parts, with the messages to the user below them."""
         self.children = (self._style, *parts, self.message)
 
     def draw(self) -> None:
-        """Bring everything that is shown up to date.
+        """Update everything on the screen.
 
-        Kernels may handle changes of two parts at once, in threads (ipykernel 7 does). So they draw
-        one after the other, and who draws last knows of all changes.
+        Kernels may handle changes of two parts at the same time, in threads (ipykernel 7 does). So
+        only one thread draws at a time, and the last one sees all changes.
         """
         with self._drawing:
             self._draw()
@@ -59,8 +58,8 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         raise NotImplementedError
 
     def say(self, text: str, wrong: bool = False) -> None:
-        """Tell the reader something, until the next thing is said; nothing takes it away."""
-        self.said = text
+        """Show a message to the user; it stays until the next one."""
+        self.message_text = text
         kind = "slmlab-message slmlab-wrong" if wrong else "slmlab-message"
         role = "alert" if wrong else "status"
         lines = Markup("<br>").join(text.split("\n"))
@@ -69,14 +68,14 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     @contextlib.contextmanager
     def errors_shown(self) -> Iterator[None]:
-        """Say what goes wrong instead of raising it: in a callback nobody else would show it."""
+        """Show errors as messages instead of raising them; nothing shows those of callbacks."""
         try:
             yield
         except SlmlabError as error:
             self.say(str(error), wrong=True)
 
     def static_html(self) -> str:
-        """The widget for those who can only read."""
+        """The widget as static HTML."""
         return Markup("<pre>{}</pre>").format(str(self))
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
@@ -92,7 +91,7 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         return bundle
 
     def _ipython_display_(self, **_: Any) -> None:
-        # What ipywidgets 7 is shown by; it would show the live widget always.
+        # ipywidgets 7 is displayed by this method, which would always show the live widget.
         from IPython.display import display as show
 
         show(self._repr_mimebundle_(), raw=True)
@@ -102,9 +101,9 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
 
 def unattended() -> bool:
-    """Whether a notebook runs with nobody to click: nbconvert, papermill, nbmake.
+    """Whether a notebook runs without a user who could click: nbconvert, papermill, nbmake.
 
-    Such a runner says that it cannot answer ``input()``. So does Voilà, which has readers.
+    Such a runner does not allow ``input()``. Nor does Voilà, which does have users.
     """
     if not display.in_notebook():
         return False

@@ -336,7 +336,7 @@ class Playground(AnswersPanel):
     def __str__(self) -> str:
         lines = [f"Playground for {self.model.value or 'no model yet'} at {self.host}."]
         if self.model.value is None:
-            lines.append(self.said)
+            lines.append(self.message_text)
         elif self.runs:
             lines.append(self.runs[self.place].answer.text)
         else:

@@ -338,7 +338,7 @@ class SideBySide(AnswersPanel):
         models = [column.model.value for column in self.columns if column.model.value]
         lines = [f"Side by side at {self.host}: {', '.join(models) or 'no model yet'}."]
         if not models:
-            lines.append(self.said)
+            lines.append(self.message_text)
         elif self.runs:
             lines += [f"{one.model}:\n{one.text}" for one in self.runs[-1]]
         else:

@@ -1,4 +1,4 @@
-"""Where the votes of a widget go, under which name, and what they say so far."""
+"""The votes cast in a widget: the file, the voter's name, and the ratings so far."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FEWEST_VOTES = 20
 
 
 class Ballot:
-    """A file of votes, and the field with the name under which votes are kept."""
+    """A file of votes, and the text field for the voter's name."""
 
     def __init__(self, voter: str | None, votes_file: str | Path) -> None:
         self.file = Path(votes_file)
@@ -31,7 +31,7 @@ class Ballot:
         )
 
     def cast(self, prompt: Prompt, model_a: str, model_b: str, winner: str) -> None:
-        """Keep a vote: ``a``, ``b`` or ``tie``.
+        """Save a vote: ``a``, ``b`` or ``tie``.
 
         Raises:
             ResultsError: it cannot be written.
@@ -46,7 +46,7 @@ class Ballot:
         )
 
     def choose(self, prompt: Prompt, models: Sequence[str], best: int | None) -> int:
-        """Keep the votes that one choice is worth (see ``pairwise``); returns how many.
+        """Save the votes that a choice stands for (see ``pairwise``); returns how many.
 
         Raises:
             ResultsError: a vote cannot be written.
@@ -57,7 +57,7 @@ class Ballot:
         return len(cast)
 
     def ratings_html(self) -> Markup:
-        """The ratings as a table, or the sentence why there are none; nothing without a file."""
+        """The ratings as a table, or the reason why there are none; empty without a file."""
         if not self.file.exists():
             return Markup()
         try:
@@ -87,10 +87,10 @@ class Ballot:
 
 
 def pairwise(models: Sequence[str], best: int | None) -> Iterator[tuple[str, str, str]]:
-    """The votes that one choice among several answers is worth: ``(model_a, model_b, winner)``.
+    """The votes that a choice among several answers stands for: ``(model_a, model_b, winner)``.
 
     The best answer wins against each other one; without a best one all pairs are ties. Two answers
-    of one model are no pair.
+    of the same model are not compared.
 
     Args:
         models: the model of each answer.

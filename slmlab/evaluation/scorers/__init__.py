@@ -1,13 +1,13 @@
-"""Score answers: a scorer is a function of an answer's text and its row, and gives 0 to 1.
+"""Score answers: a scorer is a function of an answer's text and its row that returns 0 to 1.
 
 >>> def polite(text, row):
 ...     return "please" in text.lower()
 >>> polite("Yes, please.", {})
 True
 
-Any function of that form can be given to ``score``, also one of your own. Those here read what they
-need (``expected``, ``labels``, ``tests``, …) from the row, where the table of prompts had put it.
-What a model thinks (``<think>…</think>``) is no part of its answer.
+``score`` accepts any such function, including your own. The scorers here read what they need
+(``expected``, ``labels``, ``tests``, …) from the row: these are columns of the table of prompts.
+A model's thoughts (``<think>…</think>``) are not part of its answer.
 """
 
 from slmlab.evaluation.scorers.meaning import similar

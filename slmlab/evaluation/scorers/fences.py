@@ -1,4 +1,4 @@
-"""The blocks of an answer: what stands between Markdown's fences, and what stands around them."""
+"""The blocks of an answer: code between Markdown fences, and the text around it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import textwrap
 from dataclasses import dataclass
 
-# A fence may stand in a list, in a quotation, or behind words on its line.
+# A fence may be in a list, in a quotation, or after words on its line.
 _OPENING = re.compile(r"(?P<before>.*?)(?P<fence>`{3,}|~{3,})(?P<info>[^`\n]*)")
 _ONE_LINE = re.compile(r"(?P<before>.*?)(?P<fence>`{3,})(?P<code>[^`\n]+)(?P=fence)\s*")
 _LANGUAGE = re.compile(r"\s*\{?\.?([A-Za-z#+]+)(?![\w=])\d*")
@@ -17,8 +17,8 @@ _WORD_OF_LANGUAGE = re.compile(r"\s*(?:python3?|py|json)\s+", re.IGNORECASE)
 class Block:
     """A part of an answer.
 
-    ``language`` is what the fence names, in lower case, ``""`` where it names none, and None for
-    what stands outside of fences.
+    ``language`` is the one that the fence names, in lower case; ``""`` if it names none; None for
+    text outside fences.
     """
 
     language: str | None
@@ -26,7 +26,7 @@ class Block:
 
 
 def blocks(text: str) -> list[Block]:
-    """All parts of an answer in order, also where a fence has no partner."""
+    """All parts of an answer in order, even if a closing fence is missing."""
     found: list[Block] = []
     language: str | None = None
     fence = ""
@@ -68,7 +68,7 @@ def blocks(text: str) -> list[Block]:
 
 
 def _opens_another(match: re.Match[str], fence: str) -> bool:
-    """Whether a fence within a block begins the next one: the block's own end is missing."""
+    """Whether a fence inside a block begins the next block, because this one was not closed."""
     return (
         match["fence"][0] == fence[0]
         and not match["before"].strip()

@@ -1,11 +1,11 @@
-"""Find words in a text: in any script, in any way in which Unicode writes the same letters."""
+"""Find words in a text, in any script and any Unicode spelling of the same letters."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 
-# Marks that a keyboard has and a typesetter replaces, and characters that nobody sees.
+# Typographic variants of keyboard characters, and invisible characters.
 _SAME: dict[int, str | None] = {
     ord(one): same
     for same, others in {
@@ -17,7 +17,7 @@ _SAME: dict[int, str | None] = {
     }.items()
     for one in others
 }
-# Full-width letters, digits and marks; the small digits of H₂O.
+# Full-width letters, digits and punctuation; subscript digits as in H₂O.
 _SAME |= {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}
 _SAME |= {0x2080 + digit: str(digit) for digit in range(10)}
 _HALF_WIDTH = re.compile(r"[\uff61-\uff9f]+")
@@ -25,7 +25,7 @@ _EMPHASIS = re.compile(
     r"(?<![\w*`_])(?:\*{1,3}|`+|_{1,3})(?=\S)|(?<=\S)(?:\*{1,3}|`+|_{1,3})(?!\w)"
 )
 
-# Scripts that put no space between words, and Katakana, whose runs are words.
+# Scripts without spaces between words; and Katakana, in which each run of characters is a word.
 _UNSPACED = re.compile(
     r"[\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u309f"
     r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
@@ -36,27 +36,27 @@ _HANGUL = re.compile(r"[\u1100-\u11ff\uac00-\ud7af]")
 
 
 def fold(text: str) -> str:
-    """A text without what makes no difference: case, typographic marks, width, kind of space."""
+    """A text normalized for comparison: case, typographic variants, width and white space."""
     wide = _HALF_WIDTH.sub(lambda found: unicodedata.normalize("NFKC", found[0]), text)
     folded = unicodedata.normalize("NFC", wide).translate(_SAME).casefold()
     return " ".join(unicodedata.normalize("NFC", folded).split())
 
 
 def bare(text: str) -> str:
-    """A folded text without the marks around it, unless it is nothing but marks."""
+    """A folded text without the punctuation around it, unless it is nothing but punctuation."""
     folded = fold(text)
-    # The point of .5 is part of it.
+    # The point in .5 is part of the number.
     found = re.sub(r"^(?:[\s:;,!?\"'`*_()\[\]]|\.(?!\d))+|[\s.,:;!?\"'`*_()\[\]]+$", "", folded)
     return found or folded
 
 
 def occurrences(word: str, text: str, *, whole: bool = True) -> list[tuple[int, int]]:
-    """Where a word (or several) stands in a text; both are folded.
+    """The positions of a word (or several) in a text; both must be folded.
 
     Args:
-        word: what is looked for.
-        text: where.
-        whole: whether it has to be whole words; else it may be the beginning of some.
+        word: what to look for.
+        text: where to look.
+        whole: whether only whole words count; else also beginnings of words.
     """
     found = []
     start = text.find(word) if word else -1
@@ -69,7 +69,7 @@ def occurrences(word: str, text: str, *, whole: bool = True) -> list[tuple[int, 
 
 
 def occurs(word: str, text: str, *, whole: bool = True) -> bool:
-    """Whether a word (or several) stands in a text; neither is folded yet."""
+    """Whether a word (or several) is in a text; neither need be folded."""
     wanted = fold(word)
     return any(
         occurrences(wanted, one, whole=whole) for one in {fold(text), fold(without_emphasis(text))}
@@ -77,19 +77,19 @@ def occurs(word: str, text: str, *, whole: bool = True) -> bool:
 
 
 def without_emphasis(text: str) -> str:
-    """A text without Markdown's stars, underscores and backticks around words."""
+    """A text without the asterisks, underscores and backticks of Markdown's emphasis."""
     return _EMPHASIS.sub("", text)
 
 
 def word_count(text: str) -> int:
-    """How many words a text has; of Chinese and Japanese, how many characters."""
+    """The number of words in a text; Chinese and Japanese characters count as one each."""
     return len(_CHARACTERS.findall(text)) + sum(
         any(map(str.isalnum, one)) for one in _CHARACTERS.sub(" ", text).split()
     )
 
 
 def joins(character: str) -> bool:
-    """Whether a letter or digit would be part of the same word as another beside it."""
+    """Whether a character belongs to the same word as a letter or digit beside it."""
     if _UNSPACED.match(character) or _KATAKANA.match(character) or _HANGUL.match(character):
         return False
     return character.isalnum() or character == "_" or unicodedata.category(character)[0] == "M"

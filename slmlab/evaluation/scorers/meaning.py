@@ -11,11 +11,11 @@ from slmlab.evaluation.scorers.reading import Row, Scorer, answer, as_text, cell
 
 
 def similar(model: str, *, host: str | None = None) -> Scorer:
-    """A scorer: how near answer and ``expected`` are in meaning, by ``model``'s embeddings.
+    """A scorer: how similar answer and ``expected`` are in meaning, by ``model``'s embeddings.
 
-    Gives the cosine of the two embeddings, cut at 0. It tells subjects apart better than right from
-    wrong; an embedding model (``all-minilm``, ``nomic-embed-text``) does it better than a chat
-    model.
+    The score is the cosine similarity of the two embeddings, at least 0. It tells topics apart
+    better than right from wrong; embedding models (``all-minilm``, ``nomic-embed-text``) are better
+    at it than chat models.
 
     Examples:
         >>> similar = slmlab.scorers.similar(names[0])

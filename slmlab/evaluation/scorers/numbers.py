@@ -1,4 +1,4 @@
-"""Scorers that look for a number, in the ways in which people and models write one."""
+"""A scorer that looks for a number, in the many ways in which people and models write one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MARKS: dict[int, str] = str.maketrans(
     | dict.fromkeys("’ʼ", "'")
     | dict(zip("٫٬⁄∕∙⋅", ".,//··", strict=True))
 )
-# LaTeX, in the order in which it is taken away.
+# LaTeX commands and their replacements, in the order in which they are applied.
 _LATEX = (
     (r"(?<=\d)\s*\\[dtc]?frac", r" \\frac"),
     (r"\\[dtc]?frac\s*\{\s*(-?\d+)\s*\}\s*\{\s*(\d+)\s*\}", r"\1/\2"),
@@ -49,11 +49,11 @@ _SCIENTIFIC = (
     rf"(?P<mantissa>(?:(?<![\w.])\.)?{_RUN})\s*[×x·*]\s*10"
     r"\s*(?:\^|\*\*)\s*\(?(?P<power>[-+]?\d+)\)?"
 )
-# Digits that other digits are joined to: a range, a date, a time, a sum, a power, a name.
+# Digits joined to other digits: a range, a date, a time, a sum, a power, a name.
 _JOINED = rf"{_ALONE}(?:(?:\s?/\s?|[-:+×÷·*^]|[xX](?=\d)|\*\*)\(?[-.]?{_RUN}\)?)*"
 _MIXED = r"(?<![\w.,])(?P<whole>\d{1,3})\s{1,2}(?P<part>\d{1,2}/\d{1,3})(?![\d/])"
 _NUMBER = re.compile(rf"{_SCIENTIFIC}|{_MIXED}|(?P<joined>{_JOINED})")
-# "19 (not 20)": what is denied is not the answer, where there is another number.
+# "19 (not 20)": a negated number is not the answer if there is another one.
 _DENIED = re.compile(r"\b(?:not|never|isn['’]t)\s+(?:equal(?:\s+to)?\s+)?[$€£]?$", re.IGNORECASE)
 _FRACTION = re.compile(r"(\d+)\s?/\s?(\d+)")
 _SCALES = {"hundred": 1e2, "thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
@@ -68,7 +68,7 @@ _IN_WORDS = re.compile(
 
 @dataclass(frozen=True)
 class _Value:
-    """A number as read; ``whole`` is it where it was written without a fraction."""
+    """A number as read; ``whole`` is its exact value if it was written without a fraction."""
 
     value: float
     whole: int | None = None
@@ -84,11 +84,11 @@ class _Value:
 def number(text: str, row: Row) -> bool:
     r"""The last number in the answer is ``expected``, within ``tolerance`` of it.
 
-    The last one, because a model that thinks aloud names others on its way; but what stands in
-    ``\boxed{…}``, or behind ``####``, is the answer. Where no tolerance is given, whole numbers
-    have to be equal and others to agree in six digits; else both the difference and its share of
-    ``expected`` are compared with it, and one is enough. ``decimal`` says which mark the answers
-    put before the decimals, where it is a comma: ``1.234`` is then a thousand and more.
+    The last one, because models that reason in their answer mention others before; but a number in
+    ``\boxed{…}`` or after ``####`` takes precedence. Without a tolerance, whole numbers have to be
+    equal and others to agree in six digits; with one, the absolute or the relative difference must
+    not exceed it. ``decimal`` is the decimal mark of the answers: with a comma, ``1.234`` is a
+    whole number above a thousand.
 
     Examples:
         >>> slmlab.scorers.number("3 boxes of 4 are 12.", {"expected": 12})
@@ -102,14 +102,16 @@ def number(text: str, row: Row) -> bool:
         if numbers := _numbers(part, comma):
             return any(one.near(expected, tolerance) for one in numbers[-1])
     if not re.search(r"\d", found) and (word := _IN_WORDS.search(found)):
-        raise Unscorable(f"The answer has its number in words ({word[0]!r}), which are not read.")
+        raise Unscorable(
+            f"The answer has its number in words ({word[0]!r}), which is not supported."
+        )
     return False
 
 
 def _decimal_comma(row: Row) -> bool:
     mark = optional(row, "decimal") or "."
     if mark not in (".", ","):
-        raise Unscorable(f"`decimal` is {mark!r}; it is '.' or ','.")
+        raise Unscorable(f"`decimal` is {mark!r}; it must be '.' or ','.")
     return bool(mark == ",")
 
 
@@ -132,7 +134,7 @@ def _expected(value: object, comma: bool) -> _Value:
 
 
 def _parts(text: str) -> list[str]:
-    """Where the answer's number stands, the best place first."""
+    """The parts of the text where the answer's number may be, the likeliest first."""
     if boxed := _boxed(text):
         return [_without_latex(boxed)]
     marked = re.findall(
@@ -142,7 +144,7 @@ def _parts(text: str) -> list[str]:
 
 
 def _boxed(text: str) -> str:
-    r"""What stands in the last ``\boxed{…}``, which may have braces in it."""
+    r"""The content of the last ``\boxed{…}``, which may contain braces."""
     start = max(text.rfind(r"\boxed{"), text.rfind(r"\fbox{"))
     if start < 0:
         return ""
@@ -163,7 +165,7 @@ def _without_latex(text: str) -> str:
 
 
 def _numbers(text: str, comma: bool) -> list[list[_Value]]:
-    """The numbers that stand by themselves, in order, each with all ways to read it."""
+    """The numbers that are not part of an expression, in order, each with all its readings."""
     numbers: list[list[_Value]] = []
     denied: list[list[_Value]] = []
     for match in _NUMBER.finditer(text):
@@ -200,11 +202,11 @@ def _value(match: re.Match[str], comma: bool) -> _Value | None:
 
 
 def _read(run: str, comma: bool) -> _Value | None:
-    """A run of digits and marks as a number; None where it is a list, a version, a date."""
+    """A run of digits and marks as a number; None if it is a list, a version or a date."""
     digits, _, power = run.lower().partition("e")
     exponent = f"e{power}" if power else ""
     decimal, thousands = (",", ".") if comma else (".", ",")
-    # The other way counts too, where it is the only way: 3,14 is a number, 1,234 is two.
+    # If only the other convention fits, it is used: with decimal points, 3,14 is read as 3.14.
     for point, group in ((decimal, thousands), (thousands, decimal)):
         between = rf"[{group}'\u202f]"
         fits = (
@@ -234,9 +236,9 @@ def _by_itself(match: re.Match[str], text: str) -> bool:
     if sign and outside and (joins(outside[-1]) or outside[-1] in ")]}%°"):
         return False  # GPT-4, x-5, 10%-20%
     if re.search(r"(?:±|\+/-)\s?$", before):
-        return False  # how far off it may be
+        return False  # a margin of error
     if after.startswith("]") and re.search(r"(?:[\w.)]|\d[.,)]? )\[\^?$", before):
-        return False  # a note's number
+        return False  # a footnote's number
     return re.match(r"\s?(?:\^|√|π)|\*\*[\w(]|/\d", after) is None
 
 

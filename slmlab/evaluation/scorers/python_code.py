@@ -21,7 +21,7 @@ _NO_SYNTAX = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowErro
 
 @dataclass(frozen=True)
 class _Source:
-    """A piece of code, the names that it defines, and those that it takes from elsewhere."""
+    """A piece of code, the names that it defines, and those that it needs from elsewhere."""
 
     text: str
     defines: frozenset[str]
@@ -31,9 +31,9 @@ class _Source:
 def code(text: str, row: Row) -> bool:
     """The Python code in the answer passes ``tests``, run in a separate, limited process.
 
-    The code is the last block that is complete and defines what the tests call, with the other
-    blocks that it needs; blocks in other languages, output and examples do not count. See
-    ``slmlab.evaluation.code_runner`` for what the limits are worth.
+    The code is the last complete block that defines what the tests call, with the other blocks that
+    it needs; blocks in other languages, output and examples are ignored. What the limits protect
+    against is described in ``slmlab.evaluation.code_runner``.
 
     Examples:
         >>> slmlab.scorers.code("def twice(x): return 2 * x", {"tests": "assert twice(2) == 4"})
@@ -43,7 +43,7 @@ def code(text: str, row: Row) -> bool:
     tests = "\n".join(map(str, parsed(given, list) or [given]))
     read = _read(tests)
     if read is None:
-        raise Unscorable("`tests` is no Python that can be run.")
+        raise Unscorable("`tests` is not valid Python.")
     return code_runner.run_tests(_program(answer(text), read.needs), tests).passed
 
 
@@ -72,7 +72,7 @@ def _program(text: str, names: frozenset[str]) -> str:
 
 
 def _read(text: str) -> _Source | None:
-    """What a piece of code defines and needs; None where it is not complete Python."""
+    """The names that a piece of code defines and needs; None if it is not valid Python."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -95,7 +95,7 @@ def _read(text: str) -> _Source | None:
 
 
 def _prompts_removed(text: str) -> str:
-    """The code of a session at Python's prompt, without what Python replied."""
+    """The code of an interactive Python session, without prompts and output."""
     if not text.lstrip().startswith(">>>"):
         return text
     lines = (re.match(r"\s*(?:>>>|\.\.\.)(?: (.*)|$)", line) for line in text.splitlines())
@@ -103,7 +103,7 @@ def _prompts_removed(text: str) -> str:
 
 
 def _code_in_prose(text: str) -> str:
-    """Text outside of fences: as it is where it is Python, else the statements in it that are."""
+    """The Python statements in a text outside fences; the whole text if it is valid Python."""
     if _read(text):
         return text
     chunks: list[list[str]] = []

@@ -1,7 +1,7 @@
-"""What a scorer reads: the answer within a text, and the cells of a row in whatever form they come.
+"""What scorers read: the answer in a text, and the cells of a row in any form.
 
-A table that went through a file has texts where lists and numbers were; one that went through
-Arrow has arrays. All of that is read here, so that a score does not depend on it.
+A table that went through a file may have texts where lists and numbers were, and one that went
+through Arrow has arrays. These functions accept all of them, so that scores do not depend on it.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ Scorer = Callable[[str, Row], float]
 
 _THOUGHTS = r"think|thinking|thought|reasoning"
 _THOUGHT = re.compile(rf"(?<!`)<({_THOUGHTS})>.*?</\1>", re.IGNORECASE | re.DOTALL)
-# Some models' templates open the thought for them, so that the text has its end alone.
+# Some models' templates open the thought, so that the text contains only its end.
 _OPENED_BEFORE = re.compile(rf"\A.*(?<!`)</(?:{_THOUGHTS})>", re.IGNORECASE | re.DOTALL)
 _NEVER_ENDED = re.compile(rf"\A\s*<(?:{_THOUGHTS})>.*", re.IGNORECASE | re.DOTALL)
 
 
 class MissingColumn(KeyError):
-    """A scorer asked a row for a column that the table does not have."""
+    """A scorer needs a column that the table does not have."""
 
 
 class Unscorable(TaskError):
-    """This answer cannot be scored, because of its row or of itself; the message says why.
+    """This answer cannot be scored, because of the answer or its row; the message says why.
 
-    ``score`` gives such an answer no score, puts the reason beside it and goes on. Scorers of your
-    own may raise it too.
+    ``score`` then leaves the score empty, notes the reason and goes on. Your own scorers may raise
+    it too.
 
     Examples:
         >>> def as_long(text, row):
@@ -43,15 +43,15 @@ class Unscorable(TaskError):
 
 
 def answer(text: Any) -> str:
-    """The answer in what a model wrote: all but its thoughts (``<think>…</think>``).
+    """The answer in a model's text: everything but its thoughts (``<think>…</think>``).
 
-    Thoughts that never end have no answer after them.
+    If the thoughts never end, the answer is empty.
     """
     if not isinstance(text, str):
         return "" if is_blank(plain(text)) else str(text)
     if "<" not in text:
         return text
-    # Looking for the end of each of very many beginnings, where there is none, would take long.
+    # Searching for the end of each of very many beginnings would take long if there is no end.
     found = _THOUGHT.sub("", text) if "</" in text else text
     found = _OPENED_BEFORE.sub("", found)
     found = _NEVER_ENDED.sub("", found)
@@ -59,7 +59,7 @@ def answer(text: Any) -> str:
 
 
 def is_blank(value: Any) -> bool:
-    """Whether a cell holds nothing: None, pandas' NA, a blank text, an empty list or dict."""
+    """Whether a cell is empty: None, pandas' NA, a blank text, an empty list or dict."""
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
     if isinstance(value, float):
@@ -70,7 +70,7 @@ def is_blank(value: Any) -> bool:
 
 
 def cell(row: Row, column: str) -> Any:
-    """What a row has in a column that the scorer cannot do without.
+    """The value of a required column.
 
     Raises:
         Unscorable: the cell is blank.
@@ -83,13 +83,13 @@ def cell(row: Row, column: str) -> Any:
 
 
 def optional(row: Row, column: str) -> Any:
-    """What a row has in a column that may be blank or absent; None then."""
+    """The value of an optional column; None if it is blank or absent."""
     value = plain(row.get(column))
     return None if is_blank(value) else value
 
 
 def float_cell(row: Row, column: str) -> float | None:
-    """The number of at least 0 in an optional column, which may be written as text.
+    """The non-negative number in an optional column, which may be written as text.
 
     Raises:
         Unscorable: it is not such a number.
@@ -102,19 +102,19 @@ def float_cell(row: Row, column: str) -> float | None:
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not 0 <= number < math.inf:
-        raise Unscorable(f"`{column}` is {value!r}, not a number of at least 0.")
+        raise Unscorable(f"`{column}` is {value!r}, which is not a number of at least 0.")
     return number
 
 
 def as_text(value: Any) -> str:
-    """A cell as the text that a model would write: 4 for 4.0, which pandas makes of 4."""
+    """A cell as a model would write it: 4 for 4.0, which pandas may have made of 4."""
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         return str(int(value))
     return str(value)
 
 
 def parsed(value: Any, kind: type) -> Any:
-    """A list or dict, also where it is written as text, in JSON or in Python; None if it is none.
+    """A list or dict, perhaps written as text in JSON or Python notation; None for others.
 
     Examples:
         >>> parsed("['a', 'b']", list)
@@ -126,9 +126,9 @@ def parsed(value: Any, kind: type) -> Any:
 
 
 def alternatives(value: Any) -> list[str]:
-    """The texts of which one is enough: the cell itself, or each one of a list of texts."""
+    """The accepted texts: the cell itself, or each item of a list of texts."""
     texts = parsed(value, list)
-    # A text such as [1, 2] may be what is expected; ["a", "b"] is a list that a file kept as text.
+    # A text such as [1, 2] may be the expected answer; ["a", "b"] is a list that a file stored.
     if isinstance(value, str) and not all(
         isinstance(one, str) or one is None for one in texts or ()
     ):
@@ -137,4 +137,4 @@ def alternatives(value: Any) -> list[str]:
         return [str(value), as_text(value)]
     if texts := [as_text(one) for one in texts if not is_blank(one)]:
         return texts
-    raise Unscorable("`expected` holds nothing but blanks.")
+    raise Unscorable("`expected` contains only blank texts.")

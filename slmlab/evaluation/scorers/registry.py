@@ -1,4 +1,4 @@
-"""The scorers by name, and scorers made of several."""
+"""The scorers by name, and combinations of scorers."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ SCORERS: dict[str, Scorer] = {
 
 
 def named(scorer: Any) -> Scorer:
-    """The scorer of that name; a function is one itself.
+    """The scorer of that name; a function is returned as it is.
 
     Raises:
-        TaskError: there is none of that name.
+        TaskError: there is no scorer of that name.
     """
     if callable(scorer):
         found: Scorer = scorer
@@ -69,7 +69,7 @@ def _several(scorers: tuple[str | Scorer, ...], best: Any, decisive: float) -> S
                 found.append(float(one(text, row)))
             except Unscorable as error:
                 unknown = error
-        # What one scorer cannot tell does not matter where another has decided.
+        # That one scorer fails does not matter if another one decides the result.
         if unknown and decisive not in found:
             raise unknown
         return float(best(found))

@@ -19,16 +19,15 @@ from slmlab.evaluation.scorers.reading import (
     parsed,
 )
 
-# A text of nothing but brackets must not take forever.
+# A limit, because a text full of brackets would take too long.
 ATTEMPTS = 200
 _ABSENT = object()
 
 
 def json_valid(text: str, row: Row) -> bool:
-    """The answer holds JSON, and that fits the JSON schema in ``schema`` where there is one.
+    """The answer contains JSON, which matches the JSON schema in ``schema`` if there is one.
 
-    Of several, the first object counts, or the first list where there is no object or the schema
-    asks for a list.
+    The first object counts; the first list if there is no object, or if the schema is for a list.
 
     Examples:
         >>> row = {"schema": {"type": "object", "required": ["age"]}}
@@ -46,9 +45,9 @@ def json_valid(text: str, row: Row) -> bool:
 
 
 def json_fields(text: str, row: Row) -> float:
-    """The share of the fields of ``expected`` (a dict) that the JSON in the answer has right.
+    """The share of the fields in ``expected`` (a dict) that are right in the answer's JSON.
 
-    Texts are compared as by ``exact``, numbers as numbers: 54, 54.0 and "54" are the same.
+    Texts are compared as by ``exact``, numbers by value: 54, 54.0 and "54" are equal.
 
     Examples:
         >>> row = {"expected": {"name": "Ada", "age": 4}}
@@ -67,10 +66,10 @@ def json_fields(text: str, row: Row) -> float:
 
 
 def _schema(row: Row) -> Any:
-    """The schema of a row, which may be written as text; None where there is none.
+    """The schema of a row, which may be written as text; None if there is none.
 
     Raises:
-        Unscorable: it is no JSON schema.
+        Unscorable: it is not a JSON schema.
     """
     given = optional(row, "schema")
     if given is None or isinstance(given, bool):
@@ -83,9 +82,9 @@ def _schema(row: Row) -> Any:
     try:
         jsonschema.validators.validator_for(schema).check_schema(schema)
     except jsonschema.SchemaError as error:
-        raise Unscorable(f"`schema` is no JSON schema: {error.message.rstrip('.')}.") from error
+        raise Unscorable(f"`schema` is not a JSON schema: {error.message.rstrip('.')}.") from error
     except Exception as error:  # an unknown draft, a reference that leads nowhere
-        raise Unscorable(f"`schema` is no JSON schema: {str(error).rstrip('.')}.") from error
+        raise Unscorable(f"`schema` is not a JSON schema: {str(error).rstrip('.')}.") from error
     return schema
 
 
@@ -97,17 +96,17 @@ def _fits(value: Any, schema: Any) -> bool:
         return bool(schema)
     validator = jsonschema.validators.validator_for(schema)
     try:
-        # A registry of its own, so that no reference is fetched from the network.
+        # An empty registry, so that no reference is fetched from the network.
         validator(schema, registry=referencing.Registry()).validate(value)
     except jsonschema.ValidationError:
         return False
-    except Exception as error:  # a reference that leads nowhere, a pattern that is none
+    except Exception as error:  # a reference that leads nowhere, an invalid pattern
         raise Unscorable(f"`schema` cannot be used: {str(error).rstrip('.')}.") from error
     return True
 
 
 def _json(text: str, wanted: str | None) -> Any:
-    """The JSON in a text, which may stand in a code block or in prose; ``_ABSENT`` if none does."""
+    """The JSON in a text, in a code block or in prose; ``_ABSENT`` if there is none."""
     if wanted not in (None, "object", "array"):
         try:
             return json.loads(text, parse_constant=_refuse)
@@ -130,7 +129,7 @@ def _has_objects(value: Any) -> bool:
 
 
 def _values(text: str) -> Iterator[Any]:
-    """The JSON objects and lists in a text, none of them part of another."""
+    """The outermost JSON objects and lists in a text."""
     decoder = json.JSONDecoder(parse_constant=_refuse)
     place = 0
     for _ in range(ATTEMPTS):
@@ -145,14 +144,14 @@ def _values(text: str) -> Iterator[Any]:
             return
         except ValueError:
             if re.compile(r"\{\s*[\"'}]|\[\s*[{\"]").match(text, place):
-                # JSON with a fault in it, or cut: what is whole within it is not the answer.
+                # Broken or truncated JSON: valid parts inside it do not count.
                 place = _end(text, place)
             else:
                 place += 1
 
 
 def _end(text: str, start: int) -> int:
-    """Where what opens at ``start`` ends; the end of the text where it does not."""
+    """The position after the bracket that closes the one at ``start``, or the end of the text."""
     depth = 0
     for match in re.compile(r'"(?:[^"\\\n]|\\.)*"|[{}\[\]]').finditer(text, start):
         depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(match[0], 0)

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class _Row(dict[str, Any]):
-    """A row that tells its own missing columns from all other keys that are not found."""
+    """A row that raises ``MissingColumn``, so that it can be told from other KeyErrors."""
 
     def __missing__(self, column: str) -> Any:
         raise MissingColumn(column)
@@ -62,7 +62,7 @@ def score(
 
     need(frame)
     if "text" not in frame:
-        raise TaskError("The table has no column `text` with answers; compare() returns such one.")
+        raise TaskError("The table has no column `text` with answers, as compare() returns it.")
     if scorer is None and "scorer" not in frame:
         raise TaskError(
             "The table has no column `scorer`; give score() one of "
@@ -77,7 +77,7 @@ def score(
     if reasons := [(number, note) for number, note in enumerate(notes) if note]:
         number, note = reasons[0]
         line = (
-            f"{len(reasons)} of {len(rows)} answers have no score, row {number} because: {note} "
+            f"{len(reasons)} of {len(rows)} answers have no score; in row {number}: {note} "
             f"The column `{column}_note` has all reasons."
         )
         log.info(line)
@@ -92,7 +92,7 @@ def score(
 
 
 def _score_row(scorer: Scorer | None, number: int, row: Row) -> tuple[float | None, str | None]:
-    """A row's score, or the reason why it has none; neither where the generation failed."""
+    """A row's score, or the reason why it has none; neither if the generation failed."""
     if isinstance(row.get("error"), str) and row["error"]:
         return None, None
     text = "" if is_blank(plain(row["text"])) else row["text"]
@@ -116,4 +116,4 @@ def _score_row(scorer: Scorer | None, number: int, row: Row) -> tuple[float | No
         if sys.version_info >= (3, 11):
             error.add_note(where)
         raise
-    return (None, f"The scorer {name} gave none.") if is_blank(found) else (float(found), None)
+    return (None, f"The scorer {name} returned none.") if is_blank(found) else (float(found), None)

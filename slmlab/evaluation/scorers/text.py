@@ -29,7 +29,7 @@ from slmlab.evaluation.scorers.reading import (
     parsed,
 )
 
-# What turns a label into its opposite, right before it; in Japanese right behind it.
+# Words that negate a label, right before it; in Japanese right after it.
 _NEGATED = re.compile(
     r"(?:(?:\b(?:not|cannot|never|neither|nor|no|non|without|hardly|far from"
     r"|nicht|kein\w*|pas|не)|n't)"
@@ -38,14 +38,14 @@ _NEGATED = re.compile(
     r"|\bnon|不|不是|非|没有|無|无|未|ไม่|ไม่ใช่)$"
 )
 _NEGATED_BEHIND = re.compile(r"(?:的|である)?(?:では|じゃ|で)(?:ない|無い|ありません)")
-# "A" is the only letter of a multiple choice that is a word as well.
+# "A" is the only letter of a multiple choice that is also a word.
 _ARTICLE = re.compile(r" (?!(?:is|was|and|or|because|since|as|has|would|seems|fits)\b)[a-z]")
 
 
 def exact(text: str, row: Row) -> bool:
-    """The answer is ``expected``, but for case, white space and marks around it.
+    """The answer is ``expected``, ignoring case, white space and punctuation around it.
 
-    Where ``expected`` is a list, one of it is enough.
+    If ``expected`` is a list, one of its items is enough.
 
     Examples:
         >>> slmlab.scorers.exact("Paris.", {"expected": "paris"})
@@ -56,7 +56,7 @@ def exact(text: str, row: Row) -> bool:
 
 
 def contains(text: str, row: Row) -> bool:
-    """``expected`` (or, where it is a list, one of it) occurs as whole words in the answer.
+    """``expected`` (or an item of it, if it is a list) occurs as whole words in the answer.
 
     Examples:
         >>> slmlab.scorers.contains("It is Paris, of course.", {"expected": "Paris"})
@@ -67,7 +67,7 @@ def contains(text: str, row: Row) -> bool:
 
 
 def regex(text: str, row: Row) -> bool:
-    """The regular expression in ``expected`` is found; case does not matter, ``.`` takes all.
+    """The regular expression in ``expected`` is found, ignoring case; ``.`` matches line breaks.
 
     Examples:
         >>> slmlab.scorers.regex("Call 555-1234.", {"expected": "[0-9]{3}-[0-9]{4}"})
@@ -86,8 +86,8 @@ def regex(text: str, row: Row) -> bool:
 def label(text: str, row: Row) -> bool:
     """Of all the ``labels``, ``expected`` is the only one that the answer names.
 
-    Within a longer label a shorter one is not named (``spam`` in ``not spam``), nor is one that is
-    denied (``positive`` in ``it is not positive``).
+    A label inside a longer one does not count (``spam`` in ``not spam``), nor does a negated one
+    (``positive`` in ``it is not positive``).
 
     Examples:
         >>> row = {"labels": ["positive", "negative"], "expected": "positive"}
@@ -104,7 +104,7 @@ def label(text: str, row: Row) -> bool:
     expected = _spelled(as_text(cell(row, "expected")))
     if expected not in labels:
         raise Unscorable(
-            f"`expected` is {as_text(row['expected'])!r}, which is none of the labels "
+            f"`expected` is {as_text(row['expected'])!r}, which is not one of the labels "
             f"{', '.join(labels.values())}."
         )
     return _named(answer(text), labels) == {expected}
@@ -113,7 +113,7 @@ def label(text: str, row: Row) -> bool:
 def facts(text: str, row: Row) -> float:
     """The share of the expected facts that the answer names; 0 if it is over ``max_words``.
 
-    Each fact is a word's beginning, or several with ``|`` between, of which one is enough.
+    Each fact is the beginning of a word, or several alternatives with ``|`` between them.
 
     Examples:
         >>> row = {"expected": ["Warsaw", "1867", "physic|chem"]}
@@ -148,12 +148,12 @@ def words(at_most: int) -> Scorer:
 
 
 def _spelled(label: str) -> str:
-    """A label folded, with spaces for the marks between its words: not_spam, non-toxic."""
+    """A folded label, with spaces for hyphens and underscores: not_spam, non-toxic."""
     return re.sub(r"(?<=\w)[-_](?=\w)", " ", fold(label))
 
 
 def _named(text: str, labels: dict[str, str]) -> set[str]:
-    """The labels that a text names; ``labels`` has for each how it is written in the row."""
+    """The labels that a text names; ``labels`` maps each to its spelling in the row."""
     plain = without_emphasis(text)
     if bare(plain) in labels:
         return {bare(plain)}
@@ -174,7 +174,7 @@ def _named(text: str, labels: dict[str, str]) -> set[str]:
 
 
 def _not_within_longer(spans: list[tuple[int, int, str]]) -> Iterator[tuple[int, int, str]]:
-    """Of labels and where they stand, those that are not within a longer one."""
+    """The labels, with their positions, that are not inside a longer one."""
     spans = sorted(spans)
     starts = [start for start, _, _ in spans]
     furthest = list(itertools.accumulate((end for _, end, _ in spans), max))
@@ -190,7 +190,7 @@ def _cased(text: str) -> str:
 
 
 def _letters(letter: str, folded: str, cased: str) -> list[tuple[int, int]]:
-    """Where a text chooses a letter: as a capital, or as in "b)"; "a" is a word, not an answer."""
+    """Positions where a text chooses a letter: a capital, or as in "b)"; "a" is just a word."""
     return [
         span
         for span in occurrences(letter, cased)

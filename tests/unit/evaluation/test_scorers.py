@@ -173,7 +173,7 @@ class TestRowsThatCannotBeScored:
         assert scored["score_note"].iloc[-1] is None, "why it failed stands in `error`"
         said = capsys.readouterr().err
         assert said.count("\n") == 1
-        assert f"{len(self.BAD)} of {len(scored)} answers have no score, row 2 because: " in said
+        assert f"{len(self.BAD)} of {len(scored)} answers have no score; in row 2: " in said
 
     def test_a_table_without_bad_rows_says_nothing(self, capsys):
         scored = slmlab.score(self.frame().head(2))
@@ -205,7 +205,7 @@ class TestRowsThatCannotBeScored:
         scored = slmlab.score(frame, brief)
         assert scored["score_note"].tolist() == [
             "It is too long.",
-            "The scorer brief gave none.",
+            "The scorer brief returned none.",
             None,
         ]
         assert scored["score"].tolist()[2] == 1

@@ -61,7 +61,7 @@ class TestStatistics:
         assert sentence.startswith("These 20 prompts can't tell a and b apart (a did better on 2")
         assert "could, if the shares stay" in sentence
         frame = scored(a=[1, 0], b=[0, 1])
-        assert "no number would" in statistics.paired(frame)["sentence"][0]
+        assert "no number of prompts would" in statistics.paired(frame)["sentence"][0]
 
     def test_repeats_are_averaged_and_missing_ones_left_out(self):
         frame = pd.concat([scored(a=[1, 0, 1], b=[0, 0, 0]), scored(a=[0, 0], b=[0, 1])])
