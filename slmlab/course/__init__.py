@@ -1,4 +1,4 @@
-"""What only the notebooks use: exercises, and a model opened up."""
+"""What only the notebooks use: checks of exercises, and a model's internals in numpy."""
 
 import lazy_loader
 

@@ -1,9 +1,9 @@
-"""A tiny language model in numpy, taught by a larger one: by its tokens, or by its probabilities.
+"""A tiny language model in numpy that learns from a larger one: from a text, or its probabilities.
 
-The student is a neural network of the oldest kind of neural language model (Bengio et al. 2003,
-https://jmlr.org/papers/v3/bengio03a.html): the last few tokens as vectors, one hidden layer, a
-logit for each token that may come next. It is far too small to be useful, and small enough to train
-in seconds, which is the point.
+The student is one of the first kind of neural language models (Bengio et al. 2003,
+https://jmlr.org/papers/v3/bengio03a.html): embeddings of the last few tokens, one hidden layer, and
+a logit for each possible next token. It is far too small to be useful, but small enough to train in
+seconds, which is the point.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ Tokens = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Examples:
-    """What a student learns from, n examples over a vocabulary of v tokens.
+    """Training data for a student: n examples over a vocabulary of v tokens.
 
-    ``contexts`` (n, context_length) are the tokens before, ``targets`` (n) the token that came next
-    in the text, ``teacher_logits`` (n, v) the teacher's logits for what could come next. Tokens are
-    numbers 0 to v - 1; ``vocabulary`` has their texts.
+    ``contexts`` (n, context_length) are the preceding tokens, ``targets`` (n) the next token in the
+    text, ``teacher_logits`` (n, v) the teacher's logits for the next token. Tokens are numbers from
+    0 to v - 1; ``vocabulary`` has their texts.
     """
 
     contexts: Tokens
@@ -34,11 +34,11 @@ class Examples:
     vocabulary: tuple[str, ...]
 
     def __len__(self) -> int:
-        """How many examples these are."""
+        """The number of examples."""
         return len(self.targets)
 
     def __getitem__(self, part: slice | Tokens) -> Examples:
-        """Some of the examples: a slice, or an array of their numbers."""
+        """Some of the examples, by a slice or an array of positions."""
         return Examples(
             self.contexts[part], self.targets[part], self.teacher_logits[part], self.vocabulary
         )
@@ -50,10 +50,10 @@ class Examples:
 
 
 def examples(teacher: Transformer, texts: Sequence[str], context_length: int = 4) -> Examples:
-    """Let the teacher read texts, and note what it expects after each token.
+    """Examples from texts, with the teacher's logits for the token after each position.
 
-    The vocabulary is the tokens that occur in these texts; the teacher's logits of all others are
-    left out, so that the student has few enough outputs to be trained in seconds.
+    The vocabulary consists of the tokens that occur in these texts. The teacher's logits for all
+    others are left out, so that the student has few outputs and can be trained in seconds.
 
     Examples:
         >>> teacher = slmlab.weights.read()
@@ -78,14 +78,14 @@ def examples(teacher: Transformer, texts: Sequence[str], context_length: int = 4
 
 
 class Student:
-    """A network of two layers: ``parameters`` has its arrays by name.
+    """A network of two layers; ``parameters`` has its arrays by name.
 
     Args:
-        vocabulary: how many tokens it knows.
-        context_length: how many tokens it sees.
-        embedding_size: numbers for each token.
-        hidden: neurons of the hidden layer.
-        seed: of the random start.
+        vocabulary: the number of tokens in the vocabulary.
+        context_length: the number of tokens in the context.
+        embedding_size: the dimensions of each embedding.
+        hidden: the number of neurons in the hidden layer.
+        seed: the seed of the random initialization.
     """
 
     def __init__(
@@ -106,16 +106,16 @@ class Student:
         }
         self.parameters: dict[str, Array] = {}
         for name, shape in shapes.items():
-            # Biases start at 0; weights so that what comes out varies as much as what goes in.
+            # Biases start at 0, weights so that outputs have the variance of inputs.
             scale = 0 if len(shape) == 1 else 1 if name == "embeddings" else shape[0] ** -0.5
             self.parameters[name] = (rng.normal(size=shape) * scale).astype(np.float32)
 
     def size(self) -> int:
-        """How many parameters it has."""
+        """The number of parameters."""
         return sum(array.size for array in self.parameters.values())
 
     def logits(self, contexts: Tokens) -> Array:
-        """A logit for each token that may follow each context: (n, vocabulary)."""
+        """The logits for the token after each context: (n, vocabulary)."""
         return self._forward(contexts)[-1]
 
     def _forward(self, contexts: Tokens) -> tuple[Array, Array, Array]:
@@ -137,10 +137,10 @@ class Student:
     ) -> None:
         """Learn from examples by gradient descent (Adam, https://arxiv.org/abs/1412.6980).
 
-        The loss is ``(1 - soft) × cross-entropy with the token that came + soft × temperature² ×
-        KL(teacher ‖ student)``, both softened by the temperature (Hinton, Vinyals and Dean 2015,
-        https://arxiv.org/abs/1503.02531): ``soft=0`` learns from the text alone, ``soft=1`` from
-        the teacher alone.
+        The loss is ``(1 - soft) × cross-entropy with the next token + soft × temperature² ×
+        KL(teacher ‖ student)``, with both distributions of the KL divergence softened by the
+        temperature (Hinton, Vinyals and Dean 2015, https://arxiv.org/abs/1503.02531): ``soft=0``
+        learns only from the text, ``soft=1`` only from the teacher.
         """
         rng = np.random.default_rng(seed)
         beta1, beta2, epsilon = 0.9, 0.999, 1e-8
@@ -159,13 +159,13 @@ class Student:
                     self.parameters[name] -= np.float32(learning_rate) * update
 
     def gradients(self, batch: Examples, soft: float, temperature: float) -> dict[str, Array]:
-        """How the loss of ``train`` changes with each parameter, by the chain rule."""
+        """The gradient of the loss of ``train`` for each parameter, by backpropagation."""
         p, n = self.parameters, len(batch)
         embedded, activations, logits = self._forward(batch.contexts)
         hard_gradient = softmax(logits)  # of the cross-entropy: probabilities - one-hot targets
         hard_gradient[np.arange(n), batch.targets] -= 1
         teacher_probabilities = softmax(batch.teacher_logits, temperature)
-        # temperature² × 1 / temperature, since softened logits change the loss that much less.
+        # temperature² from the loss, times 1 / temperature from the softened logits.
         soft_gradient = temperature * (softmax(logits, temperature) - teacher_probabilities)
         d_logits = ((1 - soft) * hard_gradient + soft * soft_gradient) / n
         d_hidden = (d_logits @ p["output"].T) * (1 - activations * activations)
@@ -182,7 +182,7 @@ class Student:
 
 
 def perplexity_from_logits(logits: Array, targets: Tokens) -> float:
-    """How surprised logits (n, v) are by the tokens that came: e to the mean of -log(p).
+    """The perplexity of logits (n, v) for the actual next tokens: e to the mean of -log(p).
 
     Examples:
         >>> import numpy as np
@@ -195,9 +195,10 @@ def perplexity_from_logits(logits: Array, targets: Tokens) -> float:
 
 
 def kl(teacher_logits: Array, student_logits: Array) -> float:
-    """Kullback–Leibler divergence of two sets of logits (n, v), mean over n: 0 where they agree.
+    """The Kullback–Leibler divergence of two sets of logits (n, v), averaged over n, in nats.
 
-    In nats: what it costs, per token, to believe the student where the teacher is right.
+    It is 0 if they agree; else the average loss from using the student's probabilities where the
+    teacher's are right.
 
     Examples:
         >>> import numpy as np
@@ -209,7 +210,7 @@ def kl(teacher_logits: Array, student_logits: Array) -> float:
 
 
 def measure(student: Student, examples: Examples) -> dict[str, float]:
-    """A student's ``perplexity`` on what came next, and its ``kl`` from the teacher.
+    """A student's ``perplexity`` on the actual next tokens, and its ``kl`` from the teacher.
 
     Examples:
         >>> teacher = slmlab.weights.read()

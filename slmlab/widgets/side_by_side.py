@@ -1,4 +1,4 @@
-"""Several models, one prompt: the answers beside each other, as they come."""
+"""Several models, one prompt: the answers beside each other while they are generated."""
 
 from __future__ import annotations
 
@@ -28,9 +28,11 @@ if TYPE_CHECKING:
 
 FEWEST, MOST = 2, 6
 LETTERS = "ABCDEF"
-TURN_BY_TURN = "Turn by turn: each model has the machine for itself, so the times compare."
+TURN_BY_TURN = (
+    "One after the other: each model has the machine to itself, so times can be compared."
+)
 AT_ONCE = (
-    "All at once: quicker on a GPU. The models share the machine, so their times are not their own."
+    "All at once: quicker on a GPU. The models share the machine, so times cannot be compared."
 )
 
 
@@ -44,24 +46,24 @@ def side_by_side(
     host: str | None = None,
     **options: Unpack[Options],
 ) -> SideBySide:
-    """Put one prompt to two to six models and see them answer beside each other.
+    """Send one prompt to two to six models and see their answers side by side.
 
-    Below each answer stand its times and speed, with bars against the best. Words that differ from
-    an answer that was chosen as reference are marked. Names can be hidden until the vote; votes go
-    to a file that can be merged with others' (``slmlab.votes``).
+    Below each answer are its times and speed, as bars relative to the others. One answer can be the
+    reference: words that differ from it are marked in the others. Names can be hidden until the
+    vote; votes are saved in a file that can be merged with others (``slmlab.votes``).
 
     Args:
-        models: the models (default: the first three that the server has).
+        models: the models (default: the first three on the server).
         prompt: the text to start with.
         system: a system prompt to start with.
-        voter: the name under which votes are kept (default: the user's).
-        votes_file: where votes are kept.
+        voter: the name under which votes are saved (default: the user's).
+        votes_file: the file for the votes.
         host: the server (default: ``slmlab.server.host()``).
         options: settings to start with (``temperature``, ``seed``, ``num_ctx``, …).
 
     Returns:
-        An ipywidget: the last line of a cell shows it, and it can stand in an ``HBox`` or ``Tab``.
-        Its ``frame`` has all runs as a DataFrame.
+        An ipywidget: the last line of a cell shows it, and it can be put into an ``HBox`` or
+        ``Tab``. Its ``frame`` has all runs as a DataFrame.
 
     Raises:
         PromptError: the prompt or an option is not usable, or there are not two to six models.
@@ -168,7 +170,7 @@ class SideBySide(AnswersPanel):
         self.columns_box.children = tuple(columns)
 
     def add(self) -> None:
-        """One more column, with the next model that is not there yet."""
+        """Add a column, with the next model that has none yet."""
         shown = {column.model.value for column in self.columns}
         unused = [name for name in self.names if name not in shown]
         if len(self.columns) < MOST and not self.running:
@@ -176,7 +178,7 @@ class SideBySide(AnswersPanel):
             self.draw()
 
     def drop(self) -> None:
-        """One column less."""
+        """Remove the last column."""
         if len(self.columns) > FEWEST and not self.running:
             self._set_columns(self.columns[:-1])
             self.draw()
@@ -188,7 +190,7 @@ class SideBySide(AnswersPanel):
         return controls.with_system(self.prompt_text.value, self.system.value)
 
     def run(self) -> None:
-        """Put the prompt to all models."""
+        """Send the prompt to all models."""
         if self.running:
             return
         with self.errors_shown():
@@ -206,10 +208,11 @@ class SideBySide(AnswersPanel):
             self.begin(run)
 
     def _update_models(self) -> None:
-        """Offer the models that the server has now.
+        """Offer the models that are on the server now.
 
         Raises:
-            ModelError, ServerError: there is none, one of those chosen is gone, or no server.
+            ModelError: there is none, or a selected one is gone.
+            ServerError: no server answers.
         """
         names = controls.resolved(None, self.host)
         for column in self.columns:
@@ -230,7 +233,7 @@ class SideBySide(AnswersPanel):
     # Voting.
 
     def vote(self, letter: str | None) -> None:
-        """Keep a vote for one answer against each other, or for none; then show the names."""
+        """Save a vote for one answer against all others, or for a tie; then show the names."""
         if self.answers is None or self.running or self.voted:
             return
         answers = self.answers.answers
@@ -244,7 +247,7 @@ class SideBySide(AnswersPanel):
             self.table.value = self.ballot.ratings_html()
             result = "All equally good." if best is None else f"Best: {answers[best].model}."
             count = "1 vote" if cast == 1 else f"{cast} votes"
-            self.say(f"{result} {count} kept in {self.ballot.file.resolve()}")
+            self.say(f"{result} {count} saved in {self.ballot.file.resolve()}")
 
     def set_reference(self, letter: str, on: bool) -> None:
         """Make one answer the reference, or none."""
@@ -253,19 +256,19 @@ class SideBySide(AnswersPanel):
                 column.reference.value = False
         self.draw()
 
-    # What comes out.
+    # Results.
 
     @property
     def frame(self) -> pd.DataFrame:
-        """All runs as a DataFrame, as ``slmlab.compare`` gives it: to score, test and plot.
+        """All runs as a DataFrame like that of ``slmlab.compare``: to score, test and plot.
 
         Raises:
-            SlmlabError: nothing was answered yet.
+            SlmlabError: there is no answer yet.
         """
         return export.to_frame(answer for run in self.runs for answer in run)
 
     def to_table(self) -> None:
-        """Show all runs as a table and write them as CSV into the current folder."""
+        """Show all runs as a table and write them to a CSV file in the current folder."""
         with self.errors_shown():
             frame = self.frame
             self.table.value = export.frame_html(frame)
@@ -277,7 +280,7 @@ class SideBySide(AnswersPanel):
             )
 
     def to_report(self) -> None:
-        """Write a report of all runs into the current folder."""
+        """Write a report of all runs to the current folder."""
         with self.errors_shown():
             path = report(self.frame, controls.new_file("side-by-side", "html"), "Side by side")
             self.say(f"Report: {path.resolve()}")
@@ -290,7 +293,7 @@ class SideBySide(AnswersPanel):
         )
 
     def _draw(self) -> None:
-        # Read first: an answer that ends while this draws is drawn whole by the next frame.
+        # Read first, so that an answer that ends during drawing is drawn completely next time.
         running = self.running
         answers = self.answers.answers if self.answers else []
         hidden = self.blind.value and not (self.voted and self.runs)
@@ -302,9 +305,9 @@ class SideBySide(AnswersPanel):
             answer = answers[place] if place < len(answers) else None
             column.hide(hidden)
             column.draw(answer, None if column.letter == referred else reference)
-        # Speed tells who is small, so it stays hidden as long as the names do.
+        # The speed would give small models away, so it is hidden as long as the names are.
         draw_strips(self.columns, [] if hidden else answers)
-        # Last, so that a button that can be pressed means that all is drawn.
+        # Last, so that buttons become enabled only when everything is drawn.
         self._set_buttons(answers, running)
 
     def _set_buttons(self, answers: list[Answer], running: bool) -> None:
@@ -324,7 +327,7 @@ class SideBySide(AnswersPanel):
     # Without a front end.
 
     def static_html(self) -> str:
-        """The answers beside each other; a prompt that was given is answered now."""
+        """The answers side by side; runs a given prompt that was not run yet."""
         if not self.runs and self.prompt_text.value.strip() and self.names:
             self.run()
         return Markup("<p><strong>Prompt</strong> {}</p>{}{}{}").format(

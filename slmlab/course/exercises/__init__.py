@@ -1,8 +1,8 @@
-"""Checks for the course's exercises: they say whether an answer is right, and hint where it is not.
+"""Checks of the course's exercises, which say whether an answer is right, or give a hint.
 
-A check looks at what the reader's code gave, not at how it was written, and computes again what it
-judges: a number that was only typed in does not pass. What it needs for that (the model, the texts)
-is handed over beside the answer. A check never raises.
+A check looks at the results of the student's code, not at how it was written, and recomputes them:
+guessed numbers do not pass. What it needs for that (the model, the texts) is passed beside the
+answer. A check never raises an exception because of an answer.
 """
 
 from slmlab.course.exercises import notebooks_00_to_03, notebooks_04_to_06, notebooks_07_to_10

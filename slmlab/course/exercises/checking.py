@@ -1,4 +1,4 @@
-"""How a check is registered, run, and told from an exercise that nobody has touched."""
+"""Register and run the checks of exercises, and recognize exercises that are still open."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 
 from slmlab.errors import TaskError, did_you_mean
 
-# A check takes the answers and returns a hint, or None where all is right. Its docstring says what
-# it looks at; readers see that where an answer could not be read at all.
+# A check takes the answers and returns a hint, or None if all are right. Its docstring says what it
+# expects; students see this if an answer could not be read at all.
 Check = Callable[..., str | None]
 CHECKS: dict[str, Check] = {}
 
 
 def check(exercise: str, *answers: Any) -> None:
-    """Print whether an exercise's answer is right, with a hint where it is not.
+    """Print whether the answer to an exercise is right, or a hint.
 
     Args:
         exercise: its number, such as ``"01.2"``: notebook 01, exercise 2.
-        answers: what the exercise asks for, and what the check needs to compute it again.
+        answers: what the exercise asks for, and what the check needs to recompute it.
 
     Raises:
         TaskError: there is no such exercise.
@@ -37,11 +37,11 @@ def check(exercise: str, *answers: Any) -> None:
     judge = CHECKS[exercise]
     try:
         hint = judge(*answers)
-    except Exception as error:  # whatever a reader's answer does to a check, it gets a sentence
+    except Exception as error:  # an answer of any kind gets a sentence
         logging.getLogger(__name__).debug("the check %s failed", exercise, exc_info=True)
         expected = str(judge.__doc__).rstrip(".")
         expected = expected[0].lower() + expected[1:]
-        hint = f"This looks at {expected}, and could not read yours ({type(error).__name__})."
+        hint = f"The check expects {expected} and could not read yours ({type(error).__name__})."
     print(f"✓ {exercise}: right." if hint is None else f"✗ {exercise}: not yet. {hint}")
 
 
@@ -56,9 +56,9 @@ def exercise(number: str) -> Callable[[Check], Check]:
 
 
 def is_open(answer: object, depth: int = 3) -> bool:
-    """Whether an answer is still the ``...`` of the exercise, has it in it, or is a blank function.
+    """Whether an answer still is or contains the ``...`` of the exercise, or is an empty function.
 
-    Looks into lists, tuples, sets and dicts, ``depth`` deep.
+    Looks into lists, tuples, sets and dicts, down to ``depth`` levels.
     """
     if answer is ...:
         return True
@@ -73,7 +73,7 @@ def is_open(answer: object, depth: int = 3) -> bool:
 
 
 def near(value: float, right: float, tolerance: float = 0.02) -> bool:
-    """Whether a number is the right one, within a share of it."""
+    """Whether a number is right, within a relative tolerance."""
     return abs(float(value) - right) <= tolerance * abs(right)
 
 

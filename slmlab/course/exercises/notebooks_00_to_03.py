@@ -9,8 +9,8 @@ from slmlab.course.exercises.checking import exercise, near
 
 @exercise("00.1")
 def check_00_1(record: Any) -> str | None:
-    """The record that slmlab.ask gives back."""
-    return None if record.text and not record.error else "The record has no answer in it."
+    """The record that slmlab.ask returns."""
+    return None if record.text and not record.error else "The record has no answer."
 
 
 @exercise("00.2")
@@ -41,7 +41,7 @@ def check_00_3(parameters: Any, machine: Any) -> str | None:
 
 @exercise("01.1")
 def check_01_1(record: Any) -> str | None:
-    """The record that slmlab.ask gives back."""
+    """The record that slmlab.ask returns."""
     if "Answer in one sentence." in record.prompt:
         return None
     return 'The prompt is not that of the template: slmlab.ask(model, "…", template="short").'
@@ -49,7 +49,7 @@ def check_01_1(record: Any) -> str | None:
 
 @exercise("01.2")
 def check_01_2(template: Any, variables: Any, record: Any) -> str | None:
-    """A template, a dict of its variables, and the record that slmlab.ask gives back."""
+    """A template, a dict of its variables, and the record that slmlab.ask returns."""
     from slmlab.run import prompts
 
     wanted = prompts.variables(template)
@@ -59,7 +59,7 @@ def check_01_2(template: Any, variables: Any, record: Any) -> str | None:
         return f"The dict needs a text for each of {', '.join(wanted)}, and for nothing else."
     if record.prompt != prompts.fill(template, **variables):
         return "The record's prompt is not the filled-in template: give ask() both of them."
-    return None if record.text else "The record has no answer in it."
+    return None if record.text else "The record has no answer."
 
 
 @exercise("01.3")
@@ -114,7 +114,7 @@ def check_02_3(found: Any) -> str | None:
 
 @exercise("03.1")
 def check_03_1(frame: Any, names: Any) -> str | None:
-    """The table that slmlab.compare gives back, and the names of the models."""
+    """The table that slmlab.compare returns, and the names of the models."""
     if missing := set(names) - set(frame["model"]):
         return f"{sorted(missing)[0]} is missing: give compare() all of `names`."
     if frame["num_predict"].max() > 60:
@@ -124,7 +124,7 @@ def check_03_1(frame: Any, names: Any) -> str | None:
 
 @exercise("03.2")
 def check_03_2(frame: Any) -> str | None:
-    """The table that slmlab.compare gives back."""
+    """The table that slmlab.compare returns."""
     from slmlab.run import prompts
 
     if set(frame.get("template", ())) != {"plain", "step_by_step"}:

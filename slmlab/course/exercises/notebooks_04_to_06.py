@@ -19,7 +19,7 @@ def check_04_1(seconds: Any) -> str | None:
 def check_04_2(runs: Any) -> str | None:
     """A list of three records."""
     if len(runs) != 3:
-        return "Three records are asked for."
+        return "Give a list of three records."
     if not runs[0].cold or any(run.cold for run in runs[1:]):
         return "The first one must be cold (unload right before), the others warm."
     return None
@@ -62,7 +62,7 @@ def check_05_3(found: Any, could: Any) -> str | None:
     if found != right:
         return "Sixteen ones and four zeros go into statistics.interval."
     if bool(could) != (right.low <= 0.9 <= right.high):
-        return "Does the interval hold 0.9?"
+        return "Does the interval contain 0.9?"
     return None
 
 
@@ -78,7 +78,7 @@ def check_06_1(frame: Any) -> str | None:
 def check_06_2(frame: Any) -> str | None:
     """A scored table with a column shots."""
     if set(frame["shots"]) != {0, 2, 4}:
-        return "The column shots holds 0, 2 and 4."
+        return "The column shots should contain 0, 2 and 4."
     sizes = frame.groupby("shots")["prompt_tokens"].mean()
     if not sizes[0] < sizes[2] < sizes[4]:
         return "More examples make longer prompts: are the templates in the right places?"

@@ -27,9 +27,9 @@ def check_07_2(function: Any) -> str | None:
     x = np.random.default_rng(1).normal(size=(8, 64)).astype(np.float32) + 3
     y = function(x)
     if y is None:
-        return "Your function gives nothing back: return the array."
+        return "Your function returns nothing: return the array."
     if y.shape != x.shape:
-        return "The result has the shape of what went in: reshape(x.shape)."
+        return "The result should have the shape of the input: reshape(x.shape)."
     before, after = x.reshape(-1, 32), y.reshape(-1, 32)
     steps = np.ptp(before, axis=1) / 15
     if (np.abs(before - after).max(axis=1) > 0.52 * steps + 1e-4).any():
@@ -52,7 +52,7 @@ def check_07_3(hurt: Any, model: Any, texts: Any) -> str | None:
         changed = {name: _one_scale(model.tensors[name]) for name in model.matrices(part)}
         if not _is_perplexity(hurt[part], model.with_tensors(changed), texts[:1], texts):
             return (
-                f"{part!r} is another number here: change only model.matrices({part!r}), each with "
+                f"{part!r} should be a different number: change only model.matrices({part!r}), each with "
                 "one_scale, and measure on `texts` or on the first of them."
             )
     return None
@@ -80,7 +80,7 @@ def check_08_2(at_random: Any, by_size: Any, model: Any, text: Any) -> str | Non
 
     pruned = {name: _zeroed(model.tensors[name], 0.2) for name in model.matrices()}
     if not _is_perplexity(by_size, model.with_tensors(pruned), text):
-        return "The second is another number here: weights.perplexity(prune(0.2), text)."
+        return "The second should be a different number: weights.perplexity(prune(0.2), text)."
     thinned = {name: _thinned(model.tensors[name], 0.2) for name in model.matrices()}
     # Which zeros fall where makes a large difference: other seeds are within two decades.
     typical = perplexity(model.with_tensors(thinned), text)
@@ -100,7 +100,7 @@ def check_08_3(in_a_row: Any, spread: Any, model: Any, text: Any) -> str | None:
         return "Perplexity is never below 1."
     for value, layers in ((in_a_row, [10, 11, 12, 13, 14]), (spread, [6, 10, 14, 18, 22])):
         if not _is_perplexity(value, weights.drop_layers(model, layers), text):
-            return f"Without the layers {layers} it is another number here: drop_layers, on `text`."
+            return f"Without the layers {layers} it should be a different number: drop_layers, on `text`."
     return None
 
 
@@ -115,7 +115,7 @@ def check_09_1(sharp: Any, flat: Any, logits: Any) -> str | None:
         if not near(sum(given), 1):
             return "Probabilities add up to 1: softmax(logits, temperature)."
         if not np.allclose(given, softmax(logits, temperature), rtol=1e-3, atol=1e-7):
-            return f"The probabilities at temperature {temperature:.0f} are others."
+            return f"The probabilities at temperature {temperature:.0f} should be different."
     return None
 
 
@@ -126,7 +126,7 @@ def check_09_2(found: Any, training_curve: Any) -> str | None:
         return "At least three shares, 0 and 1 among them."
     for soft, value in found.items():
         if not _occurs(value, "kl", training_curve(soft, rounds=20)):
-            return f"For soft = {soft} the KL is another here: list(training_curve(soft))[-1]."
+            return f"For soft = {soft} the KL should be different: list(training_curve(soft))[-1]."
     return None
 
 
@@ -138,7 +138,7 @@ def check_09_3(found: Any, training_curve: Any) -> str | None:
     for hidden, value in found.items():
         if not _occurs(value, "new", training_curve(1.0, rounds=20, hidden=hidden)):
             return (
-                f"For {hidden} neurons the perplexity on new stories is another here: "
+                f"For {hidden} neurons the perplexity on new stories should be different: "
                 'list(training_curve(1.0, hidden=…))[-1]["new"].'
             )
     return None
@@ -177,7 +177,7 @@ def check_10_3(frame: Any) -> str | None:
     from slmlab.evaluation import scorers
 
     if set(frame["k"]) != {1, 2, 4}:
-        return "The column k holds 1, 2 and 4."
+        return "The column k should contain 1, 2 and 4."
     sizes = frame.groupby("k")["prompt"].apply(lambda prompts: prompts.str.len().mean())
     if not sizes[1] < sizes[2] < sizes[4]:
         return "More facts make longer prompts: are k facts in each?"
