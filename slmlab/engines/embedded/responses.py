@@ -1,4 +1,4 @@
-"""How the embedded engine answers: streams, errors, vanished clients, pages that may not ask."""
+"""How the embedded engine answers: streams, errors, clients that disconnect, foreign pages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 
 
 class ApiError(Exception):
-    """An answer with Ollama's error shape."""
+    """An error that is answered in Ollama's format."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -33,11 +33,10 @@ async def reply(
     joined: Callable[[list[dict[str, Any]]], dict[str, Any]] = lambda chunks: chunks[-1],
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Answer with ``steps`` as NDJSON while they come, or with all of them in one object.
+    """Answer with ``steps`` as NDJSON while they come, or joined in one object.
 
-    ``headers`` may be filled by the time of the first step.
-
-    An error before the first step is a status code; after it, a last line, as Ollama has it.
+    ``headers`` may be filled until the first step. An error before the first step sets the status
+    code; a later one is the last line, as in Ollama.
     """
     if stream is False:
 
@@ -63,7 +62,7 @@ async def reply(
 
 
 async def unless_gone(request: Request, work: Awaitable[Result]) -> Result:
-    """The result of ``work``, which is cancelled when the client hangs up meanwhile."""
+    """The result of ``work``, which is cancelled if the client disconnects."""
 
     async def gone() -> None:
         while (await request.receive())["type"] != "http.disconnect":
@@ -89,7 +88,7 @@ def _line(step: dict[str, Any]) -> bytes:
 
 
 async def read_body(request: Request) -> bytes:
-    """The whole request body, refused where it is larger than any real request."""
+    """The whole request body; one larger than any real request is refused."""
     parts, size = [], 0
     async for block in request.stream():
         size += len(block)
@@ -100,17 +99,17 @@ async def read_body(request: Request) -> bytes:
 
 
 class OnlyLocal:
-    """Refuse what a web page of another site could send: foreign Host and Origin headers.
+    """Refuses requests that a web page of another site could send, by their Host and Origin.
 
-    A page that points its own name at 127.0.0.1 (DNS rebinding) is known by Host, a page that
-    sends a request across sites by Origin. Ollama refuses both with 403 as well.
+    A page that points its own name at 127.0.0.1 (DNS rebinding) is recognized by Host, a page that
+    sends a cross-site request by Origin. Ollama refuses both with 403 as well.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer with 403, or hand the request on."""
+        """Answer with 403, or pass the request on."""
         if scope["type"] == "http":
             headers = dict(scope["headers"])
             host = headers.get(b"host", b"").decode("latin-1")

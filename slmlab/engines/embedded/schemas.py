@@ -1,4 +1,4 @@
-"""The bodies that the embedded engine's routes take, with Ollama's names and error texts."""
+"""The request bodies of the embedded engine's routes, with Ollama's names and error texts."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 
 class RequestError(ValueError):
-    """The request's body is missing, no JSON, or has a field of the wrong type (status 400)."""
+    """The request's body is missing, is not JSON, or has a field of the wrong type (status 400)."""
 
 
 class _Body(BaseModel):
-    # Strict, as Go's decoder is: "5" is no number. Unknown fields are ignored, as there.
+    # Strict like Go's decoder: "5" is not a number. Unknown fields are ignored, as there.
     model_config = ConfigDict(strict=True, extra="ignore", populate_by_name=True)
 
 
@@ -24,7 +24,7 @@ class NameRequest(_Body):
     stream: bool | None = None
 
     def name_given(self, otherwise: str) -> str:
-        """The name, or ``RequestError(otherwise)`` where none is given."""
+        """The name; raises ``RequestError(otherwise)`` if none is given."""
         if not (self.model or self.name):
             raise RequestError(otherwise)
         return self.model or self.name

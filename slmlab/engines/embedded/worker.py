@@ -1,9 +1,9 @@
-"""One loaded model in a process of its own: llama.cpp's server, bound to 127.0.0.1, behind a key.
+"""One loaded model in a process of its own: llama.cpp's server on 127.0.0.1, protected by a key.
 
-A process of its own, so that a crash in native code takes one model down and no more, and so that
-unloading really gives the memory back. The configuration comes as one line of JSON on stdin; the
-address goes out as one line on stdout. When stdin closes, which it does whatever way the parent
-ends, the process ends too.
+It has its own process so that a crash in native code only affects one model, and so that unloading
+really frees the memory. The configuration comes as one line of JSON on stdin; the address is
+printed as one line on stdout. When stdin closes, as it does however the parent ends, the process
+ends too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def parameters(config: dict[str, Any]) -> xllamacpp.CommonParams:
-    """llama.cpp's parameters for a model that is to be loaded, from the line on stdin."""
+    """llama.cpp's parameters for a model, from the configuration on stdin."""
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -36,9 +36,9 @@ def parameters(config: dict[str, Any]) -> xllamacpp.CommonParams:
     params.cache_type_k = params.cache_type_v = cache_type
     params.cpuparams.n_threads = config["threads"]
     params.cpuparams_batch.n_threads = config["threads"]
-    # Threads that spin between tokens take the cores that the HTTP server needs just then.
+    # Threads that spin between tokens would take the cores that the HTTP server needs then.
     params.cpuparams.poll = params.cpuparams_batch.poll = 0
-    # The server's side cache of prompts may take 8 GiB and makes a second run differ from a first.
+    # The server's cache of prompts may take 8 GiB, and makes a second run differ from the first.
     params.cache_ram_mib = 0
     if config["embedding"]:
         params.embedding = True
@@ -49,10 +49,10 @@ def parameters(config: dict[str, Any]) -> xllamacpp.CommonParams:
 
 
 def main() -> None:
-    """Load the model that the line on stdin names, say where it listens, serve until EOF."""
-    # Loading does not look at stdin, so on Linux the system ends what loads for nobody.
+    """Load the model that is named on stdin, print the server's address, and serve until EOF."""
+    # During loading stdin is not read, so on Linux the system ends this process with its parent.
     end_with_parent()
-    # llama.cpp prints to stdout as well; keep a private copy for the one line that we promise.
+    # llama.cpp prints to stdout too, so the address goes to a private copy of it.
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     config = json.loads(sys.stdin.readline())
@@ -67,7 +67,7 @@ def main() -> None:
         raise SystemExit(1) from error
     print(json.dumps({"address": server.listening_address}), file=answer, flush=True)
     sys.stdin.read()
-    # The native server's own teardown may wait for running requests; nobody waits for those now.
+    # The native server's teardown may wait for running requests, which nobody needs any more.
     os._exit(0)
 
 

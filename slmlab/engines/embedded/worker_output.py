@@ -1,4 +1,4 @@
-"""What a worker that does not load its model says of the reason."""
+"""The output of worker processes, and the reasons in it why a model could not be loaded."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import signal
 import sys
 
 MEMORY = re.compile(r"(insufficient memory|failed to allocate).*")
-# How llama.cpp's log begins each line, as in "0.00.021.146 E init: …".
+# The beginning of each line in llama.cpp's log, as in "0.00.021.146 E init: …".
 _LOG_LINE = re.compile(r"^\d+\.\d\d\.\d{3}\.\d{3} \w ", re.MULTILINE)
-# Steps on the way to the reason, which say nothing to who only sees the sentence.
+# Prefixes before the actual reason, which mean nothing to users.
 _STEPS = re.compile(
     r"^(error loading model \w+: |check_tensor_dims: |parser: (Parser )?Error: |"
     r"Error: (Jinja Exception: )?|std::exception$)"
@@ -19,7 +19,7 @@ _STEPS = re.compile(
 
 
 class WorkerOutput:
-    """Passes on what a worker writes into the log, and keeps its end."""
+    """Copies a worker's output to the log, and keeps the end of it."""
 
     def __init__(self, stream: asyncio.StreamReader) -> None:
         self.end = b""
@@ -32,20 +32,20 @@ class WorkerOutput:
             self.end = (self.end + block)[-(2**14) :]
 
     async def text(self) -> str:
-        """All that is kept, once the worker has ended."""
+        """The end of the output; call this when the worker has ended."""
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(asyncio.shield(self.reading), 2)
         return self.end.decode(errors="replace")
 
 
 def memory_error(text: str) -> str:
-    """What llama.cpp's log says of memory that it could not get, or nothing."""
+    """The line in llama.cpp's log about memory that it could not allocate, or nothing."""
     found = MEMORY.search(text)
     return f"out of memory: {found[0]}" if found else ""
 
 
 def reason_in(text: str) -> str:
-    """Why llama.cpp did not load a model, from its log; nothing where it does not say.
+    """Why llama.cpp did not load a model, from its log; empty if the log does not say.
 
     Examples:
         >>> reason_in("0.00.005.461 E llama_model_load: error loading model: unknown model "
@@ -58,10 +58,10 @@ def reason_in(text: str) -> str:
         ("chat template parsing error: ", "its chat template cannot be used: "),
     ):
         for line in _LOG_LINE.split(text):
-            _, _, said = line.partition(mark)
-            # Where llama.cpp shows the place in the template, the error itself comes last.
-            errors = [one for one in said.splitlines() if one.startswith("Error: ")]
-            reason = _without_steps((errors or said.splitlines() or [""])[-1 if errors else 0])
+            _, _, message = line.partition(mark)
+            # If llama.cpp quotes the place in the template, the error itself comes last.
+            errors = [one for one in message.splitlines() if one.startswith("Error: ")]
+            reason = _without_steps((errors or message.splitlines() or [""])[-1 if errors else 0])
             if reason:
                 return f"{what}{reason}"[:400]
     return ""
