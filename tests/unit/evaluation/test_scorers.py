@@ -141,7 +141,7 @@ class TestRowsThatCannotBeScored:
         ("number", {"expected": None}, "`expected` is blank"),
         ("number", {"expected": 1, "tolerance": "narrow"}, "`tolerance` is 'narrow'"),
         ("number", {"expected": 1, "decimal": ";"}, "`decimal` is ';'"),
-        ("regex", {"expected": "("}, "no regular expression"),
+        ("regex", {"expected": "("}, "not a regular expression"),
         ("label", {"expected": "yes", "labels": None}, "`labels` is blank"),
         ("label", {"expected": "yes", "labels": "yes, no"}, "not a list"),
         ("label", {"expected": "perhaps", "labels": ["yes", "no"]}, "none of the labels yes, no"),

@@ -160,7 +160,7 @@ class TestDifference:
         found = statistics.difference([0.5, 0.7], [0.4, 0.6])
         assert found.value == pytest.approx(0.1)
         assert math.isnan(found.low)
-        with pytest.raises(SlmlabError, match="partner"):
+        with pytest.raises(SlmlabError, match="in pairs"):
             statistics.difference([1], [])
 
     def test_it_covers_as_often_as_it_says(self):

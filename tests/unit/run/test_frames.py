@@ -54,7 +54,7 @@ def test_other_arguments_that_are_not_what_they_should_be(tmp_path):
     for given in (5, [5]):
         with pytest.raises(SlmlabError, match=r"will_it_fit\(…\) returns; got 5"):
             plots.memory(given)
-    with pytest.raises(SlmlabError, match=r"variables=.* got 5"):
+    with pytest.raises(SlmlabError, match=r"variables is a dict.* got 5"):
         slmlab.ask("m", "x", variables=5)
 
 

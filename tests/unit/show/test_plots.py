@@ -126,7 +126,7 @@ class TestValues:
         fresh = frame[frame["error"].isna() & ~frame["cold"]].drop(index=read_again)
         expected = sorted(zip(fresh["prompt_tokens"], fresh["ttft_s"], strict=True))
         assert np.allclose(sorted(dots(axes)), expected)
-        with pytest.raises(SlmlabError, match="read for the first time"):
+        with pytest.raises(SlmlabError, match="neither cached nor truncated"):
             plots.context_latency(frame.assign(prompt_fresh=False))
 
     def test_memory(self):
