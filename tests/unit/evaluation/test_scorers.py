@@ -144,7 +144,11 @@ class TestRowsThatCannotBeScored:
         ("regex", {"expected": "("}, "not a regular expression"),
         ("label", {"expected": "yes", "labels": None}, "`labels` is blank"),
         ("label", {"expected": "yes", "labels": "yes, no"}, "not a list"),
-        ("label", {"expected": "perhaps", "labels": ["yes", "no"]}, "not one of the labels yes, no"),
+        (
+            "label",
+            {"expected": "perhaps", "labels": ["yes", "no"]},
+            "not one of the labels yes, no",
+        ),
         ("json_valid", {"schema": {"type": "objects"}}, "not a JSON schema"),
         ("json_valid", {"schema": "{"}, "not a JSON schema"),
         ("json_fields", {"expected": "a"}, "not a dict"),
