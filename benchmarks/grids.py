@@ -57,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--promptfoo", help="promptfoo's program; without it row 2 is left out")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         os.environ["OLLAMA_HOST"] = f"127.0.0.1:{probe.getsockname()[1]}"
@@ -70,9 +70,9 @@ def main() -> None:
         f"{platform.python_version()}, OLLAMA_NUM_PARALLEL={PARALLEL}\n"
     )
     print("| measured | slmlab | baseline | ratio (range) | goal |\n|---|---|---|---|---|")
-    tutorial(asked.repeats)
-    if asked.promptfoo:
-        promptfoo(asked.promptfoo, asked.repeats)
+    tutorial(args.repeats)
+    if args.promptfoo:
+        promptfoo(args.promptfoo, args.repeats)
     overhead()
     stored_cells()
     slmlab.stop()
@@ -116,17 +116,17 @@ def tutorial(repeats: int) -> None:
     chains = {name: prompts.chain(name, **OPTIONS, seed=0, num_ctx=4096) for name in NAMES}
 
     def loop() -> dict[tuple[str, str], str]:
-        said = {}
+        replies = {}
         for text in GRID:
             for name in NAMES:
-                said[name, text] = chains[name].invoke({"question": text})
-        return said
+                replies[name, text] = chains[name].invoke({"question": text})
+        return replies
 
     ours, theirs, again, equal, cpu = [], [], [], [], []
     with tempfile.TemporaryDirectory() as store:
         for number in range(repeats):
             both_resident()
-            seconds, said = timed(loop)
+            seconds, replies = timed(loop)
             theirs.append(seconds)
             before = (server_cpu(), time.process_time())
 
@@ -141,7 +141,7 @@ def tutorial(repeats: int) -> None:
             cpu.append((server_cpu() - before[0], time.process_time() - before[1]))
             equal.append(
                 {
-                    name: sum(said[name, one.prompt] == one.text for one in runs.itertuples())
+                    name: sum(replies[name, one.prompt] == one.text for one in runs.itertuples())
                     for name, runs in frame.groupby("model", sort=False)
                 }
             )
@@ -265,15 +265,15 @@ def _programs(
         ]
         for number in range(repeats):
             both_resident()
-            *used, said = children_cpu(command, quiet, folder)
+            *used, output = children_cpu(command, quiet, folder)
             found = json.loads(Path(folder, "out.json").read_text())["results"]["stats"]
-            assert found["errors"] == 0, said[-2000:]
+            assert found["errors"] == 0, output[-2000:]
             theirs.append(tuple(used))
             both_resident()
-            *used, said = children_cpu(
+            *used, output = children_cpu(
                 [sys.executable, "-c", ours_code, f"{folder}/{number}"], {}, folder
             )
-            assert not said, said
+            assert not output, output
             ours.append(tuple(used))
     return ours, theirs
 

@@ -40,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--tokens", type=int, default=200)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         os.environ["OLLAMA_HOST"] = f"127.0.0.1:{probe.getsockname()[1]}"
@@ -48,9 +48,9 @@ def main() -> None:
     slmlab.ready([MODEL.name])
     gguf = paths.embedded_models() / "blobs" / f"sha256-{MODEL.sha256}"
     rows = [
-        *engine_against_llama_cpp(gguf, asked.repeats, asked.tokens, slmlab.machine().cores),
-        *engine_against_llama_cpp(gguf, asked.repeats, asked.tokens // 2, 1),
-        *generate_against_http(asked.repeats, asked.tokens),
+        *engine_against_llama_cpp(gguf, args.repeats, args.tokens, slmlab.machine().cores),
+        *engine_against_llama_cpp(gguf, args.repeats, args.tokens // 2, 1),
+        *generate_against_http(args.repeats, args.tokens),
     ]
     slmlab.stop()
     rows += [*cold_start(gguf, 5), *import_time(9)]
@@ -110,8 +110,8 @@ def engine_against_llama_cpp(
     """The embedded engine over HTTP against xllamacpp called in this process."""
     import xllamacpp
 
-    asked = request(tokens)
-    asked["options"]["num_thread"] = threads
+    body = request(tokens)
+    body["options"]["num_thread"] = threads
     with contextlib.closing(connect()) as client:
         body = {**request(1), "_debug_render_only": True, "stream": False}
         client.request("POST", "/api/generate", json.dumps(body))
@@ -141,10 +141,10 @@ def engine_against_llama_cpp(
             return (len(times) - 2) / (times[-2] - times[0])
 
         ours, theirs = [], []
-        stream(client, asked), direct()
+        stream(client, body), direct()
         in_turns(
             repeats,
-            lambda: ours.append(stream(client, asked)[1]),
+            lambda: ours.append(stream(client, body)[1]),
             lambda: theirs.append(direct()),
         )
     name = f"embedded engine against xllamacpp, {threads} threads"

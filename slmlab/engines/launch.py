@@ -38,7 +38,7 @@ def launch(engine: str, version: str | None, say: Callable[[str], None]) -> Serv
         say: called with a line about each step.
 
     Raises:
-        InstallError: ``ollama`` was asked for and cannot be installed.
+        InstallError: ``ollama`` was requested and cannot be installed.
         ServerError: the server does not start.
     """
     if engine == "embedded":

@@ -85,7 +85,7 @@ def start(engine: str = "auto", *, version: str | None = None, quiet: bool = Fal
 
     Raises:
         ServerError: a remote ``OLLAMA_HOST`` does not answer, or a server does not start.
-        InstallError: ``engine="ollama"`` was asked for and Ollama cannot be installed.
+        InstallError: ``engine="ollama"`` was requested and Ollama cannot be installed.
 
     Examples:
         >>> server = slmlab.start()

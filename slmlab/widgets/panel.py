@@ -36,7 +36,7 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         style, message = widgets.HTML(STYLE), widgets.HTML()
         super().__init__([style, message])
         self._style, self.message = style, message
-        self.said = ""
+        self.message_text = ""
         self._drawing = threading.RLock()
         self.add_class("slmlab")
         self.add_class(f"slmlab-{name}")

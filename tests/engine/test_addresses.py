@@ -11,6 +11,7 @@ import slmlab
 from slmlab import models, paths
 from slmlab.engines import find, server, supervisor
 from slmlab.errors import ModelError, PromptError, ServerError, SlmlabError
+from tests.support.dask import dask_executor
 from tests.support.engines import SMOL, Engine
 from tests.support.processes import free_port
 from tests.support.reverse_proxy import IN_ADDRESS, PASSWORD, USER, ReverseProxy
@@ -97,16 +98,8 @@ class TestPassword:
             assert f"{USER}:" not in text
 
     def test_it_goes_along_to_other_processes(self, proxy, address):
-        distributed = pytest.importorskip("distributed")
-        with (
-            distributed.LocalCluster(
-                n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
-            ) as cluster,
-            distributed.Client(cluster) as client,
-        ):
-            frame = slmlab.compare(
-                SMOL, "Say A.", host=address, executor=client.get_executor(), **SHORT
-            )
+        with dask_executor(1) as executor:
+            frame = slmlab.compare(SMOL, "Say A.", host=address, executor=executor, **SHORT)
         assert frame["error"].isna().all()
 
     def test_without_it_the_error_asks_for_it(self, proxy, monkeypatch):

@@ -27,7 +27,7 @@ def generating(prompt: object) -> Callable[[], object]:
     return lambda: slmlab.generate(SMOL, prompt)
 
 
-# What is called, and what is said of it: all has to be refused before any work starts.
+# Calls, and the error messages that refuse them before any work starts.
 BAD_CALLS: dict[str, tuple[Callable[[], object], type[SlmlabError], str]] = {
     "no models": (lambda: slmlab.compare([], "x"), PromptError, AT_LEAST),
     "no prompts": (asking([]), PromptError, AT_LEAST),

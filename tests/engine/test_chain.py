@@ -11,7 +11,7 @@ QUESTION = "What is the hypotenuse of a right-angled triangle with sides 3 and 4
 
 
 class Counters(BaseCallbackHandler):
-    """Keeps what the server said of the last run."""
+    """Keeps the server's counters of the last run."""
 
     def on_llm_end(self, response, **_):
         self.info = response.generations[0][0].generation_info

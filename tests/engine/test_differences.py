@@ -132,9 +132,9 @@ class TestDifferences:
     @pytest.mark.parametrize("stream", [True, False])
     def test_a_header_says_whether_the_prompt_was_cut(self, http, stream):
         options = {"num_ctx": 256, "num_predict": 1}
-        for words, said in ((1000, "true"), (10, "false")):
+        for words, truncated in ((1000, "true"), (10, "false")):
             body = {"model": SMOL, "prompt": "word " * words, "options": options, "stream": stream}
-            assert http.post("/api/generate", json=body).headers["x-prompt-truncated"] == said
+            assert http.post("/api/generate", json=body).headers["x-prompt-truncated"] == truncated
 
     @differs("shift false")
     def test_a_long_prompt_is_cut_as_ollama_cuts_it(self, client, http):
@@ -264,13 +264,13 @@ class TestBothSides:
 
     @differs("error texts of JSON that does not parse")
     def test_no_json(self, embedded, real):
-        said = []
+        errors = []
         for one in (embedded, real):
             answer = httpx.post(f"{one.url}/api/generate", content=b"{", trust_env=False)
             assert answer.status_code == 400
-            said.append(answer.json()["error"])
-        assert len(set(said)) == 2
-        assert all(said)
+            errors.append(answer.json()["error"])
+        assert len(set(errors)) == 2
+        assert all(errors)
 
     @differs("an unknown model in embed")
     def test_an_unknown_model_in_embed(self, embedded, real):

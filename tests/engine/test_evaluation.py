@@ -72,7 +72,7 @@ class TestVotes:
             first, second = (meant.get(text.strip(" .").lower()) for text in (forward, turned))
             second = {"a": "b", "b": "a"}.get(second, second)
             agreed = first is not None and first == second
-            assert agreed <= row["consistent"], "what is plainly said in both orders counts"
+            assert agreed <= row["consistent"], "a plain verdict in both orders counts"
             assert row["winner"] == (row["first"] if row["consistent"] else "tie")
             assert not agreed or row["winner"] == first
         assert 0 <= votes.judge_consistency(verdicts).value <= 1

@@ -1,4 +1,4 @@
-"""What is said of an answer: that it was cold, cut, empty, or is still being written."""
+"""The flags of an answer: cold, cut, empty, or still being written."""
 
 from __future__ import annotations
 

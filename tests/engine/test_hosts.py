@@ -11,6 +11,7 @@ import slmlab
 from slmlab import models
 from slmlab.engines.client import client
 from slmlab.errors import ModelError
+from tests.support.dask import dask_executor
 from tests.support.engines import GEMMA, SMOL, give_models
 from tests.support.processes import free_port, serving
 from tests.support.records import same
@@ -38,22 +39,14 @@ class TestHosts:
                 yield urls
 
     def test_threads_and_dask_give_the_same_records(self, two):
-        distributed = pytest.importorskip("distributed")
-        asked = [f"The number after {n} is" for n in range(6)]
+        prompts = [f"The number after {n} is" for n in range(6)]
         # Two servers with two threads each on two cores spend their time on waiting for each other.
         arguments = {"fresh": True, "quiet": True, "num_predict": 6, "num_thread": 1}
         names = [SMOL, GEMMA]
-        alone = slmlab.compare(names, asked, hosts=two[0], **arguments)
-        threads = slmlab.compare(names, asked, hosts=two, **arguments)
-        with (
-            distributed.LocalCluster(
-                n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
-            ) as cluster,
-            distributed.Client(cluster) as client,
-        ):
-            dask = slmlab.compare(
-                names, asked, hosts=two, executor=client.get_executor(), **arguments
-            )
+        alone = slmlab.compare(names, prompts, hosts=two[0], **arguments)
+        threads = slmlab.compare(names, prompts, hosts=two, **arguments)
+        with dask_executor(2) as executor:
+            dask = slmlab.compare(names, prompts, hosts=two, executor=executor, **arguments)
         assert set(threads["host"]) == set(dask["host"]) == set(two)
         assert set(alone["host"]) == {two[0]}
         same(alone, threads)

@@ -117,8 +117,8 @@ class TestFromAnArchive:
         monkeypatch.setattr(ollama_install, "TIMEOUT", 2.0)
         content = packed[".tar.zst"]
         path = offer(files, content)
-        said = {"more": len(content) + 9999, "less": len(content) - 9999, "no end": 10**15}
-        files.claims[path] = said[claim]
+        sizes = {"more": len(content) + 9999, "less": len(content) - 9999, "no end": 10**15}
+        files.claims[path] = sizes[claim]
         if claim == "more":
             # What is missing never comes; the checksum knows that nothing is.
             assert ollama_install.installed_version(install(files, tmp_path))

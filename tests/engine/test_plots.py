@@ -24,13 +24,13 @@ class TestPlots:
         for figure in figures:
             note = figure._supxlabel.get_text()
             assert re.search(r"\bn = \d|number of prompts", note)
-            assert "answer cut" in note, "what is flagged is said"
+            assert "answer cut" in note, "flags are in the note"
             assert sum(figure.get_facecolor()[:3]) < 1 if dark else figure.get_facecolor()[0] == 1
 
     @pytest.mark.alone
     def test_longer_prompts_take_longer_to_read(self, here):
-        asked = [f"{word} " * n for word, n in (("sun", 20), ("moon", 200), ("star", 600))]
-        found = slmlab.compare(SMOL, asked, num_predict=2, quiet=True)
+        prompts = [f"{word} " * n for word, n in (("sun", 20), ("moon", 200), ("star", 600))]
+        found = slmlab.compare(SMOL, prompts, num_predict=2, quiet=True)
         assert found["ttft_s"].is_monotonic_increasing
         assert found["prompt_fresh"].all()
         (line,) = plots.context_latency(found).axes[0].get_lines()

@@ -34,14 +34,14 @@ def kind(request, lab, monkeypatch):
     return request.param
 
 
-def keeper_of(host: str) -> psutil.Process:
+def supervisor_of(host: str) -> psutil.Process:
     (state,) = [one for one in supervisor.states() if one["host"] == host]
     return psutil.Process(state["pid"])
 
 
 def child_of(host: str) -> psutil.Process:
     """The server's own process. The wrapper script of the real Ollama execs, so it is that too."""
-    return wait_for(lambda: keeper_of(host).children(), 60, "the keeper's child")[0]
+    return wait_for(lambda: supervisor_of(host).children(), 60, "the supervisor's child")[0]
 
 
 def listening(process: psutil.Process) -> set[str]:
@@ -70,14 +70,14 @@ class TestLife:
     def test_it_listens_to_this_machine_only(self, kind, lab):
         started = slmlab.start(kind, quiet=True)
         child_of(started.host)
-        assert listening(keeper_of(started.host)) == {"127.0.0.1"}
+        assert listening(supervisor_of(started.host)) == {"127.0.0.1"}
 
     def test_a_models_process_listens_to_this_machine_only(self, lab_with_models):
         started = slmlab.start("embedded", quiet=True)
-        before = len(keeper_of(started.host).children(recursive=True))
+        before = len(supervisor_of(started.host).children(recursive=True))
         models.load(SMOL, 512)
-        assert len(keeper_of(started.host).children(recursive=True)) > before
-        assert listening(keeper_of(started.host)) == {"127.0.0.1"}
+        assert len(supervisor_of(started.host).children(recursive=True)) > before
+        assert listening(supervisor_of(started.host)) == {"127.0.0.1"}
 
     def test_a_second_start_uses_the_first(self, kind, lab):
         first = slmlab.start(kind, quiet=True)
@@ -128,7 +128,7 @@ class TestLife:
         )
         assert kernel.stdout.readline() == "up\n"
         host = server.host()
-        watcher, child = keeper_of(host), child_of(host)
+        watcher, child = supervisor_of(host), child_of(host)
         kernel.kill()
         kernel.wait()
         time.sleep(2)
@@ -136,10 +136,10 @@ class TestLife:
         gone = lambda: not child.is_running() and not watcher.is_running()  # noqa: E731
         wait_for(gone, grace + 60, "the end")
 
-    def test_it_goes_with_a_killed_keeper(self, kind, lab):
+    def test_it_goes_with_a_killed_supervisor(self, kind, lab):
         host = slmlab.start(kind, quiet=True).host
         child = child_of(host)
-        keeper_of(host).kill()
+        supervisor_of(host).kill()
         wait_for(lambda: not child.is_running(), 60, "the server to end")
         assert slmlab.start(kind, quiet=True).host == host
 

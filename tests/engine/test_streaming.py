@@ -31,8 +31,8 @@ class TestAnswers:
 
     def test_stop_ends_a_long_prompt_too(self, embedded):
         """Before the first token nothing is called back, so the connection has to be cut."""
-        asked = "word " * 20_000
-        one = streaming.Answer(GEMMA, asked, embedded.url, {"num_ctx": 32768, "num_predict": 5})
+        prompt = "word " * 20_000
+        one = streaming.Answer(GEMMA, prompt, embedded.url, {"num_ctx": 32768, "num_predict": 5})
         both = streaming.Answers([one, streaming.Answer(SMOL, "Hi", embedded.url)])
         both.start()
         wait_for(lambda: one.state == "reading", 60, "the prompt to be read")

@@ -78,11 +78,11 @@ def test_a_server_that_may_be_forbidden_to_cut_is_asked_so(here, messages):
     def ask(text):
         options = {"num_ctx": LITTLE, "temperature": 0}
         prompt = chat(text, "I see.", "What comes in?") if messages else text
-        said = ask_again(
+        truncated = ask_again(
             Session(), here.url, "0.33.1", here.model, prompt, 1, options, False, timeout=60
         )
-        assert said is generate(here.model, prompt, **options, num_predict=1).truncated
-        return said
+        assert truncated is generate(here.model, prompt, **options, num_predict=1).truncated
+        return truncated
 
     assert ask(ENGLISH * 12) is True
     assert ask(ENGLISH) is False

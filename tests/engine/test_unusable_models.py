@@ -50,10 +50,10 @@ class TestUnusable:
             gguf_files.write(file, **spoiled)
             with pytest.raises(ModelError, match=reason) as raised:
                 slmlab.add("own", file)
-            said = str(raised.value)
-            assert said.startswith(str(file) if name in BY_HEADER else "own: "), name
-            assert "input params" not in said
-            assert "no model 'own'" not in said
+            message = str(raised.value)
+            assert message.startswith(str(file) if name in BY_HEADER else "own: "), name
+            assert "input params" not in message
+            assert "no model 'own'" not in message
         # The model that had the name before is still there, and nothing else is.
         assert [one.name for one in models.installed(host=host)] == ["own:latest"]
         assert blobs() == have

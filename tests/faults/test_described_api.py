@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 
 import schemathesis
@@ -10,9 +9,7 @@ from hypothesis import HealthCheck, settings
 
 from slmlab.engines.embedded import routes
 from tests.support.engines import SMOL
-
-EXAMPLES = int(os.environ.get("TEST_EXAMPLES", "25"))
-
+from tests.support.properties import EXAMPLES
 
 api = schemathesis.openapi.from_dict(routes.description())
 

@@ -71,7 +71,7 @@ class TestKilledServer:
         note(victim=victim, kills=len(killed), cells=len(again), grids=rounds, failed_rows=failed)
 
     def test_one_that_never_comes_back_stops_the_grid(self, lab_with_models, monkeypatch):
-        """Killed together with its keeper; on two hosts the other one does the rest."""
+        """Killed together with its supervisor; with two hosts, the other one does the rest."""
         monkeypatch.setattr(compare, "SERVER_COMES_BACK_WITHIN", 3.0)
         host = slmlab.start("embedded", quiet=True).host
         prompts, other = [f"Say {n}." for n in range(6)], f"http://127.0.0.1:{free_port()}"

@@ -46,7 +46,7 @@ def test_in_ci_what_is_not_installed_fails_unless_it_is_optional(monkeypatch):
     ("text", "words"),
     [
         ("Nothing is named here.", "does not say what is in"),
-        ("`engines/keeper`", "engines/…/keeper, which is gone"),
+        ("`engines/warden`", "engines/…/warden, which is gone"),
     ],
 )
 def test_the_page_on_the_architecture_names_what_is_there(text, words, tmp_path, monkeypatch):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import struct
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slmlab.engines.embedded import gguf_header
@@ -15,17 +14,7 @@ from slmlab.evaluation import tasks, votes
 from slmlab.run import prompts
 from slmlab.run.store import RecordStore
 from tests.support.hostile import DEEP
-
-EXAMPLES = int(os.environ.get("TEST_EXAMPLES", "25"))
-
-
-MANY = settings(
-    max_examples=EXAMPLES * 2,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
+from tests.support.properties import EXAMPLES, MANY
 
 
 class TestLibrary:

@@ -55,7 +55,7 @@ class TestVerdicts:
 
 
 class TestJudge:
-    """Judges whose minds we know: what they are asked, and what their verdicts count."""
+    """Stand-in judges with known preferences: their questions, and how their verdicts count."""
 
     def judged(self, monkeypatch, verdict) -> list[dict[str, object]]:
         def compare(model, questions, **more):

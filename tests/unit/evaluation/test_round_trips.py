@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import slmlab
 from slmlab.errors import SlmlabError
 from slmlab.evaluation import scorers, tasks
 from slmlab.run import grid, results, tables
+from tests.support.properties import MANY
 from tests.support.records import record
-
-EXAMPLES = int(os.environ.get("TEST_EXAMPLES", "25"))
-MANY = settings(
-    max_examples=EXAMPLES * 2,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
 
 
 def answer(row) -> str:

@@ -175,9 +175,9 @@ class TestRowsThatCannotBeScored:
             assert why in note
         assert math.isnan(scored["score"].iloc[-1])
         assert scored["score_note"].iloc[-1] is None, "why it failed stands in `error`"
-        said = capsys.readouterr().err
-        assert said.count("\n") == 1
-        assert f"{len(self.BAD)} of {len(scored)} answers have no score; in row 2: " in said
+        printed = capsys.readouterr().err
+        assert printed.count("\n") == 1
+        assert f"{len(self.BAD)} of {len(scored)} answers have no score; in row 2: " in printed
 
     def test_a_table_without_bad_rows_says_nothing(self, capsys):
         scored = slmlab.score(self.frame().head(2))

@@ -1,4 +1,4 @@
-"""Whether a model fits, asked of a server or, where it is not installed, of the library."""
+"""Whether a model fits, by the facts from a server, or from the library if it is not installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of models, and files that are to become one: what is said before anything is sent."""
+"""Names and files of models, which are checked before anything is sent."""
 
 import numpy as np
 import pytest

@@ -47,7 +47,7 @@ def test_every_option_can_be_an_axis():
 
 
 class TestTimes:
-    """What is said of times, told from what a server reports."""
+    """What records say about times, by what a server reports."""
 
     PROMPTS = ("One, two.", "Alpha, beta.", "Red, green.")
 

@@ -1,4 +1,4 @@
-"""Files of tables, each with what is in it, or with what has to be said of it."""
+"""Files of tables, each with its expected rows, or with the expected error."""
 
 from __future__ import annotations
 

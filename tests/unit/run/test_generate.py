@@ -23,7 +23,7 @@ LONG = [
 
 
 class TestTruncation:
-    """What an Ollama that says nothing of it is asked, and what it answers."""
+    """Requests to an Ollama that does not report truncation, and its answers."""
 
     def test_nothing_where_the_count_says_that_the_prompt_is_whole(self, wire):
         for prompt in ("Солнце светит. " * 400, LONG[1:]):

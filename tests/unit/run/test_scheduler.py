@@ -21,7 +21,7 @@ class Cell:
 
 @dataclass
 class FakeJob(Job[Cell, str, str]):
-    """Writes down what it is asked for; ``each`` is called in the middle of each attempt."""
+    """Records its calls; ``each`` is called in the middle of each attempt."""
 
     each: Callable[[str, Cell], bool | None] = lambda host, cell: None
     back: Callable[[str], bool] = lambda host: True

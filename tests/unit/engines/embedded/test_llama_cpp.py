@@ -135,8 +135,8 @@ class TestAnswers:
         assert llama.sent("/completion")[0]["prompt"] == f"<system>S<user>{'word ' * 15}2"
 
     @pytest.mark.parametrize("stream", [True, False])
-    @pytest.mark.parametrize(("words", "said"), [(100, "true"), (19, "false"), (20, "true")])
-    def test_a_header_says_whether_anything_is_left_out(self, engine_run, words, said, stream):
+    @pytest.mark.parametrize(("words", "truncated"), [(100, "true"), (19, "false"), (20, "true")])
+    def test_a_header_says_whether_anything_is_left_out(self, engine_run, words, truncated, stream):
         """The context must hold one more token, the first of the answer."""
 
         def header(route: str, **more) -> str:
@@ -145,8 +145,8 @@ class TestAnswers:
             return answer.headers["x-prompt-truncated"]
 
         text = "word " * words
-        assert header("generate", prompt=text, raw=True) == said
-        assert header("chat", messages=[*MESSAGES, {"role": "user", "content": text}]) == said
+        assert header("generate", prompt=text, raw=True) == truncated
+        assert header("chat", messages=[*MESSAGES, {"role": "user", "content": text}]) == truncated
 
     @pytest.mark.parametrize("field", ["truncate", "shift"])
     def test_what_must_not_be_cut_is_refused(self, engine_run, llama, field):
