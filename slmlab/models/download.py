@@ -18,8 +18,8 @@ import tenacity
 from slmlab import hardware, paths
 from slmlab.engines import server
 from slmlab.engines.address import is_local
-from slmlab.engines.client import client, client_kwargs
-from slmlab.engines.embedded.pypi_models import PYPI_MODELS
+from slmlab.engines.client import client, client_kwargs, engine_of
+from slmlab.engines.model_names import DEFAULT_HOST, NameNotValid, read_name
 from slmlab.errors import ModelError, ServerError, SlmlabError
 from slmlab.models.inventory import (
     as_names,
@@ -57,7 +57,9 @@ def pull(
     quickly and left as it is.
 
     Args:
-        models: names, or lists of names.
+        models: names, or lists of names: of Ollama's library (``llama3.2``), Hugging Face
+            (``hf.co/OWNER/REPOSITORY:Q4_K_M``) or another registry (``host:5000/library/llama3.2``,
+            with ``http://`` before it where that one has no encryption).
         host: the server that downloads them (default: ``slmlab.server.host()``).
         quiet: show no progress.
         on_progress: called with the name, the bytes so far and the bytes in all; replaces the bars.
@@ -113,8 +115,9 @@ def _pull_one(model: str, host: str, events: queue.SimpleQueue[_Event]) -> None:
     error: Exception | None = None
     try:
         with errors_as_sentences(host, model):
-            here = [one.name for one in installed(host=host)] + [one.name for one in PYPI_MODELS]
-            if is_local(host) and not is_among(model, here):
+            here = [one.name for one in installed(host=host)]
+            # The embedded engine looks itself, at its own disk.
+            if is_local(host) and engine_of(host) == "ollama" and not is_among(model, here):
                 _check_disk(model, (download_size(model) or 0) - _partly_here())
             waiting(_pull_once, model, host, events)
     except SlmlabError as failed:
@@ -138,8 +141,7 @@ def _worth_another_try(error: BaseException) -> bool:
 def _pull_once(model: str, host: str, events: queue.SimpleQueue[_Event]) -> None:
     layers: dict[str, tuple[int, int]] = {}
     status = None
-    # A registry on this machine, such as a classroom's mirror, speaks plain HTTP.
-    insecure = is_local(f"//{model.partition('/')[0]}")
+    insecure = _registry(model).startswith("http://")
     for step in client(host).pull(model, stream=True, insecure=insecure):
         status = step.status
         if step.digest and step.total:
@@ -210,6 +212,21 @@ def _draw(
     return errors
 
 
+def _registry(model: str) -> str:
+    """The address of the registry that has a model.
+
+    A registry on this machine, such as a classroom's mirror, speaks plain HTTP, and so does one
+    whose address begins with ``http://``.
+    """
+    try:
+        name = read_name(model)
+    except NameNotValid:  # which the server refuses
+        return REGISTRY
+    if name.host == DEFAULT_HOST:
+        return REGISTRY
+    return f"{name.scheme or ('http' if is_local(f'//{name.host}') else 'https')}://{name.host}"
+
+
 def download_size(model: str) -> int | None:
     """Bytes of a model in its registry (Ollama's by default); None without an answer from there.
 
@@ -219,15 +236,11 @@ def download_size(model: str) -> int | None:
         >>> size = slmlab.models.download_size("llama3.2:1b")  # about 1.3 GB
     """
     validate_model(model)
-    *address, namespace, last = ["library", *model.split("/")][-3:]
-    base, _, tag = last.partition(":")
-    registry = REGISTRY
-    if address and address != ["library"]:
-        local = is_local(f"//{address[0]}")
-        registry = f"{'http' if local else 'https'}://{address[0]}"
+    registry = _registry(model)
     accept = "application/vnd.docker.distribution.manifest.v2+json"
-    url = f"{registry}/v2/{namespace}/{base}/manifests/{tag or 'latest'}"
     try:
+        name = read_name(model)
+        url = f"{registry}/v2/{name.repository}/manifests/{name.tag}"
         answer = httpx.get(
             url, headers={"Accept": accept}, follow_redirects=True, **client_kwargs(registry, 4)
         )

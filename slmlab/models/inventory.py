@@ -17,6 +17,7 @@ from slmlab.engines import server
 from slmlab.engines.client import client
 from slmlab.engines.embedded import gguf_header
 from slmlab.engines.embedded.pypi_models import PYPI_MODELS
+from slmlab.engines.model_names import NameNotValid, full_name
 from slmlab.errors import ModelError, PromptError, did_you_mean
 
 if TYPE_CHECKING:
@@ -149,7 +150,9 @@ def is_among(name: str, full_names: Collection[str]) -> bool:
         >>> slmlab.models.is_among("llama3.2", ["llama3.2:latest", "gemma3:1b"])
         True
     """
-    return name in full_names or f"{name}:latest" in full_names
+    with contextlib.suppress(NameNotValid):
+        return name in full_names or full_name(name) in full_names
+    return False
 
 
 def resolve(model: str, *, host: str | None = None) -> InstalledModel:

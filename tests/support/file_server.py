@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 
 class FileServer:
@@ -20,7 +22,9 @@ class FileServer:
     ``stall`` maps a path to numbers of bytes after which the next answers say nothing any more;
     ``busy`` maps a path to the statuses that the next answers for it have; ``status`` maps a path
     to the status that it always has; ``claims`` maps a path to the number of bytes that all its
-    answers say they have; ``seen`` has all requests.
+    answers say they have; ``headers`` maps a path to further headers of its answers; ``token`` is
+    what requests below ``/v2/`` have to carry, if anything, and ``/token`` hands out;
+    ``ignore_range`` answers with all bytes always; ``seen`` has all requests.
     """
 
     def __init__(self) -> None:
@@ -31,6 +35,9 @@ class FileServer:
         self.busy: dict[str, list[int]] = {}
         self.status: dict[str, int] = {}
         self.claims: dict[str, int] = {}
+        self.headers: dict[str, dict[str, str]] = {}
+        self.token = ""
+        self.ignore_range = False
         self.over = threading.Event()
         self.seen: list[tuple[str, str | None]] = []
         server = self
@@ -64,19 +71,31 @@ class FileServer:
         path = request.path.partition("?")[0]
         wanted = request.headers.get("Range")
         self.seen.append((path, wanted))
+        if self.ignore_range:
+            wanted = None
+        if path == "/token":
+            self._send(request, 200, json.dumps({"token": self.token}).encode())
+            return
+        if self.token and path.startswith("/v2/"):
+            if request.headers.get("Authorization") != f"Bearer {self.token}":
+                challenge = f'Bearer realm="{self.url}/token",service="here",scope="pull,all"'
+                self._send(request, 401, b"", {"WWW-Authenticate": challenge})
+                return
+        elif "Authorization" in request.headers:
+            self._send(request, 400, b"")  # what was for the registry is for nobody else
+            return
         if path in self.redirects and path not in self.status:
             request.send_response(307)
             # Ollama takes only a redirect to another host name as the way to the bytes.
             there = self.url.replace("127.0.0.1", "localhost")
-            request.send_header("Location", there + self.redirects[path])
+            to = self.redirects[path]
+            request.send_header("Location", to if "://" in to else there + to)
             request.send_header("Content-Length", "0")
             request.end_headers()
             return
         now = self.busy[path].pop(0) if self.busy.get(path) else self.status.get(path)
         if now or path not in self.files:
-            request.send_response(now or 404)
-            request.send_header("Content-Length", "0")
-            request.end_headers()
+            self._send(request, now or 404, b"", self.headers.get(path, {}))
             return
         body, total = self.files[path], len(self.files[path])
         start, end = 0, total - 1
@@ -117,8 +136,27 @@ class FileServer:
             request.close_connection = True
         request.close_connection = request.close_connection or path in self.claims
 
-    def add_model(self, name: str, gguf: Path) -> str:
-        """Offer a GGUF file as the model ``library/NAME:latest``; returns the blob's path."""
+    def _send(
+        self,
+        request: BaseHTTPRequestHandler,
+        status: int,
+        body: bytes,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        request.send_response(status)
+        for name, value in (headers or {}).items():
+            request.send_header(name, value)
+        request.send_header("Content-Length", str(len(body)))
+        request.end_headers()
+        request.wfile.write(body)
+
+    def add_model(
+        self, name: str, gguf: Path, texts: Mapping[str, str] | None = None, kind: str = "model"
+    ) -> str:
+        """Offer a GGUF file as the model ``library/NAME:latest``; returns the blob's path.
+
+        ``texts`` are further layers by their kinds (``template``, ``params`` …).
+        """
         model = self._blob(name, gguf.read_bytes())
         config = self._blob(
             name,
@@ -135,15 +173,25 @@ class FileServer:
                 }
             ).encode(),
         )
-        kind = "application/vnd.docker.distribution.manifest.v2+json"
+        layers = [model | {"mediaType": f"application/vnd.ollama.image.{kind}"}]
+        for name_of_kind, text in (texts or {}).items():
+            media_type = {"mediaType": f"application/vnd.ollama.image.{name_of_kind}"}
+            layers.append(self._blob(name, text.encode()) | media_type)
         manifest = {
             "schemaVersion": 2,
-            "mediaType": kind,
+            "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
             "config": config | {"mediaType": "application/vnd.docker.container.image.v1+json"},
-            "layers": [model | {"mediaType": "application/vnd.ollama.image.model"}],
+            "layers": layers,
         }
         self.files[f"/v2/library/{name}/manifests/latest"] = json.dumps(manifest).encode()
         return f"/bytes/{model['digest']}"
+
+    def change_manifest(self, name: str, change: Callable[[dict[str, Any]], None]) -> None:
+        """Let the manifest of a model say something else."""
+        path = f"/v2/library/{name}/manifests/latest"
+        manifest = json.loads(self.files[path])
+        change(manifest)
+        self.files[path] = json.dumps(manifest).encode()
 
     def _blob(self, name: str, content: bytes) -> dict:
         digest = "sha256:" + hashlib.sha256(content).hexdigest()

@@ -61,34 +61,47 @@ async def _fetch(
 ) -> None:
     """Fetch a model's file to its place, going on from what an earlier try left."""
     part = engine.store.partial(layer.sha256)
-    # Another engine on this machine may keep its models in the same folder.
-    async with filelock.AsyncFileLock(f"{part}.lock"):
-        if engine.store.blob(layer.sha256).exists():
-            return
-        start = part.stat().st_size if part.exists() else 0
-        if start > layer.size:
-            part.unlink()
-            start = 0
-        download.done, free = start, engine.store.free_space()
-        if layer.size - start > free:
-            raise RegistryError(
-                f"no space left on device: {name.full} needs {hardware.gib(layer.size - start)} "
-                f"more, {hardware.gib(free)} are free at {engine.store.blobs}"
-            )
-        try:
-            async with Registry(name, insecure) as registry:
-                await _fetch_rest(engine, registry, layer, part, download)
-            check_digest(layer, await asyncio.to_thread(_sha256, part))
-        except (gguf_header.GGUFError, DigestMismatch):
-            part.unlink()
+    lock = Path(f"{part}.lock")
+    try:
+        # Another engine on this machine may keep its models in the same folder.
+        async with filelock.AsyncFileLock(lock):
+            if not engine.store.blob(layer.sha256).exists():
+                await _fetch_into(part, engine, name, insecure, layer, download)
+                engine.store.add_blob(part, layer.sha256)
+    except (gguf_header.GGUFError, DigestMismatch):
+        part.unlink()
+        raise
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                part.unlink(missing_ok=True)
-                raise RegistryError(f"no space left on device at {part.parent}") from error
-            raise
-        engine.store.add_blob(part, layer.sha256)
-    Path(f"{part}.lock").unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
+        raise RegistryError(f"no space left on device at {part.parent}") from error
+    finally:
+        if not part.exists():
+            lock.unlink(missing_ok=True)
+
+
+async def _fetch_into(
+    part: Path,
+    engine: Engine,
+    name: ModelName,
+    insecure: bool,
+    layer: Layer,
+    download: BlobDownload,
+) -> None:
+    download.done = part.stat().st_size if part.exists() else 0
+    if download.done > layer.size:
+        part.unlink()
+        download.done = 0
+    missing, free = layer.size - download.done, engine.store.free_space()
+    if missing > free:
+        raise RegistryError(
+            f"no space left on device: {name.full} needs {hardware.gib(missing)} more, "
+            f"{hardware.gib(free)} are free at {part.parent}"
+        )
+    async with Registry(name, insecure) as registry:
+        await _fetch_rest(engine, registry, layer, part, download)
+    check_digest(layer, await asyncio.to_thread(_sha256, part))
 
 
 async def _fetch_rest(

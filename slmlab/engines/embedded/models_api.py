@@ -59,7 +59,11 @@ async def show(engine: Engine, request: Request) -> Response:
     """``POST /api/show``: everything that is known about a model."""
     args = parse(NameRequest, await read_body(request))
     model = engine.model(args.name_given("model is required"))
-    options = "\n".join(f"{key:30} {json.dumps(value)}" for key, value in model.options.items())
+    options = "\n".join(
+        f"{key:30} {json.dumps(one)}"
+        for key, value in model.options.items()
+        for one in (value if isinstance(value, list) else [value])
+    )
     info = {k: v for k, v in model.metadata.items() if k != "tokenizer.chat_template"}
     return JSONResponse(
         {
