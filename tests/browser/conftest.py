@@ -1,4 +1,4 @@
-"""Front ends, opened once for all tests of a file."""
+"""Front ends, opened once for all tests of this folder."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tests.support import browser
 from tests.support.widgets import start
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def chromium():
-    """A browser for the tests of a file.
+    """A browser for the tests of this folder.
 
-    Its driver keeps an event loop running in this thread, so it is closed before the next file,
+    Its driver keeps an event loop running in this thread, so it is closed before the next folder,
     whose tests may need one of their own.
     """
     try:
@@ -27,13 +27,13 @@ def chromium():
         pytest.skip(str(error))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def lab(chromium, embedded, tmp_path_factory):
     with start("lab", sys.executable, chromium, embedded, tmp_path_factory) as front:
         yield front
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def classic(chromium, embedded, colab_python, tmp_path_factory):
     with start("classic", colab_python, chromium, embedded, tmp_path_factory) as front:
         yield front
