@@ -13,9 +13,10 @@ box = ipywidgets.HBox([left, right])
 box.add_class("outer")
 box
 """
-TABS = """
+TABS = f"""
 import ipywidgets, slmlab
-tab = ipywidgets.Tab([slmlab.catalog_explorer(), slmlab.arena(prompt="Name a colour.")])
+arena = slmlab.arena([{SMOL!r}, {GEMMA!r}], "Name a colour.")
+tab = ipywidgets.Tab([slmlab.catalog_explorer(), arena])
 tab.set_title(0, "Which")
 tab.set_title(1, "Vote")
 tab
