@@ -233,17 +233,19 @@ def files() -> Iterator[FileServer]:
 
 
 @pytest.fixture
-def here(embedded: Engine, monkeypatch: pytest.MonkeyPatch) -> Engine:
-    """The embedded engine; calls without ``host=`` go to it."""
+def here(embedded: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    """The embedded engine; calls without ``host=`` go to it. Servers that a test starts end."""
     monkeypatch.setenv("OLLAMA_HOST", embedded.url)
-    return embedded
+    yield embedded
+    slmlab.stop()
 
 
 @pytest.fixture
-def at(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Engine:
-    """Each engine in turn; calls without ``host=`` go to it."""
+def at(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    """Each engine in turn; calls without ``host=`` go to it. Servers that a test starts end."""
     monkeypatch.setenv("OLLAMA_HOST", engine.url)
-    return engine
+    yield engine
+    slmlab.stop()
 
 
 @pytest.fixture(scope="session")

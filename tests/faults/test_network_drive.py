@@ -28,8 +28,10 @@ class TestNetworkDrive:
         try:
             with network_drive.mounted(folder, behind, 0.01) as process:
                 monkeypatch.setenv("SLMLAB_HOME", str(folder))
-                yield process
-                slmlab.stop()
+                try:
+                    yield process
+                finally:
+                    slmlab.stop()
         except OSError as why:
             if os.environ.get("CI"):
                 pytest.fail(str(why))
