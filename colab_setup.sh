@@ -18,6 +18,8 @@ options:
                                   else the embedded engine
   --models MODEL...               models to get (default: those that fit this machine)
   --ollama-version X.Y.Z          install this Ollama release
+  --from FOLDER                   set up without a network, from a folder that
+                                  `python -m slmlab bundle FOLDER` filled elsewhere
   --no-demo                       do not run the first comparison
   --lab                           open JupyterLab on notebooks/ at the end
 TEXT
@@ -31,12 +33,22 @@ find_python() {
   local name
   for name in "${PYTHON:-python3}" python3.13 python3.12 python3.11 python3.10 python; do
     if command -v "$name" >/dev/null 2>&1 &&
-      "$name" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+      "$name" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null &&
+      { [ -z "$bundle" ] || [ -f "$(lock_for "$name")" ]; }; then
       command -v "$name"
       return
     fi
   done
+  [ -z "$bundle" ] || die "$bundle has packages for none of this machine's Pythons, only$(
+    cd "$bundle" && printf ' %s' requirements-*.txt)."
   die "Python 3.10 or newer is needed; install it from https://www.python.org/downloads/."
+}
+
+# The bundle's list of packages for a Python, as slmlab/bundle.py names it.
+lock_for() {
+  "$1" -c 'import platform, sys
+print("%s/requirements-%d.%d-%s-%s.txt"
+      % (sys.argv[1], *sys.version_info[:2], platform.system(), platform.machine()))' "$bundle"
 }
 
 on_colab() { [ -n "${COLAB_RELEASE_TAG:-}" ]; }
@@ -48,7 +60,7 @@ make_environment() {
   fi
   if [ ! -x .venv/bin/python ]; then
     say "Making the Python environment .venv"
-    if command -v uv >/dev/null 2>&1; then
+    if [ -z "$bundle" ] && command -v uv >/dev/null 2>&1; then
       uv venv --quiet --seed --python "$(find_python)" .venv
     else
       "$(find_python)" -m venv .venv ||
@@ -58,7 +70,7 @@ make_environment() {
   python=$PWD/.venv/bin/python
   PATH="$PWD/.venv/bin:$PATH"
   # uv installs in a quarter of pip's time; where it cannot be had, pip does it all.
-  command -v uv >/dev/null 2>&1 || pip_install uv || true
+  command -v uv >/dev/null 2>&1 || pip_install ${wheels[@]+"${wheels[@]}"} uv || true
 }
 
 # install NAME FILE... -- ARGUMENTS: pip-install once for each content of the files.
@@ -89,6 +101,11 @@ install_slmlab() {
     rm -rf build
     install slmlab pyproject.toml slmlab/*.py slmlab/*/*.py \
       slmlab/data/*.* slmlab/data/*/* -- '.[embedded]'
+  elif [ -n "$bundle" ]; then
+    local lock
+    lock=$(lock_for "$python")
+    install packages "$lock" -- ${wheels[@]+"${wheels[@]}"} --require-hashes -r "$lock"
+    install slmlab pyproject.toml -- ${wheels[@]+"${wheels[@]}"} --no-deps --no-build-isolation -e .
   else
     install slmlab pyproject.toml -- -e '.[notebooks]'
   fi
@@ -160,6 +177,12 @@ run_setup() {
   while [ $# -gt 0 ]; do
     case $1 in
       --lab) lab=yes ;;
+      --from)
+        bundle=$(cd "$called_from" && cd "${2:-}" && pwd) || die "--from needs the folder of a bundle."
+        wheels=(--no-index "--find-links=$bundle/wheels")
+        arguments+=(--from "$bundle")
+        shift
+        ;;
       -h | --help) usage; exit 0 ;;
       *) arguments+=("$1") ;;
     esac
@@ -181,7 +204,7 @@ run_setup() {
   fi
 }
 
-called_from=$PWD compile=()
+called_from=$PWD compile=() bundle='' wheels=()
 cd "$(dirname "${BASH_SOURCE[0]}")"
 if [ "${1:-}" = test ]; then
   shift

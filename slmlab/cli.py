@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -100,6 +101,26 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--ollama-version", metavar="X.Y.Z", help="install this Ollama release")
     sub.add_argument("--no-demo", action="store_true", help="do not run the first comparison")
+    sub.add_argument(
+        "--from",
+        dest="bundle",
+        metavar="FOLDER",
+        help="take models from a bundle, and nothing from a network",
+    )
+
+    sub = command("bundle", _bundle, "gather all that a machine without a network needs")
+    sub.add_argument("folder", metavar="FOLDER")
+    sub.add_argument("--models", nargs="+", metavar="MODEL", help="default: those that fit here")
+    sub.add_argument(
+        "--pythons", nargs="+", default=[], metavar="X.Y", help="as 3.11 3.12 (default: this one)"
+    )
+    sub.add_argument(
+        "--platforms",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="Linux-x86_64, Linux-aarch64, Darwin-arm64, Windows-AMD64 (default: this one)",
+    )
 
     sub = command("models", _models, "list the models on this machine")
     with_json(sub)
@@ -147,14 +168,31 @@ def _doctor(args: argparse.Namespace) -> int:
 
 def _setup(args: argparse.Namespace) -> None:
     print(slmlab.machine(), end="\n\n")
-    slmlab.start(args.engine, version=args.ollama_version)
-    names = slmlab.ready(args.models)
+    if args.bundle:
+        from slmlab import bundle
+
+        bundled = bundle.take_models(args.bundle)
+        slmlab.start("embedded")
+        names = slmlab.ready(args.models or bundled)
+    else:
+        slmlab.start(args.engine, version=args.ollama_version)
+        names = slmlab.ready(args.models)
     print(f"Models: {', '.join(names)}")
     if not args.no_demo:
         from slmlab.run import prompts
 
         print(f"\nThe first comparison. {prompts.HYPOTENUSE}\n")
         _run_comparison(names, prompts.fill("step_by_step", question=prompts.HYPOTENUSE), 1, {})
+
+
+def _bundle(args: argparse.Namespace) -> None:
+    from slmlab import bundle
+
+    folder = bundle.make(args.folder, args.models, pythons=args.pythons, platforms=args.platforms)
+    print(
+        f"Copy this project's folder and {folder} to a machine without a network. There:\n"
+        f"  bash colab_setup.sh --from {shlex.quote(folder.name)}"
+    )
 
 
 def _models(args: argparse.Namespace) -> None:
