@@ -1,4 +1,4 @@
-"""Make the students' notebooks from the teacher's, and stamp what stands in all of them.
+"""Make the students' notebooks from the teacher's, and write the cells that all of them share.
 
 The teacher's copies in ``notebooks/teacher/`` are the source: prose, cells, exercises with their
 solutions. Everything in ``notebooks/`` is made from them. In a code cell tagged ``exercise``, a
@@ -14,7 +14,7 @@ What was taken out, with the Markdown cells tagged ``solution``, goes into one f
 the last exercise. The project's public address stands in pyproject.toml and nowhere else.
 
     python scripts/make_notebooks.py            # write
-    python scripts/make_notebooks.py --check    # exit 1 where a notebook is not as made
+    python scripts/make_notebooks.py --check    # exit 1 if a notebook is out of date
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def made() -> dict[Path, str]:
 
 
 def main() -> int:
-    """Write all notebooks, or check that they are as made."""
+    """Write all notebooks, or check that they are up to date."""
     check = "--check" in sys.argv
     books = made()
     wrong = [path for path in STUDENT.glob("*.ipynb") if path not in books]
@@ -166,10 +166,10 @@ def main() -> int:
     for path in wrong:
         if not check and path in books:
             path.write_text(books[path], encoding="utf-8")
-        verb = "not as made" if check or path not in books else "written"
+        verb = "out of date" if check or path not in books else "written"
         print(f"{path.relative_to(ROOT)}: {verb}")
     if not wrong:
-        print("all notebooks are as made")
+        print("all notebooks are up to date")
     return int(bool(wrong) and check)
 
 

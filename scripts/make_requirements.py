@@ -1,7 +1,7 @@
 """Make requirements.txt from pyproject.toml: the library and all that its notebooks need.
 
 python scripts/make_requirements.py            # write
-python scripts/make_requirements.py --check    # exit 1 where the file is not as made
+python scripts/make_requirements.py --check    # exit 1 if the file is out of date
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ def made() -> str:
 
 
 def main() -> int:
-    """Write the file, or check that it is as made."""
+    """Write the file, or check that it is up to date."""
     path = ROOT / "requirements.txt"
     if path.read_text(encoding="utf-8") == made():
-        print("requirements.txt is as made")
+        print("requirements.txt is up to date")
         return 0
     if "--check" in sys.argv:
-        print("requirements.txt is not as made: python scripts/make_requirements.py")
+        print("requirements.txt is out of date; run python scripts/make_requirements.py")
         return 1
     path.write_text(made(), encoding="utf-8")
     print("requirements.txt: written")

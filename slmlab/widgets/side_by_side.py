@@ -28,12 +28,8 @@ if TYPE_CHECKING:
 
 FEWEST, MOST = 2, 6
 LETTERS = "ABCDEF"
-TURN_BY_TURN = (
-    "One after the other: each model has the machine to itself, so times can be compared."
-)
-AT_ONCE = (
-    "All at once: quicker on a GPU. The models share the machine, so times cannot be compared."
-)
+TURN_BY_TURN = "In turn: each model has the machine to itself, so times can be compared."
+AT_ONCE = "All at once: quicker on a GPU, but models share it, so times cannot be compared."
 
 
 def side_by_side(
