@@ -66,7 +66,8 @@ def read_address(text: str, source: str = "host") -> str:
         raise wrong from None  # the cause may quote the password
     default = _DEFAULT_PORTS.get(parts.scheme) if "://" in bare else DEFAULT_PORT
     port = default if port is None else port
-    odd = parts.query or parts.fragment or re.search(r"[\s\\,;@]|//", name + path)
+    odd = parts.query or parts.fragment or re.search(r"[\s\\,;@*<>{}|^`\"$]|//", name + path)
+    odd = odd or re.search(r"[\t\r\n]", bare)  # which urlsplit leaves out
     not_a_name = not name or name.isdigit() or name in _DEFAULT_PORTS
     if not port or odd or not_a_name or parts.scheme not in _DEFAULT_PORTS:
         raise wrong

@@ -48,11 +48,11 @@ def content(path: Path) -> Any:
     Raises:
         PromptError: there is no such file, or it is not a table; the message names the line.
     """
-    kind = ending(path)
+    kind = ending(path).removesuffix(".gz")
     try:
         data = path.read_bytes()
-        if kind.endswith(".gz"):
-            data, kind = gzip.decompress(data), kind.removesuffix(".gz")
+        if data.startswith(b"\x1f\x8b"):  # whatever its name says: browsers unpack and keep it
+            data = gzip.decompress(data)
     except OSError as error:
         why = error.strerror or str(error)
         raise PromptError(f"{path} cannot be read: {why}.") from error
@@ -77,7 +77,10 @@ def text_of(data: bytes, path: Path) -> str:
     """
     utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
     try:
-        return data.decode("utf-16" if utf16 else "utf-8-sig")
+        text = data.decode("utf-16" if utf16 else "utf-8-sig")
+        if "\0" in text:  # UTF-16 without its mark, UTF-32
+            raise UnicodeDecodeError("utf-8", data, data.find(b"\0"), len(data), "NUL")
+        return text
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise PromptError(
@@ -92,9 +95,21 @@ def json_lines(text: str) -> Iterator[tuple[int, Any]]:
     for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
         if line.strip():
             try:
-                yield number, json.loads(line)
+                yield number, _loads(line)
             except (ValueError, RecursionError) as error:
                 yield number, ValueError(str(error))
+
+
+def _loads(text: str) -> Any:
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"an object has the field {twice!r} twice")
+        return found
+
+    return json.loads(text, object_pairs_hook=once)
 
 
 def _from_lines(text: str, path: Path) -> Any:
@@ -113,7 +128,7 @@ def _from_lines(text: str, path: Path) -> Any:
 
 def _from_json(text: str, path: Path) -> Any:
     try:
-        value = json.loads(text)
+        value = _loads(text)
     except (ValueError, RecursionError) as error:
         if "Extra data" in str(error):
             return _from_lines(text, path)
@@ -165,11 +180,11 @@ def _sheet(data: bytes, path: Path) -> list[tuple[int, list[str]]]:
 def _separated(text: str, path: Path, kind: str) -> list[tuple[int, list[str]]]:
     """The rows of a CSV or TSV file, each with the number of the line where it begins."""
     first, _, rest = text.partition("\n")
-    mark, skipped = "\t" if kind == ".tsv" else "", 0
+    mark, skipped = "", 0
     if re.fullmatch("sep=.", first.strip(), re.IGNORECASE):  # a line that Excel writes for itself
         mark, text, skipped = first.strip()[-1], rest, 1
     header = re.sub('"[^"]*"', "", text.lstrip("\r\n").partition("\n")[0])
-    mark = mark or max(",;\t", key=header.count)
+    mark = mark or ("\t" if kind == ".tsv" and "\t" in header else max(",;\t|", key=header.count))
     found = []
     limit = csv.field_size_limit(2**31 - 1)
     reader = csv.reader(

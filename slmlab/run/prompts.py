@@ -72,6 +72,11 @@ def template_text(template: str) -> str:
         )
     if DOUBLED.search(template) and not any(map(_is_name, _fields(template))):
         parts = DOUBLED.split(template)  # texts, and names between them
+        if more := re.search(r"\{\{.*?\}\}|\{%.*?%\}", "\n".join(parts[::2]), re.DOTALL):
+            raise PromptError(
+                f"The template has {more[0][:60]}, which is not a variable; only variables are "
+                "filled in here."
+            )
         parts[::2] = [text.replace("{", "{{").replace("}", "}}") for text in parts[::2]]
         parts[1::2] = [f"{{{name}}}" for name in parts[1::2]]
         return "".join(parts)
@@ -137,7 +142,8 @@ def fill(template: str, /, **values: Any) -> str:
     try:
         return template_text(template).format(**values)
     except (ValueError, TypeError, KeyError, IndexError, OverflowError, MemoryError) as error:
-        raise PromptError(f"The template cannot be filled: {error}.") from error
+        why = str(error) or type(error).__name__
+        raise PromptError(f"The template cannot be filled: {why.rstrip('.')}.") from error
 
 
 def chain(

@@ -174,11 +174,45 @@ def metrics(last: dict[str, Any], started: int, loaded: int) -> dict[str, Any]:
 
 
 async def render(worker: Worker, model: StoredModel, messages: list[dict[str, Any]]) -> str:
-    """The messages in the model's chat template; a base model has none and gets plain text."""
+    """The messages in the model's chat template; a base model has none and gets plain text.
+
+    Raises:
+        ApiError: the template refuses a message, most often for its role; the text says which.
+    """
     if model.chat_template is None:
         return "\n\n".join(message["content"] for message in messages)
-    answer = await post(worker, "/apply-template", {"messages": messages})
+    try:
+        answer = await post(worker, "/apply-template", {"messages": messages})
+    except ApiError as error:
+        if error.status != 400:
+            raise
+        number = await _first_refused(worker, messages, error.message)
+        # llama.cpp tells where in the template it was, and what the template said at the end.
+        reason = error.message.rpartition("Error: ")[2].removeprefix("Jinja Exception: ")
+        raise ApiError(
+            400,
+            f"the model's chat template refuses message {number} ({messages[number - 1]['role']}): "
+            f"{' '.join(reason.split()).rstrip('.')}; most templates take one system message at "
+            "the beginning, and then messages of user and assistant by turns, the user's first",
+        ) from error
     return str(answer["prompt"])
+
+
+async def _first_refused(worker: Worker, messages: list[dict[str, Any]], reason: str) -> int:
+    """The number of the message with which the template begins to refuse, from 1."""
+    first, last = 1, len(messages)
+    while first < last:
+        middle = (first + last) // 2
+        some = messages[:middle]
+        if some[-1]["role"] == "assistant":  # else llama.cpp takes it for an answer to go on with
+            some = [*some, {"role": "user", "content": ""}]
+        try:
+            await post(worker, "/apply-template", {"messages": some})
+            refused = False
+        except ApiError as error:
+            refused = error.message == reason
+        first, last = (first, middle) if refused else (middle + 1, last)
+    return first
 
 
 async def tokenize(worker: Worker, text: str) -> list[int]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 import unicodedata
 
+# Invisible characters, and Markdown's struck-out text.
+INVISIBLE = "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u00ad\ufe0e\ufe0f"
+STRUCK = re.compile(r"(?<!~)~~(?=[^\s~])[^~\n]*(?<=[^\s~])~~(?!~)")
 # Typographic variants of keyboard characters, and invisible characters.
 _SAME: dict[int, str | None] = {
     ord(one): same
@@ -13,7 +16,8 @@ _SAME: dict[int, str | None] = {
         "...": "…",
         '"': "“”„‟«»",
         "-": "‐‑‒–−﹣",
-        None: "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u00ad\ufe0e\ufe0f",
+        "#": "♯",
+        None: INVISIBLE,
     }.items()
     for one in others
 }
@@ -24,6 +28,10 @@ _HALF_WIDTH = re.compile(r"[\uff61-\uff9f]+")
 _EMPHASIS = re.compile(
     r"(?<![\w*`_])(?:\*{1,3}|`+|_{1,3})(?=\S)|(?<=\S)(?:\*{1,3}|`+|_{1,3})(?!\w)"
 )
+
+# The point in .5 and the minus in -5 belong to the number; a bullet or heading mark is dropped.
+_OTHER_MARKS = r"\s,:;!?\"'`*_()\[\]。、「」『』【】《》〈〉¿¡؟،؛।"
+_AROUND = re.compile(rf"^(?:[{_OTHER_MARKS}]|\.(?!\d)|[-•#]\s)+|[.{_OTHER_MARKS}]+$")
 
 # Scripts without spaces between words; and Katakana, in which each run of characters is a word.
 _UNSPACED = re.compile(
@@ -45,9 +53,7 @@ def fold(text: str) -> str:
 def bare(text: str) -> str:
     """A folded text without the punctuation around it, unless it is nothing but punctuation."""
     folded = fold(text)
-    # The point in .5 is part of the number.
-    found = re.sub(r"^(?:[\s:;,!?\"'`*_()\[\]]|\.(?!\d))+|[\s.,:;!?\"'`*_()\[\]]+$", "", folded)
-    return found or folded
+    return _AROUND.sub("", folded) or folded
 
 
 def occurrences(word: str, text: str, *, whole: bool = True) -> list[tuple[int, int]]:
@@ -77,8 +83,8 @@ def occurs(word: str, text: str, *, whole: bool = True) -> bool:
 
 
 def without_emphasis(text: str) -> str:
-    """A text without the asterisks, underscores and backticks of Markdown's emphasis."""
-    return _EMPHASIS.sub("", text)
+    """A text without the marks of Markdown's emphasis, and without struck-out text."""
+    return _EMPHASIS.sub("", STRUCK.sub("", text))
 
 
 def word_count(text: str) -> int:

@@ -8,7 +8,7 @@ import unicodedata
 from dataclasses import dataclass
 from decimal import Decimal
 
-from slmlab.evaluation.scorers.matching import joins
+from slmlab.evaluation.scorers.matching import INVISIBLE, STRUCK, joins
 from slmlab.evaluation.scorers.reading import Row, Unscorable, answer, cell, float_cell, optional
 
 TOLERANCE = 1e-6
@@ -22,6 +22,7 @@ _MARKS: dict[int, str] = str.maketrans(
     | dict.fromkeys("\u00a0\u2007\u2009", "\u202f")
     | dict.fromkeys("’ʼ", "'")
     | dict(zip("٫٬⁄∕∙⋅", ".,//··", strict=True))
+    | dict.fromkeys(INVISIBLE, "")
 )
 # LaTeX commands and their replacements, in the order in which they are applied.
 _LATEX = (
@@ -38,6 +39,7 @@ _LATEX = (
     (r"\^\s*\{?\s*\\(?:circ|degree)\s*\}?", "°"),
     (r"\\sqrt", "√"),
     (r"\\pi(?![a-zA-Z])", "π"),
+    (r"\\(?:neq?|not\s*=)(?![a-zA-Z])", "≠"),
     (r"\\(?=[$%#&,;: ])", ""),
     (r"([\^_])\s*\{\s*([^{}]*?)\s*\}", r"\1\2"),
 )
@@ -50,13 +52,25 @@ _SCIENTIFIC = (
     r"\s*(?:\^|\*\*)\s*\(?(?P<power>[-+]?\d+)\)?"
 )
 # Digits joined to other digits: a range, a date, a time, a sum, a power, a name.
-_JOINED = rf"{_ALONE}(?:(?:\s?/\s?|[-:+×÷·*^]|[xX](?=\d)|\*\*)\(?[-.]?{_RUN}\)?)*"
+_JOINED = rf"{_ALONE}(?:(?:\s?/\s?| ?[+×÷·] ?| \* |[-:*^]|[xX](?=\d)|\*\*)\(?[-.]?{_RUN}\)?)*"
 _MIXED = r"(?<![\w.,])(?P<whole>\d{1,3})\s{1,2}(?P<part>\d{1,2}/\d{1,3})(?![\d/])"
 _NUMBER = re.compile(rf"{_SCIENTIFIC}|{_MIXED}|(?P<joined>{_JOINED})")
-# "19 (not 20)": a negated number is not the answer if there is another one.
-_DENIED = re.compile(r"\b(?:not|never|isn['’]t)\s+(?:equal(?:\s+to)?\s+)?[$€£]?$", re.IGNORECASE)
+# A negated number is not the answer: "not 20", "x ≠ 0", "rather than 5", "5 is wrong".
+_DENIED = re.compile(
+    r"(?:\b(?:not|cannot|never|neither|nor|\w+n['’]t|rather\s+than|instead\s+of|other\s+than)\s+"
+    r"(?:be\s+)?(?:equal(?:\s+to)?\s+)?|(?:≠|!=)\s*)[-$€£]*$",
+    re.IGNORECASE,
+)
+_DENIED_AFTER = re.compile(
+    r"\s(?:is|was)(?:\s+(?:wrong|incorrect|false)|(?:\s+not|n['’]t)\s+"
+    r"(?:correct|right|the\s+(?:\w+\s+)?(?:answer|solution|result)))\b",
+    re.IGNORECASE,
+)
+_OR = re.compile(r"\s+or\s+[-$€£]*", re.IGNORECASE)
 _FRACTION = re.compile(r"(\d+)\s?/\s?(\d+)")
 _SCALES = {"hundred": 1e2, "thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
+# What may stand for it, or for a unit: 5k, 7B.
+_SHORT = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "bn": 1e9}
 _CURRENCIES = re.compile(r"(?:^|[^A-Za-z])(?:USD|EUR|GBP|CHF|CAD|AUD|INR|JPY|CNY|US|Rs|R|kr)\.?$")
 _IN_WORDS = re.compile(
     r"\b(?:zero|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen"
@@ -85,7 +99,8 @@ def number(text: str, row: Row) -> bool:
     r"""The last number in the answer is ``expected``, within ``tolerance`` of it.
 
     The last one, because models that reason in their answer mention others before; but a number in
-    ``\boxed{…}`` or after ``####`` takes precedence. Without a tolerance, whole numbers have to be
+    ``\boxed{…}`` or after ``####`` takes precedence, and a negated number (``it
+    is not 5``) does not count. Without a tolerance, whole numbers have to be
     equal and others to agree in six digits; with one, the absolute or the relative difference must
     not exceed it. ``decimal`` is the decimal mark of the answers: with a comma, ``1.234`` is a
     whole number above a thousand.
@@ -145,10 +160,10 @@ def _parts(text: str) -> list[str]:
 
 def _boxed(text: str) -> str:
     r"""The content of the last ``\boxed{…}``, which may contain braces."""
-    start = max(text.rfind(r"\boxed{"), text.rfind(r"\fbox{"))
-    if start < 0:
+    opened = [found.end() - 1 for found in re.finditer(r"\\f?box(?:ed)?\s*\{", text)]
+    if not opened:
         return ""
-    depth, begin = 0, text.index("{", start)
+    depth, begin = 0, opened[-1]
     for place in range(begin, len(text)):
         depth += {"{": 1, "}": -1}.get(text[place], 0)
         if not depth:
@@ -159,30 +174,39 @@ def _boxed(text: str) -> str:
 def _without_latex(text: str) -> str:
     text = re.sub(rf"(?<=\d)(?=[{''.join(_FRACTIONS)}])", " ", text)
     text = re.sub(r"(?=[⁻⁺⁰¹²³⁴⁵⁶⁷⁸⁹])(?<![⁻⁺⁰¹²³⁴⁵⁶⁷⁸⁹])", "^", text).translate(_MARKS)
+    text = STRUCK.sub("", text)
     for pattern, new in _LATEX_RULES:
         text = pattern.sub(new, text)
     return text
 
 
 def _numbers(text: str, comma: bool) -> list[list[_Value]]:
-    """The numbers that are not part of an expression, in order, each with all its readings."""
+    """The numbers that are neither negated nor part of an expression, each with all readings."""
     numbers: list[list[_Value]] = []
-    denied: list[list[_Value]] = []
+    denied_until = -1
     for match in _NUMBER.finditer(text):
         if (value := _value(match, comma)) is None or not _by_itself(match, text):
             continue
         values = [
             _scaled(_signed(value, text, match.start()), text[match.end() : match.end() + 16])
         ]
+        if short := re.match(r"\s?(k|K|M|B|bn)(?!\w)", text[match.end() : match.end() + 4]):
+            values.append(_times(values[0], _SHORT[short[1]]))
         # With plain spaces, "9 500" is one number for some and two for others.
         start = max(0, match.start() - 16)
         before = re.search(r"(?<![\w.,])\d{1,3}(?: \d{3})* $", text[start : match.start()])
         if before and re.match(r"\d{3}(?!\d)", match[0]):
             joined = _read(before[0].replace(" ", "") + match[0], comma)
             values += [_signed(joined, text, start + before.start())] if joined else []
-        is_denied = _DENIED.search(text[max(0, match.start() - 24) : match.start()])
-        (denied if is_denied else numbers).append(values)
-    return numbers or denied
+        if (
+            _DENIED.search(text[max(0, match.start() - 24) : match.start()])
+            or _DENIED_AFTER.match(text, match.end())
+            or (denied_until >= 0 and _OR.fullmatch(text, denied_until, match.start()))
+        ):
+            denied_until = match.end()
+            continue
+        numbers.append(values)
+    return numbers
 
 
 def _value(match: re.Match[str], comma: bool) -> _Value | None:
@@ -251,8 +275,10 @@ def _signed(value: _Value, text: str, start: int) -> _Value:
 
 
 def _scaled(value: _Value, after: str) -> _Value:
-    word = re.match(r"\s(hundred|thousand|million|billion|trillion)\b", after, re.IGNORECASE)
-    if not word:
-        return value
-    scaled = value.value * _SCALES[word[1].lower()]
+    word = re.match(r"\s(hundred|thousand|million|billion|trillion)s?\b", after, re.IGNORECASE)
+    return _times(value, _SCALES[word[1].lower()]) if word else value
+
+
+def _times(value: _Value, scale: float) -> _Value:
+    scaled = value.value * scale
     return _Value(scaled, round(scaled) if math.isfinite(scaled) and abs(scaled) < 1e15 else None)

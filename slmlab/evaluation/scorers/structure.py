@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import re
 from collections.abc import Iterator
 from typing import Any
 
+from slmlab.evaluation.scorers import patterns
 from slmlab.evaluation.scorers.fences import blocks
 from slmlab.evaluation.scorers.matching import bare
 from slmlab.evaluation.scorers.reading import (
@@ -28,6 +31,7 @@ def json_valid(text: str, row: Row) -> bool:
     """The answer contains JSON, which matches the JSON schema in ``schema`` if there is one.
 
     The first object counts; the first list if there is no object, or if the schema is for a list.
+    A number, a text, true, false or null counts if the schema allows it and it stands alone.
 
     Examples:
         >>> row = {"schema": {"type": "object", "required": ["age"]}}
@@ -37,8 +41,14 @@ def json_valid(text: str, row: Row) -> bool:
         False
     """
     schema = _schema(row)
-    wanted = schema.get("type") if isinstance(schema, dict) else None
-    value = _json(answer(text), wanted if isinstance(wanted, str) else None)
+    given = schema.get("type") if isinstance(schema, dict) else None
+    wanted = [given] if isinstance(given, str) else given or []
+    found = answer(text)
+    value = _ABSENT
+    if not wanted or "object" in wanted or "array" in wanted:
+        value = _json(found, "array" if wanted == ["array"] else "object")
+    if value is _ABSENT and schema is not None:
+        value = _whole(found)
     if value is _ABSENT:
         return False
     return True if schema is None else _fits(value, schema)
@@ -94,10 +104,14 @@ def _fits(value: Any, schema: Any) -> bool:
 
     if schema in (True, False):
         return bool(schema)
-    validator = jsonschema.validators.validator_for(schema)
+    validator = _bounded(jsonschema.validators.validator_for(schema))
+    # A reference to a schema that names its draft would lead to that draft's own validator.
+    schema = {name: one for name, one in schema.items() if name != "$schema"}
     try:
         # An empty registry, so that no reference is fetched from the network.
         validator(schema, registry=referencing.Registry()).validate(value)
+    except Unscorable:
+        raise
     except jsonschema.ValidationError:
         return False
     except Exception as error:  # a reference that leads nowhere, an invalid pattern
@@ -105,15 +119,47 @@ def _fits(value: Any, schema: Any) -> bool:
     return True
 
 
-def _json(text: str, wanted: str | None) -> Any:
-    """The JSON in a text, in a code block or in prose; ``_ABSENT`` if there is none."""
-    if wanted not in (None, "object", "array"):
-        try:
-            return json.loads(text, parse_constant=_refuse)
-        except (ValueError, RecursionError):
-            return _ABSENT
-    fenced = [block.text for block in blocks(text) if (block.language or "").startswith("json")]
-    for part in (*fenced, text):
+@functools.cache
+def _bounded(validator: Any) -> Any:
+    """A class of validators in which the schema's regular expressions have a limit of time."""
+    import jsonschema
+
+    rules = validator.VALIDATORS
+
+    def pattern(_: Any, wanted: str, value: Any, __: Any) -> Iterator[Any]:
+        if isinstance(value, str) and not patterns.matches(wanted, value):
+            yield jsonschema.ValidationError(f"{value!r} does not match {wanted!r}")
+
+    def pattern_properties(validator: Any, rules: Any, value: Any, schema: Any) -> Iterator[Any]:
+        if isinstance(value, dict):
+            for wanted, rule in rules.items():
+                for name, one in value.items():
+                    if patterns.matches(wanted, name):
+                        yield from validator.descend(one, rule, path=name, schema_path=wanted)
+
+    def additional(validator: Any, rule: Any, value: Any, schema: Any) -> Iterator[Any]:
+        if isinstance(value, dict):
+            known = schema.get("patternProperties", {})
+            value = {
+                name: one
+                for name, one in value.items()
+                if not any(patterns.matches(wanted, name) for wanted in known)
+            }
+            schema = {name: one for name, one in schema.items() if name != "patternProperties"}
+        yield from rules["additionalProperties"](validator, rule, value, schema)
+
+    own = {
+        "pattern": pattern,
+        "patternProperties": pattern_properties,
+        "additionalProperties": additional,
+    }
+    extend: Any = jsonschema.validators.extend  # it has no types
+    return extend(validator, own)
+
+
+def _json(text: str, wanted: str) -> Any:
+    """The object or list in a text, in a code block or in prose; ``_ABSENT`` if there is none."""
+    for part in _parts(text):
         values = list(_values(part))
         objects = [one for one in values if isinstance(one, dict) or _has_objects(one)]
         lists = [one for one in values if isinstance(one, list)]
@@ -122,6 +168,20 @@ def _json(text: str, wanted: str | None) -> Any:
             if found:
                 return found[0]
     return _ABSENT
+
+
+def _whole(text: str) -> Any:
+    """The value, such as a number, that the text or a code block is; ``_ABSENT`` if none is."""
+    for part in _parts(text):
+        with contextlib.suppress(ValueError, RecursionError):
+            return json.loads(part, parse_constant=_refuse)
+    return _ABSENT
+
+
+def _parts(text: str) -> list[str]:
+    """Where JSON may stand, the best place first."""
+    fenced = [block.text for block in blocks(text) if (block.language or "").startswith("json")]
+    return [*fenced, text]
 
 
 def _has_objects(value: Any) -> bool:

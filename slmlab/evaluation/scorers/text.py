@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
+from slmlab.evaluation.scorers import patterns
 from slmlab.evaluation.scorers.matching import (
     bare,
     fold,
@@ -29,15 +30,20 @@ from slmlab.evaluation.scorers.reading import (
     parsed,
 )
 
-# Words that negate a label, right before it; in Japanese right after it.
+# Words that negate a label, right before it or right after it.
 _NEGATED = re.compile(
     r"(?:(?:\b(?:not|cannot|never|neither|nor|no|non|without|hardly|far from"
-    r"|nicht|kein\w*|pas|не)|n't)"
-    r"[ -](?:be )?(?:(?:called|considered|classified as|described as|labell?ed(?: as)?) )?"
-    r"(?:(?:an?|the|at all|really|very|particularly|necessarily|exactly) )?"
+    r"|anything but|nicht|kein\w*|pas|não|не)|n't)"
+    r"[ -](?:(?:be|es|è|é) )?"
+    r"(?:(?:called|considered|classified as|described as|labell?ed(?: as)?) )?"
+    r"(?:(?:an?|the|at all|really|very|particularly|necessarily|exactly|sehr|muy|très|molto"
+    r"|muito) )?"
     r"|\bnon|不|不是|非|没有|無|无|未|ไม่|ไม่ใช่)$"
 )
-_NEGATED_BEHIND = re.compile(r"(?:的|である)?(?:では|じゃ|で)(?:ない|無い|ありません)")
+_NEGATED_BEHIND = re.compile(
+    r"(?:的|である)?(?:では|じゃ|で)(?:ない|無い|ありません)"
+    r"|[\"')]* (?:is|was|would be)(?: (?:wrong|incorrect)|(?: not|n't) (?:correct|right|the\b))"
+)
 # "A" is the only letter of a multiple choice that is also a word.
 _ARTICLE = re.compile(r" (?!(?:is|was|and|or|because|since|as|has|would|seems|fits)\b)[a-z]")
 
@@ -62,12 +68,15 @@ def contains(text: str, row: Row) -> bool:
         >>> slmlab.scorers.contains("It is Paris, of course.", {"expected": "Paris"})
         True
     """
-    found = answer(text)
-    return any(occurs(one, found) for one in alternatives(cell(row, "expected")))
+    found, given = answer(text), cell(row, "expected")
+    _refuse_half_a_list(given)
+    return any(occurs(one, found) for one in alternatives(given))
 
 
 def regex(text: str, row: Row) -> bool:
     """The regular expression in ``expected`` is found, ignoring case; ``.`` matches line breaks.
+
+    One that takes longer than a second on an answer gives it no score.
 
     Examples:
         >>> slmlab.scorers.regex("Call 555-1234.", {"expected": "[0-9]{3}-[0-9]{4}"})
@@ -76,11 +85,8 @@ def regex(text: str, row: Row) -> bool:
     pattern = cell(row, "expected")
     if not isinstance(pattern, str):
         raise Unscorable(f"`expected` is {pattern!r}, not a regular expression.")
-    try:
-        wanted = re.compile(unicodedata.normalize("NFC", pattern), re.IGNORECASE | re.DOTALL)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise Unscorable(f"`expected` is not a regular expression: {error}.") from error
-    return wanted.search(unicodedata.normalize("NFC", answer(text))) is not None
+    pattern, found = (unicodedata.normalize("NFC", one) for one in (pattern, answer(text)))
+    return patterns.matches(pattern, found, re.IGNORECASE | re.DOTALL)
 
 
 def label(text: str, row: Row) -> bool:
@@ -121,6 +127,7 @@ def facts(text: str, row: Row) -> float:
         0.66...
     """
     given = cell(row, "expected")
+    _refuse_half_a_list(given)
     expected = parsed(given, list) or [given]
     wanted = [
         [part for part in as_text(fact).split("|") if part.strip()]
@@ -131,7 +138,7 @@ def facts(text: str, row: Row) -> float:
         raise Unscorable("`expected` names no fact.")
     most = float_cell(row, "max_words")
     found = answer(text)
-    if most and word_count(found) > most:
+    if most is not None and word_count(found) > most:
         return 0.0
     named = [any(occurs(part, found, whole=False) for part in fact) for fact in wanted if fact]
     return sum(named) / len(named)
@@ -145,6 +152,13 @@ def words(at_most: int) -> Scorer:
         True
     """
     return lambda text, _: word_count(answer(text)) <= at_most
+
+
+def _refuse_half_a_list(value: object) -> None:
+    """A list that is cut, or that numpy printed, is not a text that anybody looks for."""
+    begins = isinstance(value, str) and value.lstrip()[:2] in ('["', "['")
+    if begins and parsed(value, list) is None:
+        raise Unscorable(f'`expected` is {value!r}, not a list such as ["a", "b"].')
 
 
 def _spelled(label: str) -> str:

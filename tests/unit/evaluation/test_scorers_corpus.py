@@ -25,7 +25,7 @@ CASES = [
     .split("\n")
     if line
 ]
-IDS = [f"{case['scorer']}-{case.get('about') or case['text']}"[:60] for case in CASES]
+IDS = [f"{case['scorer']}-line-{number}" for number, case in enumerate(CASES, 1)]
 
 
 @pytest.mark.parametrize("case", CASES, ids=IDS)

@@ -218,6 +218,12 @@ class TestCorrection:
         assert "p = 0.060" in pairs["sentence"][4], "the corrected one, where 0.0201 was not"
 
 
+def test_two_without_prompts_in_common_leave_the_other_pairs():
+    rows = [("a", 0, 1), ("b", 1, 0), ("c", 0, 0), ("c", 1, 1)]
+    frame = pd.DataFrame(rows, columns=["model", "prompt_id", "score"])
+    assert statistics.paired(frame)[["a", "b"]].to_numpy().tolist() == [["a", "c"], ["b", "c"]]
+
+
 class TestPower:
     @pytest.mark.parametrize("comparisons", [1, 10])
     @pytest.mark.parametrize("split", [(12, 6, 2), (12, 6, 18), (14, 4, 60)])

@@ -117,6 +117,12 @@ class TestJoinedTables:
         assert (pair["n"], pair["a_better"], pair["b_better"]) == (2, 1, 1)
 
 
+def test_two_prompts_of_one_text_are_two():
+    one, other = answers("P", (1, 0)), answers("P", (0, 1)).assign(prompt_id=1)
+    joined = pd.concat([one, other], ignore_index=True)
+    assert statistics.means(joined)["n"].tolist() == [2, 2]
+
+
 def test_repeats_are_still_one_prompt():
     frame = pd.concat([answers("P", (1, 0)), answers("P", (0, 0), repeat=1)], ignore_index=True)
     assert statistics.means(frame)[["mean", "n"]].to_numpy().tolist() == [[0.5, 1], [0, 1]]

@@ -73,6 +73,10 @@ class TestVariables:
             ("{x[0]}", {"x": "1"}, "not a variable name"),
             ('{"a": 1} for {x}', {"x": "1"}, "not a variable name"),
             (5, {}, "A template is a text"),
+            ("{% if x %}{{ x }}{% endif %}", {"x": "1"}, "has {% if x %}, which is not a variable"),
+            ("{{#each x}}{{x}}{{/each}}", {"x": "1"}, "has {{#each x}}, which is not a variable"),
+            ("{{x}} in {{ y | upper }}", {"x": "1"}, r"has {{ y \| upper }}, which is not"),
+            ("{x:>999999999999999}", {"x": "1"}, r"cannot be filled: \w+\.$"),
         ],
     )
     def test_or_it_is_said_why_not(self, template, values, message):

@@ -68,6 +68,10 @@ def test_its_html_has_numbers_by_their_names_and_not_the_text():
         assert value in html
     assert "word" not in html
     assert "ppp" not in html
+    assert "cut by the length limit" in html
+    assert "cut by" not in replace(RECORD, stop_reason="stop")._repr_html_()
+    assert "with loading" not in html
+    assert "with loading the model" in replace(RECORD, cold=True)._repr_html_()
     failed = replace(RECORD, error="<b>No</b> memory.", tokens=0, ttft_s=None)._repr_html_()
     assert "&lt;b&gt;No&lt;/b&gt; memory." in failed
     assert "ttft_s" not in failed

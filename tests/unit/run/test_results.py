@@ -81,6 +81,26 @@ class TestTables:
         columns = ["tokens_per_s_min", "tokens_per_s", "tokens_per_s_max"]
         assert row[columns].tolist() == [20, 24, 40], "the median, not the mean"
 
+    def test_summary_has_the_time_to_load_where_it_was_measured(self):
+        columns = [{"model_load_s": 1.5}, {"model_load_s": None}]
+        frame = results.to_frame([record(), record()], columns)
+        assert results.summary(frame)["model_load_s"].tolist() == [1.5]
+        assert results.summary(results.to_frame([record()]))["model_load_s"].tolist() == [None]
+
+    @pytest.mark.parametrize("name", ["model", "prompt", "text", "error"])
+    def test_a_file_that_lacks_a_column_is_not_a_comparison(self, name, tmp_path):
+        frame = results.to_frame([record()]).drop(columns=name)
+        results.to_json(frame, tmp_path / "x.json")
+        with pytest.raises(ResultsError, match=f"has no column '{name}'"):
+            results.read(tmp_path / "x.json")
+
+    def test_a_cell_that_is_not_of_its_column_is_named_with_its_row(self, tmp_path):
+        frame = results.to_frame([record(), record()]).astype({"cold": object})
+        frame.loc[1, "cold"] = "perhaps"
+        results.to_csv(frame, tmp_path / "x.csv")
+        with pytest.raises(ResultsError, match=r"row 2.*cold is True or False, and not 'perhaps'"):
+            results.read(tmp_path / "x.csv")
+
     def test_csv_and_json_come_back(self, tmp_path):
         chat = [{"role": "user", "content": "Hé"}]
         frame = results.to_frame([record(prompt=chat, text="a,\n“b”"), record()])

@@ -9,6 +9,7 @@ from slmlab.run.truncation import ask_again, from_count, number
 from tests.support.processes import free_port
 
 OLD, NEW = "0.29.3", "0.33.1"
+OPTIONS = {"seed": 3, "num_ctx": 512, "num_predict": 40}
 
 
 @pytest.mark.parametrize(
@@ -55,6 +56,42 @@ def test_nobody_knows_where_the_server_does_not_say():
     nowhere = f"http://127.0.0.1:{free_port()}"
     assert ask_again(Session(), nowhere, NEW, "m", "x", 9, {}, False, 2) is None
     assert ask_again(Session(), nowhere, OLD, "m", "x", 9, {}, False, 2) is None
+
+
+@pytest.mark.parametrize(
+    ("prompt", "path"), [("x", "/api/generate"), ([{"role": "user", "content": "x"}], "/api/chat")]
+)
+def test_a_newer_ollama_is_asked_for_one_token_and_not_to_cut(wire, prompt, path):
+    assert ask_again(Session(), wire.url, NEW, "a:1b", prompt, 9, OPTIONS, False, 9) is False
+    wire.errors[path] = [
+        (400, "the prompt is longer than the context length"),
+        (400, "no"),
+        (500, "context"),
+    ]
+    found = [
+        ask_again(Session(), wire.url, NEW, "a:1b", prompt, 9, OPTIONS, False, 9) for _ in range(3)
+    ]
+    assert found == [True, None, None]
+    (at, body) = wire.requests[0]
+    assert at == path
+    assert (body["truncate"], body["stream"], body["think"]) == (False, False, False)
+    assert body["options"] == OPTIONS | {"num_predict": 1}
+    assert prompt in (body.get("prompt"), body.get("messages"))
+
+
+def test_an_older_ollama_is_asked_without_the_oldest_message(wire):
+    system, *rest = [
+        {"role": role, "content": text}
+        for role, text in (("system", "s"), ("user", "a"), ("user", "b"))
+    ]
+    args = Session(), wire.url, "0.12.9", "a:1b", [system, *rest]
+    assert ask_again(*args, -1, OPTIONS, False, 9) is False, (
+        "the server reads another number of tokens"
+    )
+    (at, body) = wire.requests[0]
+    assert at == "/api/chat"
+    assert "truncate" not in body
+    assert body["messages"] == [system, rest[1]]
 
 
 def test_versions_are_compared_by_their_numbers():

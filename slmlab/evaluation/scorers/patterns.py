@@ -1,0 +1,57 @@
+"""Regular expressions from tables, with a time limit."""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+
+from slmlab.evaluation.scorers.reading import Unscorable
+
+SECONDS = 1.0
+# `regex` expands repetitions in memory, as often as the minimum says.
+MOST_REPEATED = 100_000
+_REPEATED = re.compile(r"(\)?)\{(\d+)(?:,\d*)?\}")
+# In the package `regex`, x{e} means fuzzy matching; in Python's `re` such a brace is a character.
+_BRACE = re.compile(r"\\N\{[^}]*\}|\\.|\{(?!\d+\}|\d*,\d*\})", re.DOTALL)
+
+
+def matches(pattern: str, text: str, flags: int = 0) -> bool:
+    """Whether a regular expression, in the syntax of Python's ``re``, is found in a text.
+
+    The search is done by the package ``regex``, because ``re`` has no time limit and blocks all
+    threads.
+
+    Raises:
+        Unscorable: it is not a regular expression, repeats something too often, or needs more than
+            ``SECONDS`` of processor time.
+    """
+    import regex
+
+    shown = repr(pattern[:80])
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            re.compile(pattern, flags)
+            if _size(pattern) > MOST_REPEATED:
+                raise Unscorable(f"{shown} asks for over {MOST_REPEATED:,} repetitions.")
+            wanted = regex.compile(_BRACE.sub(_literal, pattern), flags)
+        return wanted.search(text, timeout=SECONDS) is not None
+    except (re.error, regex.error, OverflowError, RecursionError, ValueError) as error:
+        raise Unscorable(f"{shown} is not a regular expression: {error}.") from error
+    except (TimeoutError, MemoryError) as error:
+        raise Unscorable(
+            f"The regular expression {shown} takes longer than {SECONDS:g} s on this answer; "
+            "write it without a repetition inside of another, such as (a+)+."
+        ) from error
+
+
+def _literal(found: re.Match[str]) -> str:
+    return r"\{" if found[0] == "{" else found[0]
+
+
+def _size(pattern: str) -> int:
+    """About how long a regular expression is when its repetitions are expanded."""
+    counts = [(bool(group), int(count)) for group, count in _REPEATED.findall(pattern)]
+    once = len(pattern) + sum(count for group, count in counts if not group)
+    return once * math.prod(max(1, count) for group, count in counts if group)
