@@ -1,0 +1,176 @@
+"""Ollama's chat templates, written for Go's text/template, as the Jinja templates that llama.cpp
+reads.
+
+Only what can be said exactly is translated: texts, ``.System``, ``.Prompt`` and ``.Response`` with
+conditions on them, or one loop over ``.Messages`` with their ``.Role`` and ``.Content``. That is how
+nearly all models are written whose GGUF file has no template of its own; any other template is not
+translated, rather than nearly. What is done around the template follows Ollama's
+``template/template.go``.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+
+_ACTION = re.compile(r"\{\{(-\s)?\s*(.*?)\s*(\s-)?\}\}", re.DOTALL)
+_CONDITION = re.compile(r"(else )?if (\.\w+|eq \.Role \"(\w+)\"|\(eq \.Role \"(\w+)\"\))")
+_LOOP = re.compile(r"range (\$\w+, ?\$\w+ ?:= ?)?\.Messages")
+_TURN = {".System": "system", ".Prompt": "prompt", ".Response": "response"}
+_MESSAGE = {".Role": "role", ".Content": "content"}
+# What could end a text that is written into a Jinja template.
+_UNSAFE = re.compile(r"[{%}]{2}|\{#|#\}|[^\S\n\t ]|[\x00-\x08\x0e-\x1f]")
+# A template of these words formats nothing: the text is continued as it is.
+_PLAIN = re.compile(r"\s*(\{\{-?\s*\.Prompt\s*-?\}\})?\s*")
+
+# Ollama makes one message of neighbours with one role. A template without a loop over messages is
+# used once for each turn of system prompt, prompt and response; the last ends with the response.
+_TURNS = """\
+{%- macro turn(system, prompt, response) -%}BEFORE{{ response }}AFTER{%- endmacro -%}
+{%- set ns = namespace(system="", prompt="", response="", last="") -%}
+{%- for message in messages -%}
+{%- set text = message.content -%}
+{%- if message.role == "system" -%}
+{%- if ns.last == "system" -%}{%- set ns.system = ns.system + "\\n\\n" + text -%}
+{%- else -%}
+{%- if ns.prompt or ns.response -%}{{ turn(ns.system, ns.prompt, ns.response) }}
+{%- set ns.prompt = "" -%}{%- set ns.response = "" -%}
+{%- endif -%}
+{%- set ns.system = text -%}
+{%- endif -%}
+{%- elif message.role == "user" -%}
+{%- if ns.last == "user" -%}{%- set ns.prompt = ns.prompt + "\\n\\n" + text -%}
+{%- else -%}
+{%- if ns.response -%}{{ turn(ns.system, ns.prompt, ns.response) }}
+{%- set ns.system = "" -%}{%- set ns.response = "" -%}
+{%- endif -%}
+{%- set ns.prompt = text -%}
+{%- endif -%}
+{%- elif message.role == "assistant" -%}
+{%- if ns.last == "assistant" -%}{%- set ns.response = ns.response + "\\n\\n" + text -%}
+{%- else -%}{%- set ns.response = text -%}
+{%- endif -%}
+{%- endif -%}
+{%- set ns.last = message.role -%}
+{%- endfor -%}
+{%- set system = ns.system -%}{%- set prompt = ns.prompt -%}{%- set response = ns.response -%}
+BEFORE{{ response }}"""
+_MESSAGES = """\
+{%- set ns = namespace(content="", last="") -%}
+BEFORE
+{%- for message in messages -%}
+{%- set role = message.role -%}
+{%- if ns.last == role -%}{%- set ns.content = ns.content + "\\n\\n" + message.content -%}
+{%- else -%}{%- set ns.content = message.content -%}
+{%- endif -%}
+{%- set ns.last = role -%}
+{%- if loop.last or messages[loop.index0 + 1].role != role -%}
+{%- set content = ns.content -%}
+INSIDE
+{%- endif -%}
+{%- endfor -%}
+AFTER"""
+
+
+def is_plain(template: str) -> bool:
+    """Whether a template formats nothing, as that of a base model."""
+    return _PLAIN.fullmatch(template) is not None
+
+
+@functools.lru_cache(maxsize=64)
+def as_jinja(template: str) -> str | None:
+    """The same template in Jinja; None where it says something that is not translated.
+
+    Examples:
+        >>> as_jinja("{{ .Prompt | printf }}") is None
+        True
+    """
+    try:
+        return _translated(template.replace("\r\n", "\n"))
+    except _Untranslatable:
+        return None
+
+
+class _Untranslatable(Exception):
+    """The template has what is not translated."""
+
+
+def _translated(template: str) -> str:
+    parts = _split(template)
+    loops = [number for number, (kind, text) in enumerate(parts) if kind and _LOOP.fullmatch(text)]
+    if not loops:
+        # Whatever follows the response comes only after answers that are there already.
+        places = [number for number, part in enumerate(parts) if part == (True, ".Response")]
+        if len(places) > 1:
+            raise _Untranslatable
+        place = places[0] if places else len(parts)
+        before, after = parts[:place], parts[place + 1 :]
+        return _filled(_TURNS, BEFORE=_jinja(before, _TURN), AFTER=_jinja(after, _TURN))
+    end = _end_of_block(parts, loops[0])
+    return _filled(
+        _MESSAGES,
+        BEFORE=_jinja(parts[: loops[0]], {}),
+        INSIDE=_jinja(parts[loops[0] + 1 : end], _MESSAGE),
+        AFTER=_jinja(parts[end + 1 :], {}),
+    )
+
+
+def _filled(frame: str, **texts: str) -> str:
+    return re.sub("|".join(texts), lambda found: texts[found[0]], frame)
+
+
+def _split(template: str) -> list[tuple[bool, str]]:
+    """The template's texts (False) and actions (True), spaces trimmed where they say so."""
+    parts: list[tuple[bool, str]] = []
+    at, trim = 0, False
+    for action in _ACTION.finditer(template):
+        text = template[at : action.start()]
+        text = text.lstrip(" \t\r\n") if trim else text
+        text = text.rstrip(" \t\r\n") if action[1] else text
+        parts += [(False, text), (True, action[2])]
+        at, trim = action.end(), bool(action[3])
+    rest = template[at:]
+    parts.append((False, rest.lstrip(" \t\r\n") if trim else rest))
+    return [part for part in parts if part != (False, "")]
+
+
+def _end_of_block(parts: list[tuple[bool, str]], start: int) -> int:
+    depth = 0
+    for number, (is_action, text) in enumerate(parts[start:], start):
+        if is_action and text.startswith(("if ", "range ")):
+            depth += 1
+        if is_action and text == "end":
+            depth -= 1
+            if depth == 0:
+                return number
+    raise _Untranslatable
+
+
+def _jinja(parts: list[tuple[bool, str]], names: dict[str, str]) -> str:
+    """These parts in Jinja, where Go's fields have these names."""
+    written, depth = [], 0
+    for is_action, text in parts:
+        condition = _CONDITION.fullmatch(text) if is_action else None
+        if not is_action:
+            if _UNSAFE.search(text):
+                raise _Untranslatable
+            written.append("{{ " + json.dumps(text, ensure_ascii=False) + " }}")
+        elif text in names and text != ".Response":
+            written.append("{{ " + names[text] + " }}")
+        elif condition:
+            role = condition[3] or condition[4]
+            field = ".Role" if role else condition[2]
+            if field not in names or field == ".Response" or (condition[1] and not depth):
+                raise _Untranslatable
+            test = f'role == "{role}"' if role else names[field]
+            written.append("{%- " + ("elif " if condition[1] else "if ") + test + " -%}")
+            depth += not condition[1]
+        elif text in ("else", "end") and depth:
+            written.append("{%- else -%}" if text == "else" else "{%- endif -%}")
+            depth -= text == "end"
+        else:
+            raise _Untranslatable
+    if depth:
+        raise _Untranslatable
+    return "".join(written)
