@@ -16,7 +16,10 @@ import slmlab
 from slmlab import models
 from slmlab.errors import ModelError
 from tests.support import gguf_files
+from tests.support.paths import ROOT
 from tests.support.processes import free_port, serving
+
+GO_TEMPLATES = json.loads((ROOT / "tests/corpus/go_templates.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -310,6 +313,50 @@ def test_a_file_that_llama_cpp_refuses_is_gone_again(pull, files, tmp_path, serv
     files.add_model("x", gguf_files.write(tmp_path / "x.gguf", sizes=False))
     assert "key not found in model: llama.context_length" in pull()["error"]
     assert [*server[1].iterdir()] == []
+
+
+class TestTemplates:
+    """Files without a chat template, with one in Go's language beside them."""
+
+    @pytest.fixture
+    def bare(self, tmp_path):
+        return gguf_files.write(tmp_path / "bare.gguf")
+
+    @pytest.mark.parametrize(
+        "name", ["chatml", "gemma", "llama3-instruct.gotmpl", "mistral-instruct.gotmpl"]
+    )
+    def test_a_chat_is_written_as_ollama_writes_it(self, http, pull, files, bare, name):
+        (known,) = [one for one in GO_TEMPLATES["templates"] if one["name"] == name]
+        files.add_model("x", bare, {"template": known["template"]})
+        assert pull() == {"status": "success"}
+        for messages, expected in zip(
+            GO_TEMPLATES["conversations"], known["rendered"], strict=True
+        ):
+            if messages[-1]["role"] == "assistant":
+                continue  # llama.cpp goes on with it, whatever the template says
+            ask = {"model": f"{files.address}/library/x", "messages": messages, "stream": False}
+            answer = http.post("/api/chat", json=ask | {"_debug_render_only": True}).json()
+            assert answer["_debug_info"]["rendered_template"] == expected, messages
+
+    def test_one_that_cannot_be_translated_leaves_raw_prompts(self, http, pull, files, bare):
+        files.add_model("x", bare, {"template": "{{ if .Tools }}T{{ end }}{{ .Prompt }}"})
+        assert pull() == {"status": "success"}
+        model = {"model": f"{files.address}/library/x", "stream": False}
+        few = {"options": {"num_predict": 2}}
+        chat = http.post("/api/chat", json=model | {"messages": [{"role": "user", "content": "a"}]})
+        asked = http.post("/api/generate", json=model | {"prompt": "a"})
+        for answer in (chat, asked):
+            assert answer.status_code == 400
+            assert "cannot be translated for llama.cpp" in answer.json()["error"]
+        raw = http.post("/api/generate", json=model | few | {"prompt": "a", "raw": True})
+        assert raw.json()["eval_count"] >= 1
+
+    def test_a_template_that_formats_nothing_is_none(self, http, pull, files, bare):
+        files.add_model("x", bare, {"template": "{{ .Prompt }}"})
+        assert pull() == {"status": "success"}
+        ask = {"model": f"{files.address}/library/x", "prompt": "ab", "stream": False}
+        answer = http.post("/api/generate", json=ask | {"_debug_render_only": True}).json()
+        assert answer["_debug_info"]["rendered_template"] == "ab"
 
 
 class TestLibrary:

@@ -1,11 +1,9 @@
-"""Ollama's chat templates, written for Go's text/template, as the Jinja templates that llama.cpp
-reads.
+"""Ollama's chat templates, which are written in Go's template language, as Jinja templates.
 
 Only what can be said exactly is translated: texts, ``.System``, ``.Prompt`` and ``.Response`` with
-conditions on them, or one loop over ``.Messages`` with their ``.Role`` and ``.Content``. That is how
-nearly all models are written whose GGUF file has no template of its own; any other template is not
-translated, rather than nearly. What is done around the template follows Ollama's
-``template/template.go``.
+conditions on the first two, or one loop over ``.Messages`` with their ``.Role`` and ``.Content``.
+Nearly all templates are written so that come with files without a template of their own. Any other
+is refused. What happens around the template follows Ollama's ``template/template.go``.
 """
 
 from __future__ import annotations

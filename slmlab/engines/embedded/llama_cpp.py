@@ -177,10 +177,18 @@ async def render(worker: Worker, model: StoredModel, messages: list[dict[str, An
     """The messages in the model's chat template; a base model has none and gets plain text.
 
     Raises:
-        ApiError: the template refuses a message, most often for its role; the text says which.
+        ApiError: the template refuses a message, most often for its role; the text says which. Or
+            it cannot be used.
     """
     if model.chat_template is None:
         return "\n\n".join(message["content"] for message in messages)
+    if not model.chat_template:
+        raise ApiError(
+            400,
+            f"the chat template of {model.name} cannot be translated for llama.cpp, and its file "
+            "has none of its own: format the prompt yourself and send it with raw: true, or take "
+            "the model from another source",
+        )
     try:
         answer = await post(worker, "/apply-template", {"messages": messages})
     except ApiError as error:

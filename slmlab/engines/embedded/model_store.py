@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote
 
 from pydantic import TypeAdapter
 
-from slmlab.engines.embedded import capabilities, gguf_header
+from slmlab.engines.embedded import capabilities, gguf_header, go_templates
 from slmlab.engines.model_names import NameNotValid, full_name
 
 DIGEST = re.compile(r"sha256[:-]([0-9a-f]{64})")
@@ -54,8 +54,16 @@ class StoredModel:
 
     @property
     def chat_template(self) -> str | None:
-        """The Jinja chat template of an instruct model; None for a base model."""
-        return self.metadata.get("tokenizer.chat_template")
+        """The Jinja chat template of an instruct model; None for a base model.
+
+        It is the file's own, else what came with the file from a registry; empty where that cannot
+        be translated.
+        """
+        if own := self.metadata.get("tokenizer.chat_template"):
+            return str(own)
+        if go_templates.is_plain(self.template):
+            return None
+        return go_templates.as_jinja(self.template) or ""
 
     @property
     def capabilities(self) -> list[str]:

@@ -230,6 +230,7 @@ class Pool:
             "parallel": self.parallel,
             "threads": settings.threads,
             "embedding": settings.embedding,
+            "chat_template": model.chat_template,
         }
         try:
             # The process may have ended already; uvloop then raises RuntimeError.

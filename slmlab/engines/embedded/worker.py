@@ -30,6 +30,8 @@ def parameters(config: dict[str, Any]) -> xllamacpp.CommonParams:
     params.port = 0
     params.api_keys = [config["key"]]
     params.ui = False
+    if config.get("chat_template"):  # it may have come beside the file
+        params.chat_template = config["chat_template"]
     params.n_ctx = config["num_ctx"] * config["parallel"]
     params.n_parallel = config["parallel"]
     cache_type = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{memory.cache_type().upper()}")
