@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import logging
 import re
 import socket
@@ -157,18 +158,19 @@ def errors_as_sentences(
         yield
     except ollama.ResponseError as error:
         log.debug("%s answered %d to a request for %s: %s", host, error.status_code, model, error)
-        if any(words in error.error.lower() for words in RUNNER_DIED):
+        text = _text(error.error)
+        if any(words in text.lower() for words in RUNNER_DIED):
             raise ServerLost(
                 f"The process that runs {model or 'the model'} ended during the request, often "
-                f"because memory ran out: {error.error}.{log_tail_text(host)}"
+                f"because memory ran out: {text}.{log_tail_text(host)}"
             ) from error
         if error.status_code == 401 and ask_version(host) is None:
             raise ServerError(no_server(host)) from error
-        if not error.error or error.error.lstrip().startswith("<"):
+        if not text or text.lstrip().startswith("<"):
             # An error page of a proxy; the server behind it may be back in a moment.
             kind = ServerLost if error.status_code in GATEWAY_ERRORS else ServerError
             raise kind(_what_answers(host, httpx.Response(error.status_code))) from error
-        raise ModelError(_sentence(error.error, host, model, installed, available)) from error
+        raise ModelError(_sentence(text, host, model, installed, available)) from error
     except httpx.TimeoutException as error:
         log.debug("%s did not answer a request for %s in time: %r", host, model, error)
         raise ServerError(
@@ -191,6 +193,16 @@ def log_tail_text(host: str) -> str:
         return ""  # slmlab did not start what answers there now; the log is of an earlier server
     tail = supervisor.log_tail(host, 5)
     return f"\nThe end of its log:\n{tail}" if tail else ""
+
+
+def _text(error: object) -> str:
+    """An error's text. Ollama passes those of llama.cpp's server on as JSON, which is unpacked."""
+    if isinstance(error, str):
+        with contextlib.suppress(ValueError):
+            error = json.loads(error)
+    while isinstance(error, dict):
+        error = error.get("error") or error.get("message")
+    return str(error or "")
 
 
 def _sentence(
@@ -218,6 +230,8 @@ def _sentence(
         )
     if "no space left" in low:
         return f"Not enough disk space for {model}: {error}."
+    if "context size" in low:
+        return f"The prompt does not fit into {model}'s context (num_ctx=…): {error}."
     if any(words in low for words in OUT_OF_MEMORY):
         smaller = _smaller(model, installed())
         return f"{model} does not fit into this machine's memory: {error}. {smaller}"

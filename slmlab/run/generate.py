@@ -207,6 +207,7 @@ def generate_on(
         load_s=(info.get("load_duration") or 0) / 1e9,
         prompt_tokens=prompt_tokens,
         prompt_s=(info.get("prompt_eval_duration") or 0) / 1e9,
+        cached_tokens=clock.cached_tokens,
         tokens=info.get("eval_count") or 0,
         generation_s=(info.get("eval_duration") or 0) / 1e9,
         truncated=truncated,

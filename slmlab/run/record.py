@@ -32,8 +32,10 @@ class Generation:
 
     ``truncated`` says that the prompt was longer than the context and was silently cut by the
     server (None: unknown). ``prompt_fresh`` says that the server had not seen (the beginning of)
-    this prompt since the model was loaded, so that ``prompt_tokens / prompt_s`` is the speed of
-    prefill and not of a cache (None: unknown). ``gpu_share`` is the share of the model on a GPU,
+    this prompt since the model was loaded, so that ``prompt_s`` is the time of prefill and not of a
+    cache (None: unknown). ``cached_tokens`` are those of ``prompt_tokens`` that the server had in
+    its cache all the same, as the beginning of the chat template, and which ``prompt_s`` does not
+    cover (None: the server does not report it). ``gpu_share`` is the share of the model on a GPU,
     0 to 1; ``in_flight`` how many requests the caller sent at once, so 1 means that the model had
     the server to itself; ``energy_j`` the joules that GPU and processor used, if they report it.
     """
@@ -61,6 +63,7 @@ class Generation:
     thinking: str = ""
     truncated: bool | None = False
     prompt_fresh: bool | None = None
+    cached_tokens: int | None = None
     gpu_share: float | None = None
     in_flight: int = 1
     energy_j: float | None = None
@@ -77,13 +80,14 @@ class Generation:
 
     @property
     def prompt_tokens_per_s(self) -> float | None:
-        """Prefill speed in tokens per second.
+        """Prefill speed in tokens per second, without the tokens that came from a cache.
 
         None if the prompt may have been in the server's cache, was truncated, or has fewer than
-        five tokens.
+        five new tokens.
         """
         whole_and_new = self.prompt_fresh and not self.truncated
-        return speed(self.prompt_tokens, self.prompt_s) if whole_and_new else None
+        tokens = self.prompt_tokens - (self.cached_tokens or 0)
+        return speed(tokens, self.prompt_s) if whole_and_new else None
 
     @property
     def _truncation(self) -> str:

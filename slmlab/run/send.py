@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import functools
+import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
+
+import httpx
 
 from slmlab.engines.client import Session, client_kwargs
 from slmlab.engines.embedded import PROMPT_TRUNCATED
 from slmlab.run.options import Prompt
 
 if TYPE_CHECKING:
-    import httpx
     import ollama
     from langchain_core.callbacks import BaseCallbackHandler
 
@@ -21,8 +23,9 @@ if TYPE_CHECKING:
 class Clock:
     """Collects the text as it comes, and the times of its first and last piece.
 
-    ``prompt_truncated`` is what the server reports about the prompt (None: nothing). An exception
-    from ``on_text`` is kept in ``callback_error``, since callers above may replace it.
+    ``prompt_truncated`` and ``cached_tokens`` are what the server reports about the prompt (None:
+    nothing). An exception from ``on_text`` is kept in ``callback_error``, since callers above may
+    replace it.
     """
 
     def __init__(self, on_text: Callable[[str], None] | None) -> None:
@@ -33,6 +36,7 @@ class Clock:
         self.started = 0.0
         self.callback_error: Exception | None = None
         self.prompt_truncated: bool | None = None
+        self.cached_tokens: int | None = None
 
     def start(self) -> None:
         """Start the clock; this thread sends the request now."""
@@ -81,17 +85,40 @@ def sender(session: Session, host: str, timeout: float, prompt: Prompt, langchai
     return functools.partial(_through_ollama, _ollama(session, host, timeout))
 
 
-# The clock of the request that this thread is sending. The shared clients do not expose response
-# headers, but they call a hook in the thread that sent the request, before any text comes.
+# The clock of the request that this thread is sending. The shared clients expose neither headers
+# nor fields that they do not know, but they call a hook in the thread that sent the request, before
+# any text comes.
 _sending = threading.local()
+_CACHED = re.compile(rb'"prompt_eval_cached_count": ?(\d+)')
+
+
+class _Watched(httpx.SyncByteStream):
+    """An answer on its way, whose last line tells the clock how much of the prompt was cached."""
+
+    def __init__(self, stream: httpx.SyncByteStream, clock: Clock) -> None:
+        self.stream, self.clock = stream, clock
+
+    def __iter__(self) -> Iterator[bytes]:
+        end = b""
+        for piece in self.stream:
+            end = (end + piece)[-1000:]
+            # Before the piece goes on: clients stop reading at the last line.
+            if found := _CACHED.search(end):
+                self.clock.cached_tokens = int(found[1])
+            yield piece
+
+    def close(self) -> None:
+        self.stream.close()
 
 
 def _client_kwargs(session: Session, host: str, timeout: float) -> dict[str, Any]:
-    """Arguments of a client that passes the response's headers to the clock."""
+    """Arguments of a client that passes to the clock what the server says of the prompt."""
 
     def note(response: httpx.Response) -> None:
         if value := response.headers.get(PROMPT_TRUNCATED):
             _sending.clock.prompt_truncated = value == "true"
+        if isinstance(response.stream, httpx.SyncByteStream):
+            response.stream = _Watched(response.stream, _sending.clock)
 
     kwargs = session.client_kwargs(host, timeout)
     return kwargs | {"event_hooks": {**kwargs["event_hooks"], "response": [note]}}

@@ -68,9 +68,11 @@ def ask_again(
 ) -> bool | None:
     """Whether Ollama truncated a prompt, found out by a request for one token; None: unknown.
 
-    A newer Ollama is told not to truncate: it returns an error if the prompt does not fit, and
-    answers from its cache if the prompt was whole. An older one gets the conversation without its
-    oldest message: if it reads just as many tokens, it had dropped that message before.
+    A newer Ollama is told not to truncate. It returns an error if the prompt does not fit, and
+    reads more tokens than before if llama.cpp, which rounds ``num_ctx`` up, just has room for the
+    whole prompt; if the prompt was whole before, it reads as many again. An older one gets the
+    conversation without its oldest message: if it reads just as many tokens, it had dropped that
+    message before.
     """
     refuses = number(version) >= CAN_REFUSE
     if not refuses:
@@ -97,8 +99,11 @@ def ask_again(
             return True
         if answer.status_code != 200:
             return None
-        return False if refuses else answer.json().get("prompt_eval_count") == tokens
-    except (httpx.HTTPError, ValueError, AttributeError) as error:
+        again = answer.json()["prompt_eval_count"]
+        if not refuses:
+            return bool(again == tokens)
+        return None if again < tokens else bool(again > tokens)
+    except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
         log.debug("could not check whether %s truncated a prompt: %r", host, error)
         return None
 

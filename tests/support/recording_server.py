@@ -21,8 +21,8 @@ class RecordingServer:
     ``requests`` has each path with its body (None for a GET), in order. ``loaded`` maps the models
     in memory to their context lengths; ``pieces`` is what each answer consists of, ``thinking``
     what stands before it where thinking is on; ``load_ns`` has the load durations of the next
-    answers; ``errors`` maps a path to the errors that its next answers are. Answers wait for
-    ``may_start`` and, after their first piece, for ``may_go_on``.
+    answers, ``counters`` further ones; ``errors`` maps a path to the errors that its next answers
+    are. Answers wait for ``may_start`` and, after their first piece, for ``may_go_on``.
     """
 
     def __init__(self, *models: str, **facts: Any) -> None:
@@ -34,6 +34,7 @@ class RecordingServer:
         self.pieces: list[str] = ["Hello", " there."]
         self.thinking = ""
         self.load_ns: list[int] = []
+        self.counters: dict[str, int] = {}
         self.errors: dict[str, list[tuple[int, str]]] = {}
         self.may_start, self.may_go_on = threading.Event(), threading.Event()
         self.may_start.set()
@@ -114,6 +115,7 @@ class RecordingServer:
             "load_duration": self.load_ns.pop(0) if self.load_ns else 1,
             "prompt_eval_count": 7,
             "prompt_eval_duration": 10**8,
+            **self.counters,
             "eval_count": len(self.pieces),
             "eval_duration": 10**9,
         }

@@ -27,6 +27,7 @@ TIMES = [
     "cold",
     "flags",
     "prompt_fresh",
+    "cached_tokens",
     "in_flight",
 ]
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import pytest
 
 from slmlab.engines.client import Session
@@ -72,6 +75,15 @@ class TestEachWay:
         assert (record.tokens, record.generation_s, record.tokens_per_s) == (5, 1.0, 5.0)
         assert (record.load_s, record.stop_reason, record.engine) == (0.5, "stop", "ollama")
         assert (record.ttft_s is None) is not langchain
+        assert record.cached_tokens is None
+
+    def test_what_came_from_the_servers_cache_is_in_the_record(
+        self, wire, prompt, route, langchain
+    ):
+        wire.counters = {"prompt_eval_cached_count": 2}
+        record = run(wire, prompt, langchain)
+        assert (record.prompt_tokens, record.cached_tokens) == (7, 2)
+        assert replace(record, prompt_fresh=True).prompt_tokens_per_s == 50
 
     def test_an_error_of_the_server_is_a_sentence_in_a_record(self, wire, prompt, route, langchain):
         wire.errors[route] = [(500, "model requires more system memory (9 GiB)")]
@@ -80,6 +92,17 @@ class TestEachWay:
         assert why.value.record.error == str(why.value)
         assert why.value.record.text == ""
         assert not why.value.lost
+
+    def test_an_error_in_json_is_read(self, wire, prompt, route, langchain):
+        """As Ollama passes on what its llama-server says."""
+        said = "request (900 tokens) exceeds the available context size (512 tokens)"
+        error = json.dumps({"error": {"code": 400, "message": said, "n_ctx": 512}})
+        for status in (400, 200):
+            wire.errors[route] = [(status, error)]
+            with pytest.raises(GenerationError) as why:
+                run(wire, prompt, langchain)
+            message = "The prompt does not fit into a:1b's context (num_ctx=…): "
+            assert str(why.value) == f"{message}{said}."
 
     def test_a_model_that_went_away_is_worth_another_try(self, wire, prompt, route, langchain):
         wire.errors[route] = [(500, "model runner has unexpectedly stopped")]

@@ -62,7 +62,7 @@ def test_nobody_knows_where_the_server_does_not_say():
     ("prompt", "path"), [("x", "/api/generate"), ([{"role": "user", "content": "x"}], "/api/chat")]
 )
 def test_a_newer_ollama_is_asked_for_one_token_and_not_to_cut(wire, prompt, path):
-    assert ask_again(Session(), wire.url, NEW, "a:1b", prompt, 9, OPTIONS, False, 9) is False
+    assert ask_again(Session(), wire.url, NEW, "a:1b", prompt, 7, OPTIONS, False, 9) is False
     wire.errors[path] = [
         (400, "the prompt is longer than the context length"),
         (400, "no"),
@@ -92,6 +92,12 @@ def test_an_older_ollama_is_asked_without_the_oldest_message(wire):
     assert at == "/api/chat"
     assert "truncate" not in body
     assert body["messages"] == [system, rest[1]]
+
+
+@pytest.mark.parametrize(("read", "truncated"), [(7, False), (5, True), (9, None)])
+def test_more_tokens_are_read_where_a_truncated_prompt_just_fits(wire, read, truncated):
+    """llama.cpp rounds the context's length up: 300 tokens fit where Ollama cuts at 299."""
+    assert ask_again(Session(), wire.url, NEW, "a:1b", "x", read, OPTIONS, False, 5) is truncated
 
 
 def test_versions_are_compared_by_their_numbers():
