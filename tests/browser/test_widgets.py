@@ -44,7 +44,7 @@ class TestSideBySide:
             page.wait_for_selector(".slmlab-answer mark")
             button(page, "A is best").click()
             page.wait_for_selector(".slmlab td:has-text('too few votes')")
-            assert "1 vote kept" in page.locator(".slmlab-message").inner_text()
+            assert "1 vote saved" in page.locator(".slmlab-message").inner_text()
             shoot(front, page, "side-by-side")
             button(page, "To a table").click()
             page.wait_for_selector(".slmlab-message:has-text('.csv')")
