@@ -22,7 +22,8 @@ class FileServer:
     ``stall`` maps a path to numbers of bytes after which the next answers say nothing any more;
     ``busy`` maps a path to the statuses that the next answers for it have; ``status`` maps a path
     to the status that it always has; ``claims`` maps a path to the number of bytes that all its
-    answers say they have; ``headers`` maps a path to further headers of its answers; ``token`` is
+    answers say they have; ``headers`` and ``bodies`` map a path to what answers for it have
+    that are errors; ``token`` is
     what requests below ``/v2/`` have to carry, if anything, and ``/token`` hands out;
     ``ignore_range`` answers with all bytes always; ``seen`` has all requests.
     """
@@ -36,6 +37,7 @@ class FileServer:
         self.status: dict[str, int] = {}
         self.claims: dict[str, int] = {}
         self.headers: dict[str, dict[str, str]] = {}
+        self.bodies: dict[str, bytes] = {}
         self.token = ""
         self.ignore_range = False
         self.over = threading.Event()
@@ -55,6 +57,7 @@ class FileServer:
 
         self.httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.httpd.daemon_threads = True
+        self.httpd.handle_error = lambda *_: None  # who hangs up is no error here
         self.address = f"127.0.0.1:{self.httpd.server_port}"
         self.url = f"http://{self.address}"
 
@@ -95,7 +98,7 @@ class FileServer:
             return
         now = self.busy[path].pop(0) if self.busy.get(path) else self.status.get(path)
         if now or path not in self.files:
-            self._send(request, now or 404, b"", self.headers.get(path, {}))
+            self._send(request, now or 404, self.bodies.get(path, b""), self.headers.get(path, {}))
             return
         body, total = self.files[path], len(self.files[path])
         start, end = 0, total - 1

@@ -44,11 +44,30 @@ class TestGGUF:
         assert (header.architecture, header.context_length, header.parameters) == ("llama", 128, 32)
         assert header.chat_template is None
 
+    def test_the_beginning_of_a_larger_file(self, tmp_path):
+        content = small_gguf()
+        (tmp_path / "x").write_bytes(content[:-1])
+        header = gguf_header.read_header(tmp_path / "x", len(content))
+        assert header == self.read(tmp_path, content)
+        (tmp_path / "x").write_bytes(content[:40])
+        with pytest.raises(gguf_header.HeaderCut):
+            gguf_header.read_header(tmp_path / "x", len(content))
+
+    def test_a_projector_in_the_same_file(self, tmp_path):
+        content = small_gguf().replace(b"\x02\0\0\0\0\0\0\0t0", b"\x02\0\0\0\0\0\0\0v.")
+        header = self.read(tmp_path, content)
+        assert header.with_projector
+        with pytest.raises(
+            gguf_header.GGUFError, match="a model \\(llama\\) and its projector in one"
+        ):
+            gguf_header.check_usable(header)
+
     @pytest.mark.parametrize(
         ("content", "message"),
         [
             (b"", "too short"),
             (b"PK\x03\x04" + b"\0" * 60, "not a GGUF model"),
+            (b"version https://git-lfs.github.com/spec/v1\noid", "is a Git LFS pointer"),
             (small_gguf()[:40], "damaged|cut short"),
             (small_gguf(tensors=50)[:-1500], "damaged|cut short"),
             (b"GGUF" + struct.pack("<IQQ", 99, 0, 0) + b"\0" * 9, "version 99"),
