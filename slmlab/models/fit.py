@@ -95,7 +95,8 @@ def will_it_fit(model: str, num_ctx: int = 4096, *, host: str | None = None) -> 
     """Whether a model fits into this machine's memory, and why.
 
     For an installed model this is computed from its architecture, as the server reports it; for
-    others a rule of thumb is applied to the size of the download in Ollama's library.
+    others a rule of thumb is applied to the size of the download in its registry, which is Ollama's
+    library by default.
 
     Args:
         model: a model's name.
@@ -104,7 +105,7 @@ def will_it_fit(model: str, num_ctx: int = 4096, *, host: str | None = None) -> 
 
     Raises:
         PromptError: ``num_ctx`` is not a number of tokens.
-        ModelError: ``model`` is not a name, or neither installed nor found in Ollama's library (or
+        ModelError: ``model`` is not a name, or neither installed nor found in its registry (or
             that cannot be reached).
 
     Examples:

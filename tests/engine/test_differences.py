@@ -23,7 +23,8 @@ DIFFERENCES = {
     "an unknown model in embed": "Ollama adds 'try pulling it first', as nowhere else",
     "context in the answer": "deprecated by Ollama since 2024; nothing here reads it",
     "create from a Modelfile": "only in servers before 0.5.5; today's form takes `files` or `from`",
-    "Go templates": "chat templates come from the GGUF file, in Jinja; a template is refused (400)",
+    "Go templates": "the file's own Jinja template counts, a registry's only where it has none, "
+    "translated or refused; one in a request is refused (400)",
     "tools and images": "refused with 400, as Ollama does for models that cannot",
     "prompt cache": "never used, so that prompt time is honest and a repeat gives the same answer",
     "end of context": "the answer stops with 'length'; Ollama may drop its beginning and go on",
@@ -32,7 +33,7 @@ DIFFERENCES = {
     "x-prompt-truncated": "a header: whether the prompt was cut, which Ollama only logs",
     "dimensions in embed": "0.5.4 ignores them; today's Ollama shortens the vectors as we do",
     "an empty text to embed": "one with no token is refused and named (400), not left out",
-    "files without a model": "create loads a file once and refuses it with llama.cpp's reason",
+    "files without a model": "create and pull load a file once; llama.cpp's reason refuses it",
     "shift false": "0.5.4 ignores it; today's Ollama refuses a prompt that is too long, as we do",
 }
 HELD: set[str] = set()

@@ -57,9 +57,7 @@ class TestGGUF:
         content = small_gguf().replace(b"\x02\0\0\0\0\0\0\0t0", b"\x02\0\0\0\0\0\0\0v.")
         header = self.read(tmp_path, content)
         assert header.with_projector
-        with pytest.raises(
-            gguf_header.GGUFError, match="a model \\(llama\\) and its projector in one"
-        ):
+        with pytest.raises(gguf_header.GGUFError, match=r"and its projector in one"):
             gguf_header.check_usable(header)
 
     @pytest.mark.parametrize(
