@@ -91,7 +91,7 @@ class TestLife:
         first.send_signal(signal.SIGKILL)
         wait_for(lambda: not first.is_running() and answers(host), 60, "the server to come back")
         assert child_of(host).pid != first.pid
-        assert "ended with status -9" in supervisor.log_tail(host, 50)
+        assert "ended with status -9" in supervisor.log_tail(host, 500)
 
     def test_a_cell_interrupt_does_not_reach_it(self, kind, lab):
         """A notebook's interrupt signals the kernel's whole process group."""
