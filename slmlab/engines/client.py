@@ -230,6 +230,11 @@ def _sentence(
         )
     if "no space left" in low:
         return f"Not enough disk space for {model}: {error}."
+    if "support embeddings" in low:
+        return (
+            f"{model} is a chat model, and {host} makes embeddings with embedding models only: "
+            "get one with slmlab.pull('all-minilm')."
+        )
     if "context size" in low:
         return f"The prompt does not fit into {model}'s context (num_ctx=…): {error}."
     if any(words in low for words in OUT_OF_MEMORY):

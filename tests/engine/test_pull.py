@@ -85,7 +85,9 @@ class TestPullIntoOllama:
     def test_a_model_for_a_newer_ollama(self, empty, files):
         path = "/v2/library/new/manifests/latest"
         files.status[path] = 412
-        with pytest.raises(ModelError, match=r"needs a newer version of Ollama .* --ollama-version"):
+        with pytest.raises(
+            ModelError, match=r"needs a newer version of Ollama .* --ollama-version"
+        ):
             slmlab.pull(f"{files.address}/library/new", quiet=True)
 
     def test_an_unknown_model(self, empty, files):

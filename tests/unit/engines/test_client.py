@@ -17,8 +17,14 @@ import pytest
 import slmlab
 from slmlab import models
 from slmlab.engines import ollama_install
-from slmlab.engines.client import Session, ask_version, client_kwargs
-from slmlab.errors import InstallError, ServerError
+from slmlab.engines.client import (
+    Session,
+    ask_version,
+    client,
+    client_kwargs,
+    errors_as_sentences,
+)
+from slmlab.errors import InstallError, ModelError, ServerError
 from tests.support.processes import free_port
 
 
@@ -41,6 +47,18 @@ def test_without_a_server_there_is_a_sentence(monkeypatch):
         models.installed()
     with pytest.raises(ServerError, match=r"slmlab\.start\(\)"):
         slmlab.ready()
+
+
+def test_a_chat_model_that_is_asked_to_embed_has_a_sentence(wire):
+    """Ollama's own names a setting of its llama-server, which nobody can reach."""
+    wire.errors["/api/embed"] = [
+        (501, "This server does not support embeddings. Start it with `--embeddings`")
+    ]
+    with (
+        pytest.raises(ModelError, match=r"a:1b is a chat model, and .* embedding models only"),
+        errors_as_sentences(wire.url, "a:1b"),
+    ):
+        client(wire.url).embed("a:1b", "A cat.")
 
 
 class Silent:
