@@ -8,7 +8,7 @@ import json
 import pytest
 
 from slmlab.errors import PromptError
-from slmlab.run import tables
+from slmlab.run import files, tables
 from tests.support.paths import ROOT
 
 CORPUS = (ROOT / "tests/corpus/tables.jsonl").read_text(encoding="utf-8").splitlines()
@@ -66,3 +66,7 @@ def test_a_workbook(tmp_path):
         table.to_excel(book, sheet_name="two")
     with pytest.raises(PromptError, match="several sheets: one, two"):
         tables.rows(path)
+
+
+def test_json_lines_may_begin_with_a_byte_order_mark():
+    assert [*files.json_lines("\ufeff[1]\n\n2\n")] == [(1, [1]), (3, 2)]

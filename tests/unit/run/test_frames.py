@@ -9,7 +9,7 @@ import slmlab
 from slmlab import plots, results
 from slmlab.errors import SlmlabError
 from slmlab.evaluation import statistics, votes
-from slmlab.run.frames import need
+from slmlab.run.frames import need, prompt_keys
 from slmlab.show.recipe import recipe
 
 FOREIGN = pd.DataFrame({"name": ["x"], "value": [1.0]})
@@ -121,6 +121,7 @@ def test_two_prompts_of_one_text_are_two():
     one, other = answers("P", (1, 0)), answers("P", (0, 1)).assign(prompt_id=1)
     joined = pd.concat([one, other], ignore_index=True)
     assert statistics.means(joined)["n"].tolist() == [2, 2]
+    assert len({*prompt_keys(joined)}) == len({*prompt_keys(joined, as_sent=True)}) == 2
 
 
 def test_repeats_are_still_one_prompt():
