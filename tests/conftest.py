@@ -152,7 +152,9 @@ def embedded(models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "slmlab", "serve", "--port", str(port)]
-    with serving(command, url, home / "log", SLMLAB_HOME=str(home)):
+    # Whatever names the tests make up, they are asked of no registry in the world.
+    nowhere = {"HTTPS_PROXY": "http://127.0.0.1:1"}
+    with serving(command, url, home / "log", SLMLAB_HOME=str(home), **nowhere):
         yield Engine("embedded", url, SMOL)
 
 

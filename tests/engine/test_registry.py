@@ -203,6 +203,7 @@ class TestAnswersOfRegistries:
             (403, "gives library/x to nobody without an account, or has no such model"),
             (404, "pull model manifest: file does not exist"),
             (400, "refuses library/x (status 400)"),
+            (412, "gives library/x only to later versions of Ollama"),
         ],
     )
     def test_refusals(self, http, pull, files, status, error):

@@ -219,6 +219,10 @@ class Registry:
                 f"{host} gives {self.name.repository} to nobody without an account, or has no such "
                 f"model (status {status}{said})"
             )
+        if status == 412:
+            return RegistryError(
+                f"{host} gives {self.name.repository} only to later versions of Ollama"
+            )
         if status == 416:
             return RegistryError(f"{host} has fewer bytes of a blob than its manifest says")
         return RegistryError(f"{host} refuses {self.name.repository} (status {status}{said})")
