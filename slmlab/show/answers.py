@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
 from slmlab.run.frames import need
 from slmlab.show.figure import BLUE
-from slmlab.show.sanitize import harmless, safe_html
+from slmlab.show.markdown import STYLE, to_html
+from slmlab.show.sanitize import harmless
 
 if TYPE_CHECKING:
     import pandas as pd
 
 NEEDED = ("model", "text", "error", "stop_reason", "truncated")
+# Tables that come from elsewhere may lack these.
+OF_THOUGHTS = ("thinking", "tokens", "generation_s")
 
 
 class AnswersTable:
@@ -24,7 +27,7 @@ class AnswersTable:
         self.rows = rows
 
     def _repr_html_(self) -> str:
-        return side_by_side_html(map(_answer_html, self.rows))
+        return STYLE + side_by_side_html(map(_answer_html, self.rows))
 
     def __repr__(self) -> str:
         parts = (f"{row['model']}:\n{row['error'] or row['text']}" for row in self.rows)
@@ -46,16 +49,13 @@ def show_answers(frame: pd.DataFrame) -> AnswersTable:
         >>> slmlab.show_answers(frame)
     """
     need(frame, *NEEDED)
-    rows = frame[list(NEEDED)].astype(object).where(frame[list(NEEDED)].notna(), None)
+    columns = [name for name in (*NEEDED, *OF_THOUGHTS) if name in frame]
+    rows = frame[columns].astype(object).where(frame[columns].notna(), None)
     return AnswersTable(rows.to_dict("records"))
 
 
 def _answer_html(row: dict[str, Any]) -> Markup:
-    body = (
-        Markup("<p>{}</p>").format(harmless(row["error"]))
-        if row["error"]
-        else safe_html(row["text"])
-    )
+    body = Markup("<p>{}</p>").format(harmless(row["error"])) if row["error"] else row_html(row)
     notes = ["cut by the length limit"] if row["stop_reason"] == "length" else []
     notes += ["prompt truncated"] if row["truncated"] else []
     if notes:
@@ -63,6 +63,17 @@ def _answer_html(row: dict[str, Any]) -> Markup:
     return Markup(
         "<div style='padding:.3em 1em;border-left:3px solid {}'><strong>{}</strong>{}</div>"
     ).format(BLUE, harmless(row["model"]), body)
+
+
+def row_html(row: Mapping[str, Any]) -> Markup:
+    """The text of a comparison's row, with its thoughts, as harmless HTML."""
+    known = {name: row[name] for name in OF_THOUGHTS if name in row and row[name] == row[name]}
+    return to_html(
+        row["text"],
+        thinking=known.get("thinking") or "",
+        tokens=known.get("tokens"),
+        seconds=known.get("generation_s"),
+    )
 
 
 def side_by_side_html(parts: Iterable[Markup]) -> Markup:

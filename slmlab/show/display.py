@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import html
 import sys
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
 
 from slmlab.errors import PromptError, SlmlabError
 from slmlab.models.inventory import validate_model
@@ -14,13 +15,15 @@ from slmlab.run.generate import generate
 from slmlab.run.options import Options, Prompt, full_options, parameters_of
 from slmlab.run.prompts import fill
 from slmlab.run.record import Generation
-from slmlab.show.sanitize import safe_html
+from slmlab.show.markdown import STYLE, to_html
+from slmlab.show.sanitize import harmless
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 # Fast enough to read along, but not more, since each update sends the whole text again.
 UPDATES_PER_SECOND = 8
+_FOOTER = Markup("<p style='opacity:.8'><small>{}</small></p>")
 
 
 def in_notebook() -> bool:
@@ -37,9 +40,9 @@ class Stream:
         self.title, self.text, self.drawn = title, "", 0.0
         self.handle: Any = None
         if in_notebook():
-            from IPython.display import HTML, display
+            from IPython.display import display
 
-            self.handle = display(HTML(self._html()), display_id=True)
+            self.handle = display(self._bundle(live=True), raw=True, display_id=True)
 
     def __call__(self, piece: str) -> None:
         """Add a piece of text."""
@@ -49,27 +52,39 @@ class Stream:
         if self.handle is None:
             print(piece, end="", flush=True)
         elif time.monotonic() - self.drawn > 1 / UPDATES_PER_SECOND:
-            self._draw()
+            self.handle.update(self._bundle(live=True), raw=True)
+            self.drawn = time.monotonic()
 
-    def close(self, footer: str = "") -> None:
-        """Draw the complete text, with a line below."""
+    def close(self, footer: str = "", record: Generation | None = None) -> None:
+        """Draw the complete text with the thoughts of its record, and a line below."""
         if self.handle is not None:
-            self._draw(footer)
+            self.handle.update(self._bundle(footer, record), raw=True)
         elif self.text:
             print(f"\n\n{footer}\n")
         elif footer:
             print(f"{self.title}\n\n{footer}\n")
 
-    def _draw(self, footer: str = "") -> None:
-        from IPython.display import HTML
+    def _bundle(
+        self, footer: str = "", record: Generation | None = None, live: bool = False
+    ) -> dict[str, str]:
+        """What a notebook shows: as HTML, and as text where it is turned into something else."""
+        title = Markup("<strong>{}</strong>").format(harmless(self.title)) if self.title else ""
+        below = _FOOTER.format(harmless(footer)) if footer else ""
+        text = record_html(record) if record else to_html(self.text, live=live)
+        html = Markup("{}<div style='max-width:48em'>{}{}{}</div>").format(
+            STYLE, title, text, below
+        )
+        return {"text/html": html, "text/plain": harmless(self.text)}
 
-        self.handle.update(HTML(self._html(footer)))
-        self.drawn = time.monotonic()
 
-    def _html(self, footer: str = "") -> str:
-        title = f"<strong>{html.escape(self.title)}</strong>" if self.title else ""
-        below = f"<p style='opacity:.7'><small>{html.escape(footer)}</small></p>" if footer else ""
-        return f"<div style='max-width:48em'>{title}{safe_html(self.text)}{below}</div>"
+def record_html(record: Generation) -> Markup:
+    """The text of a record, with its thoughts, as harmless HTML."""
+    return to_html(
+        record.text,
+        thinking=record.thinking,
+        tokens=record.tokens,
+        seconds=record.generation_s,
+    )
 
 
 def why_it_ended(record: Generation) -> str:
@@ -118,7 +133,7 @@ def ask(
         values = dict(variables or {}) | ({} if prompt is None else {"question": prompt})
         prompt = fill(template, **values)
     stream = Stream(model)
-    footer = "stopped"
+    footer, record = "stopped", None
     try:
         record = generate(model, prompt, on_text=stream, think=think, host=host, **options)
         footer = str(record) if record.text.strip() else f"The answer is empty: {record}"
@@ -126,5 +141,5 @@ def ask(
         footer = "failed" if stream.text else ""
         raise
     finally:
-        stream.close(footer)
+        stream.close(footer, record)
     return record

@@ -13,23 +13,57 @@ from markupsafe import Markup, escape
 
 from slmlab.run.options import Prompt
 
-_BLOCKS = {"p", "br", "hr", "h1", "h2", "h3", "h4", "h5", "h6", "pre", "blockquote"}
-_LISTS_AND_TABLES = {"ul", "ol", "li", "table", "thead", "tbody", "tr", "th", "td"}
-TAGS = {"strong", "em", "s", "code", "a"} | _BLOCKS | _LISTS_AND_TABLES
+_HTML = (
+    "a b blockquote br code dd del details div dl dt em h1 h2 h3 h4 h5 h6 hr i li ol p pre s "
+    "section span strong sub summary sup table tbody td th thead tr u ul"
+)
+# Presentation MathML (https://www.w3.org/TR/mathml-core/) without what can link, act or hold
+# other languages: no href, maction, semantics, annotation-xml.
+_MATHML = (
+    "math menclose merror mfrac mi mmultiscripts mn mo mover mpadded mphantom mprescripts mroot "
+    "mrow ms mspace msqrt mstyle msub msubsup msup mtable mtd mtext mtr munder munderover none"
+)
+_MATHML_ATTRIBUTES = (
+    "accent accentunder columnalign columnlines columnspan depth display displaystyle fence form "
+    "height largeop linethickness lspace mathvariant maxsize minsize movablelimits notation "
+    "rowspan rspace scriptlevel separator stretchy style symmetric voffset width"
+)
+_STYLES = (
+    "border-bottom border-left border-right border-top color justify-items padding-bottom "
+    "padding-left padding-right padding-top text-align"
+)
+TAGS = {*_HTML.split(), *_MATHML.split()}
+_DIRECTED = "blockquote h1 h2 h3 h4 h5 h6 li ol p pre td th ul"
+_ATTRIBUTES = {
+    **{tag: {"dir"} for tag in _DIRECTED.split()},
+    **{tag: set(_MATHML_ATTRIBUTES.split()) for tag in _MATHML.split()},
+}
+_ATTRIBUTES["a"] = {"href", "id", "target"}
+_ATTRIBUTES["li"] |= {"id"}
+_ATTRIBUTES["ol"] |= {"start"}
+_ATTRIBUTES["pre"] |= {"tabindex"}
+_ATTRIBUTES["td"] |= {"style"}
+_ATTRIBUTES["th"] |= {"style"}
+_ATTRIBUTES["div"] = _ATTRIBUTES["span"] = {"tabindex"}
+_OURS = "code code-head copy formula latex table task thought waiting"
+_CLASSES = {
+    tag: {f"slmlab-{name}" for name in _OURS.split()}
+    for tag in ("code", "details", "div", "li", "span")
+}
 
 
-def safe_html(text: str) -> Markup:
-    """A model's Markdown as harmless HTML: no scripts, no images, no live tags of its own."""
+def clean(html: str) -> Markup:
+    """HTML that was made of a model's text, without anything that can act, load or escape."""
     import nh3
-    from markdown_it import MarkdownIt
+    from pygments.token import STANDARD_TYPES
 
-    rendered = (
-        MarkdownIt("commonmark", {"html": False, "breaks": True})
-        .enable("table")
-        .render(harmless(text))
-    )
     cleaned = nh3.clean(
-        rendered, tags=TAGS, attributes={"a": {"href"}}, url_schemes={"http", "https", "mailto"}
+        html,
+        tags=TAGS,
+        attributes=_ATTRIBUTES,
+        allowed_classes=_CLASSES | {"span": _CLASSES["span"] | set(STANDARD_TYPES.values())},
+        filter_style_properties=set(_STYLES.split()),
+        url_schemes={"http", "https", "mailto"},
     )
     return Markup(cleaned)  # noqa: S704  cleaned above
 
@@ -37,7 +71,10 @@ def safe_html(text: str) -> Markup:
 # Characters that change the writing direction and can make a text look like another one.
 _DIRECTIONS = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
 _CONTROLS = (*(code for code in range(32) if code not in (9, 10)), 127)
-_REPLACED: dict[int, str | None] = {code: "�" for code in _DIRECTIONS} | dict.fromkeys(_CONTROLS)
+# Characters that are none; slmlab.show.mathematics marks the places of formulas with two of them.
+_NONCHARACTERS = (*range(0xFDD0, 0xFDF0), 0xFFFE, 0xFFFF)
+_REPLACED: dict[int, str | None] = {code: "�" for code in (*_DIRECTIONS, *_NONCHARACTERS)}
+_REPLACED |= dict.fromkeys(_CONTROLS)
 # Colours and cursor moves of terminals.
 _ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?")
 

@@ -15,7 +15,7 @@ from slmlab.evaluation import votes
 from slmlab.run.options import Options, full_options, parameters_of
 from slmlab.run.streaming import Answer, Answers
 from slmlab.show import sanitize
-from slmlab.show.answers import side_by_side_html
+from slmlab.show.answers import row_html, side_by_side_html
 from slmlab.widgets import controls, markup
 from slmlab.widgets.live import AnswersPanel
 from slmlab.widgets.voting import Ballot
@@ -238,7 +238,7 @@ class Arena(AnswersPanel):
             prompt
         )
         for side, row, name in zip(self.sides, pair, SIDES, strict=True):
-            text = sanitize.safe_html(row["text"][: markup.LONGEST_SHOWN])
+            text = row_html({**row, "text": row["text"][: markup.LONGEST_SHOWN]})
             side.value = self._title(name, row["model"]) + markup.region_html(
                 f"{name} answer", text
             )

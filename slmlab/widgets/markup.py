@@ -11,9 +11,9 @@ from markupsafe import Markup
 from slmlab.run import results
 from slmlab.run.streaming import Answer
 from slmlab.show import display, sanitize
+from slmlab.show.markdown import to_html
 
-# Of longer texts only the end is drawn while they are written, and the beginning when finished.
-LONGEST_LIVE = 6_000
+# Of a longer text only the beginning is drawn.
 LONGEST_SHOWN = 100_000
 STATES = {
     "waiting": "waiting for its turn",
@@ -41,10 +41,11 @@ def answer_html(answer: Answer, reference: str | None = None, name: str | None =
     if reference is not None and answer.state in ("done", "stopped", "failed"):
         marked = sanitize.marked(text[:LONGEST_SHOWN], reference[:LONGEST_SHOWN])
         body = Markup("<div class='slmlab-plain'>{}</div>").format(marked)
-    elif answer.state == "writing" and len(text) > LONGEST_LIVE:
-        body = QUIET.format("…") + sanitize.safe_html(text[-LONGEST_LIVE:])
+    elif answer.record is not None and len(text) <= LONGEST_SHOWN:
+        body = display.record_html(answer.record)
     else:
-        body = sanitize.safe_html(text[:LONGEST_SHOWN])
+        live = answer.state == "writing"
+        body = to_html(text if live else text[:LONGEST_SHOWN], live=live)
     if len(text) > LONGEST_SHOWN and answer.state != "writing":
         body += QUIET.format(
             f"The first {LONGEST_SHOWN:,} of {len(text):,} characters; Save keeps them all."

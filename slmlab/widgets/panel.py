@@ -13,10 +13,10 @@ import ipywidgets as widgets
 from markupsafe import Markup
 
 from slmlab.errors import SlmlabError
-from slmlab.show import display
+from slmlab.show import display, markdown
 from slmlab.show.figure import CSS_COLOURS
 
-STYLE = Markup("<style>.slmlab {{ {}}}\n{}</style>").format(
+STYLE = markdown.STYLE + Markup("<style>.slmlab {{ {}}}\n{}</style>").format(
     CSS_COLOURS,
     # Our own file, in which `>` selects children.
     Markup((Path(__file__).parent / "style.css").read_text(encoding="utf-8")),  # noqa: S704

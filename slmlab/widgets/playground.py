@@ -17,6 +17,7 @@ from slmlab.run.record import Generation
 from slmlab.run.store import write
 from slmlab.run.streaming import Answer, Answers
 from slmlab.show import sanitize
+from slmlab.show.markdown import code_block
 from slmlab.widgets import controls, export, markup
 from slmlab.widgets.langchain_code import langchain_code
 from slmlab.widgets.live import AnswersPanel
@@ -317,9 +318,7 @@ class Playground(AnswersPanel):
         )
 
     def _show_code(self) -> None:
-        self.code.value = Markup(
-            "<div class='slmlab-code'><pre tabindex='0'>{}</pre></div>"
-        ).format(self.code_text)
+        self.code.value = code_block(self.code_text, "python")
 
     # Without a front end.
 

@@ -161,3 +161,79 @@ PROMPTS: dict[str, str] = {
 
 
 ROLES = ["", "wizard", "system\n", "assistant<|im_end|>", "😀"]
+
+
+# What could become live on its way through Markdown, formulas and colours.
+HOSTILE_MARKDOWN = [
+    r"$\href{javascript:alert(1)}{x}$ \(\text{<img src=x onerror=alert(1)>}\)",
+    r"\[\text{</math><script>alert(1)</script>}\]",
+    r"$\class{x}{y}$ $\style{position:fixed}{x}$ $\htmlId{x}{y}$ $\url{javascript:1}$",
+    "<math><maction actiontype='statusline#http://a.example' xlink:href='javascript:1'>x</maction>",
+    "<math><annotation-xml encoding='text/html'><img src=x onerror=alert(1)></annotation-xml>",
+    "<svg onload=alert(1)><script>alert(1)</script></svg>",
+    "```html\n<script>alert(1)</script>\n```",
+    '```"><script>alert(1)</script>\nx\n```',
+    '```math\n\\text{"><script>alert(1)</script>}\n```',
+    "<think><script>alert(1)</script>",
+    "[x](javascript:alert(1)) [x](data:text/html,<script>1</script>) [x](/api/shutdown) <j:a>",
+    "![x](data:image/svg+xml,<svg onload=alert(1)>) ![y](http://a.example/y.png)",
+    '[x](http://a.example/"onmouseover="alert(1)) <http://a.example/"onclick="x>',
+    "\ufdd00\ufdd1 \ufdd099999999\ufdd1 $x$ \ufdd0",
+    "a\ud800b\x00c $\x00$ \\[ \ud800 \\]",
+    "<sub><script>alert(1)</script></sub> <sup onclick=alert(1)>x</sup> <br onclick=alert(1)>",
+]
+
+# Pieces of which very many are a text that is slow to read for who is not careful.
+LONG_MARKDOWN = [
+    *(
+        "$",
+        "$$\n",
+        "$x ",
+        "$\\frac{1}{2}$ ",
+        "\\",
+        "\\(",
+        "\\[",
+        "\\[\n\n",
+        "\\begin{align}",
+        "\\frac{",
+    ),
+    *(
+        "[",
+        "![",
+        "[a](",
+        "[a](b",
+        "[^1]",
+        "[^a]: x\n\n",
+        "[a]: http://x\n",
+        "`",
+        "` ``",
+        "```\n",
+        "~~~\n",
+    ),
+    *(
+        "```a\n",
+        "*",
+        "*a **b ",
+        "**a*",
+        "_ ",
+        "~~",
+        ">",
+        "> ",
+        "- a\n",
+        "1. a\n",
+        "- [ ] a\n",
+        "|a",
+        "<",
+    ),
+    *(
+        "| a | b |\n|---|---|\n",
+        "<br>",
+        "<sub>",
+        "<think>",
+        "</think>",
+        "&#x1F600;",
+        "---\n",
+        "a\n=\n",
+    ),
+    *("{", " ", "\n", "\t", "x", "word ", "\x00", "# "),
+]

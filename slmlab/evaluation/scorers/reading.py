@@ -7,21 +7,15 @@ through Arrow has arrays. These functions accept all of them, so that scores do 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from slmlab.errors import TaskError
+from slmlab.run import thoughts
 from slmlab.run.cells import parse, plain
 
 Row = Mapping[str, Any]
 Scorer = Callable[[str, Row], float]
-
-_THOUGHTS = r"think|thinking|thought|reasoning"
-_THOUGHT = re.compile(rf"(?<!`)<({_THOUGHTS})>.*?</\1>", re.IGNORECASE | re.DOTALL)
-# Some models' templates open the thought, so that the text contains only its end.
-_OPENED_BEFORE = re.compile(rf"\A.*(?<!`)</(?:{_THOUGHTS})>", re.IGNORECASE | re.DOTALL)
-_NEVER_ENDED = re.compile(rf"\A\s*<(?:{_THOUGHTS})>.*", re.IGNORECASE | re.DOTALL)
 
 
 class MissingColumn(KeyError):
@@ -49,12 +43,7 @@ def answer(text: Any) -> str:
     """
     if not isinstance(text, str):
         return "" if is_blank(plain(text)) else str(text)
-    if "<" not in text:
-        return text
-    # Searching for the end of each of very many beginnings would take long if there is no end.
-    found = _THOUGHT.sub("", text) if "</" in text else text
-    found = _OPENED_BEFORE.sub("", found)
-    found = _NEVER_ENDED.sub("", found)
+    found = "".join(part.text for part in thoughts.parts(text) if not part.thought)
     return text if found == text else found.strip()
 
 

@@ -6,6 +6,7 @@ import pytest
 from markupsafe import Markup
 
 from slmlab.run import streaming
+from slmlab.show import markdown
 from slmlab.widgets import markup
 from tests.support.hostile import HOSTILE
 
@@ -23,7 +24,7 @@ class TestHostileAnswers:
 
     def test_long_answers_are_drawn_in_part(self):
         answer = streaming.Answer("m", "p", "h", state="writing", pieces=["word " * 200_000])
-        assert len(markup.answer_html(answer)) < 3 * markup.LONGEST_LIVE
+        assert len(markup.answer_html(answer)) < 3 * markdown.LONGEST_LIVE
         answer.state = "done"
         found = markup.answer_html(answer)
         assert len(found) < 1.5 * markup.LONGEST_SHOWN
