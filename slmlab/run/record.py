@@ -90,6 +90,16 @@ class Generation:
         return speed(tokens, self.prompt_s) if whole_and_new else None
 
     @property
+    def prompt_cached(self) -> bool:
+        """Whether Ollama took most of the prompt from its cache, since an earlier one began so.
+
+        The embedded engine has no such cache.
+        """
+        known = self.cached_tokens
+        most = known is None or known > self.prompt_tokens / 2
+        return self.engine == "ollama" and self.prompt_fresh is False and most
+
+    @property
     def _truncation(self) -> str:
         if self.truncated is None:
             return "perhaps truncated" if self.prompt_tokens else ""

@@ -60,6 +60,7 @@ def flags(record: Generation) -> list[str]:
 
     ``failed`` · ``stopped`` (by the user) · ``prompt truncated`` · ``prompt perhaps truncated``
     (the server does not say) · ``answer cut`` · ``cold`` · ``on the CPU`` · ``partly on the CPU`` ·
+    ``prompt cached`` (Ollama had read most of it before, so the first token came early) ·
     ``not alone`` (other requests ran at the same time, so its times say little).
 
     Examples:
@@ -76,6 +77,7 @@ def flags(record: Generation) -> list[str]:
         "cold": record.cold,
         "on the CPU": record.gpu_share == 0,
         "partly on the CPU": record.gpu_share is not None and 0 < record.gpu_share < 1,
+        "prompt cached": record.prompt_cached,
         "not alone": record.in_flight > 1,
     }
     return [name for name, holds in found.items() if holds]
@@ -120,12 +122,18 @@ def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
 def comparable(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows whose times may be compared: finished, warm, and measured alone.
 
+    ``ttft_s`` is blank where most of the prompt came from the server's cache.
+
     Examples:
         >>> len(slmlab.results.comparable(frame)) <= len(frame)
         True
     """
     need(frame, "error", "cold", "in_flight")
-    return frame[frame["error"].isna() & ~frame["cold"] & (frame["in_flight"] == 1)]
+    found = frame[frame["error"].isna() & ~frame["cold"] & (frame["in_flight"] == 1)]
+    if "flags" in found and "ttft_s" in found:
+        cached = found["flags"].map(lambda flags: "prompt cached" in str(flags)).astype(bool)
+        found = found.assign(ttft_s=found["ttft_s"].mask(cached))
+    return found
 
 
 def table(frame: pd.DataFrame) -> pd.DataFrame:

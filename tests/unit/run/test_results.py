@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -33,6 +34,24 @@ class TestTables:
             1
         ] * 5
         assert row["on_cpu"] == 2
+
+    def test_no_time_to_first_token_of_a_prompt_from_ollamas_cache(self):
+        read = {"prompt_tokens": 100, "ttft_s": 0.1}
+        again = record(**read, prompt_fresh=False, cached_tokens=99)
+        records = [
+            again,
+            replace(again, cached_tokens=None),  # before 0.34 Ollama did not say
+            replace(again, cached_tokens=20),
+            replace(again, engine="embedded", cached_tokens=None),
+            # What one has asked for by oneself; the beginning of a chat template is always cached.
+            replace(again, prompt_fresh=None),
+            replace(again, prompt_fresh=True, ttft_s=0.5),
+        ]
+        frame = results.to_frame(records)
+        assert list(frame["flags"]) == ["prompt cached"] * 2 + [""] * 4
+        assert results.comparable(frame)["ttft_s"].isna().tolist() == [True] * 2 + [False] * 4
+        assert results.summary(frame.iloc[[0, 5]])["ttft_s"].tolist() == [0.5]
+        assert frame["ttft_s"].notna().all()
 
     def test_what_is_not_known_of_a_prompt_is_not_counted_as_known(self):
         frame = results.to_frame(
