@@ -34,6 +34,7 @@ DIFFERENCES = {
     "dimensions in embed": "0.5.4 ignores them; today's Ollama shortens the vectors as we do",
     "an empty text to embed": "one with no token is refused and named (400), not left out",
     "files without a model": "create and pull load a file once; llama.cpp's reason refuses it",
+    "a manifest that lies about sizes": "refused: disk and memory were checked by what it says",
     "shift false": "0.5.4 ignores it; today's Ollama refuses a prompt that is too long, as we do",
 }
 HELD: set[str] = set()
@@ -262,6 +263,17 @@ class TestBothSides:
         ours, theirs = (httpx.get(f"{one.url}/api/version").json() for one in (embedded, real))
         assert ours["engine"] == "embedded"
         assert "engine" not in theirs
+
+    @differs("a manifest that lies about sizes")
+    def test_a_manifest_that_lies(self, embedded, real, files, tmp_path):
+        files.add_model("x", gguf_files.write(tmp_path / "x.gguf"))
+        files.change_manifest("x", lambda one: one["layers"][0].update(size=7))
+        ask = {"model": f"{files.address}/library/x", "insecure": True}
+        ours, theirs = (lines(self.post(one, "pull", **ask))[-1] for one in (embedded, real))
+        assert "bytes in its manifest, and" in ours["error"]
+        assert theirs == {"status": "success"}
+        gone = httpx.request("DELETE", f"{real.url}/api/delete", json={"model": ask["model"]})
+        assert gone.status_code == 200
 
     @differs("error texts of JSON that does not parse")
     def test_no_json(self, embedded, real):

@@ -225,7 +225,7 @@ class TestAnswersOfRegistries:
     def test_a_registry_without_encryption_has_to_be_asked_for(self, http, files, tiny):
         files.add_model("x", tiny)
         answer = http.post("/api/pull", json={"model": f"{files.address}/library/x"}).text
-        assert "cannot be reached" in answer
+        assert "needs insecure: true" in answer
         answer = http.post("/api/pull", json={"model": f"{files.url}/library/x"}).text
         assert "set insecure to true" in answer
 
@@ -338,6 +338,15 @@ class TestTemplates:
             ask = {"model": f"{files.address}/library/x", "messages": messages, "stream": False}
             answer = http.post("/api/chat", json=ask | {"_debug_render_only": True}).json()
             assert answer["_debug_info"]["rendered_template"] == expected, messages
+
+    def test_a_model_made_from_it_has_it_too(self, http, pull, files, bare):
+        files.add_model("x", bare, {"template": "<u>{{ .Prompt }}<a>"})
+        pull()
+        made = {"model": "mine", "from": f"{files.address}/library/x", "system": "S"}
+        assert http.post("/api/create", json=made).status_code == 200
+        ask = {"model": "mine", "messages": [{"role": "user", "content": "hi"}], "stream": False}
+        answer = http.post("/api/chat", json=ask | {"_debug_render_only": True}).json()
+        assert answer["_debug_info"]["rendered_template"] == "<u>hi<a>"
 
     def test_one_that_cannot_be_translated_leaves_raw_prompts(self, http, pull, files, bare):
         files.add_model("x", bare, {"template": "{{ if .Tools }}T{{ end }}{{ .Prompt }}"})

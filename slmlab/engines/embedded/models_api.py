@@ -142,6 +142,7 @@ async def create(engine: Engine, request: Request) -> Response:
             "options": {**base.options, **facts["options"]},
             "system": base.system,
             "messages": base.messages,
+            "template": base.template,
             "license": base.license,
             "source": base.source,
         }

@@ -277,7 +277,9 @@ class Registry:
             return f"{host} is busy ({error}); try again later"
         what = str(error) or type(error).__name__
         hint = ""
-        if "SSL" in what and not self._insecure:
+        if "CERTIFICATE_VERIFY_FAILED" in what:
+            hint = "; the variable SSL_CERT_FILE names a file of certificates to trust"
+        elif "SSL" in what and not self._insecure:
             hint = "; a registry without encryption needs insecure: true"
         how = "broke off again and again" if self._reached else "cannot be reached"
         return f"{host} {how}: {what}{hint}"
