@@ -27,6 +27,9 @@ MEMORY_OVER_FILE = 1.2
 _BYTES_OF_32 = {"f16": 64, "q8_0": 34, "q4_0": 18}
 # llama.cpp allocates the cache for tokens in multiples of this.
 _CELLS = 256
+# How a text's vector is made of its tokens' (llama.cpp's llama_pooling_type): their mean, or the
+# last one.
+_MEAN, _LAST = 1, 3
 # Tokens processed in one batch (llama.cpp's n_ubatch). A sliding-window layer caches its window and
 # one batch.
 BATCH = 512
@@ -44,7 +47,7 @@ _BOTH = {"falcon-h1"}
 _WITH_LAYERS_OF_NEITHER = {"nemotron_h", "nemotron_h_moe"}
 # Encoders, which process a text at once and cache nothing. (``attention.causal`` alone does not say
 # so: llama.cpp gives other non-causal models a cache.)
-ENCODERS = {
+_ENCODERS = {
     "bert",
     "eurobert",
     "gemma-embedding",
@@ -192,6 +195,48 @@ def memory_needed(
     return weights + kv_cache_bytes(shape, num_ctx, parallel, batch) + OVERHEAD
 
 
+def embeds(info: Mapping[str, Any]) -> bool:
+    """Whether a model makes vectors of texts and does not write any, by its file's metadata."""
+    architecture = info.get("general.architecture")
+    return architecture in _ENCODERS or f"{architecture}.pooling_type" in info
+
+
+def pooling(info: Mapping[str, Any]) -> int:
+    """How the vector of a text is made of its tokens', as a number of ``llama_pooling_type``."""
+    return int(info.get(f"{info.get('general.architecture')}.pooling_type", _MEAN))
+
+
+def batch_size(info: Mapping[str, Any], num_ctx: int) -> int:
+    """Tokens that llama.cpp processes in one batch (its n_ubatch) for a model.
+
+    A text to embed has to be in one batch, except where the vector is that of its last token.
+    """
+    return num_ctx if embeds(info) and pooling(info) != _LAST else BATCH
+
+
+def embedding_buffer(info: Mapping[str, Any], num_ctx: int) -> int:
+    """Bytes of llama.cpp's compute buffer for a model that embeds; none for others.
+
+    What a batch takes beyond ``OVERHEAD``: for each of its tokens the widest layer's values twice
+    (some have two such layers beside each other), five times the model's width, and a row of the
+    attention's mask; 32-bit numbers, the mask 16. The widest layer of a model that could also write
+    is the one over its vocabulary. Checked against llama.cpp's log (xllamacpp 2026.10.11549): a
+    BERT of 384 and one of 768 values with 256 to 8192 tokens, Qwen2.5 0.5B with 512 to 2048; with
+    the widest layer once, all agree to 1 %.
+    """
+    if not embeds(info):
+        return 0
+    file = _Metadata(info)
+    try:
+        wide = 2 * file.number("feed_forward_length", 0)
+        if file.arch not in _ENCODERS:
+            wide = max(wide, file.number("vocab_size", 0))
+        each = 4 * (wide + 5 * file.number("embedding_length", 0)) + 2 * num_ctx
+    except _NotKnown:
+        return 0
+    return batch_size(info, num_ctx) * each
+
+
 def _padded(tokens: int) -> int:
     return -(-max(0, tokens) // _CELLS) * _CELLS
 
@@ -201,7 +246,7 @@ def _padded(tokens: int) -> int:
 
 def _read(info: Mapping[str, Any]) -> CacheShape:
     file = _Metadata(info)
-    if file.arch in ENCODERS:
+    if file.arch in _ENCODERS:
         return CacheShape(0)
     all_layers = file.number("block_count", least=1)
     layers = all_layers - file.number("nextn_predict_layers", 0)  # multi-token prediction only

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from slmlab.engines import server
 from slmlab.engines.client import engine_of
@@ -11,7 +12,9 @@ from slmlab.facts import facts_html
 from slmlab.hardware import gib
 from slmlab.memory import (
     CacheShape,
+    batch_size,
     effective_context,
+    embedding_buffer,
     free_for,
     kv_cache_bytes,
     memory_needed,
@@ -119,6 +122,7 @@ def will_it_fit(model: str, num_ctx: int = 4096, *, host: str | None = None) -> 
     resident = [one for one in inventory.loaded(host=host) if inventory.is_among(model, [one.name])]
     engine = engine_of(host)
     shape: CacheShape | None = None
+    info: dict[str, Any] = {}
     parallel, length = 1, num_ctx
     try:
         weights = inventory.resolve(model, host=host).size
@@ -140,7 +144,8 @@ def will_it_fit(model: str, num_ctx: int = 4096, *, host: str | None = None) -> 
         parallel=parallel,
         weights=weights,
         kv_cache=kv_cache_bytes(shape, length, parallel) if shape else None,
-        needed=memory_needed(weights, shape, length, parallel),
+        needed=memory_needed(weights, shape, length, parallel, batch_size(info, length))
+        + embedding_buffer(info, length),
         # Memory that the model itself holds now is available to it.
         available=available + sum(one.memory for one in resident),
         place=place,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from slmlab.memory import ENCODERS
+from slmlab.memory import embeds
 
 
 def of(metadata: Mapping[str, Any], fill_in_middle: bool) -> list[str]:
@@ -21,7 +21,7 @@ def of(metadata: Mapping[str, Any], fill_in_middle: bool) -> list[str]:
         fill_in_middle: whether its vocabulary has words for the text before and after a gap.
     """
     architecture = metadata.get("general.architecture")
-    if f"{architecture}.pooling_type" in metadata or architecture in ENCODERS:
+    if embeds(metadata):
         return ["embedding"]
     template = str(metadata.get("tokenizer.chat_template", ""))
     found = {

@@ -75,17 +75,13 @@ class Engine:
 
     @contextlib.asynccontextmanager
     async def loaded(
-        self,
-        model: StoredModel,
-        options: dict[str, Any],
-        keep_alive: float,
-        embedding: bool = False,
+        self, model: StoredModel, options: dict[str, Any], keep_alive: float
     ) -> AsyncIterator[Worker]:
         """The process that has ``model`` in memory; it is loaded first if needed."""
         num_ctx = options.get("num_ctx") or hardware.env_number("OLLAMA_CONTEXT_LENGTH")
         num_ctx = effective_context(num_ctx or DEFAULT_CONTEXT, model.context_length)
         threads = options.get("num_thread") or hardware.usable_cores()
-        settings = LoadSettings(num_ctx, threads, embedding)
+        settings = LoadSettings(num_ctx, threads)
         path = self.store.blob(model.blob)
         if not path.exists():
             raise ApiError(404, f"model '{model.name}' not found")

@@ -1,8 +1,7 @@
-"""The routes that run a model: continue a prompt, answer a conversation, embed texts."""
+"""The routes that run a model: continue a prompt, answer a conversation."""
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import AsyncGenerator, Callable
 from datetime import datetime, timezone
@@ -15,7 +14,7 @@ from slmlab.engines.embedded import PROMPT_TRUNCATED, llama_cpp
 from slmlab.engines.embedded.engine import Engine, keep_alive_seconds
 from slmlab.engines.embedded.model_store import StoredModel
 from slmlab.engines.embedded.responses import ApiError, read_body, reply, unless_gone
-from slmlab.engines.embedded.schemas import ChatRequest, EmbedRequest, GenerateRequest, parse
+from slmlab.engines.embedded.schemas import ChatRequest, GenerateRequest, parse
 
 
 async def generate(engine: Engine, request: Request) -> Response:
@@ -139,46 +138,6 @@ async def _run(
             yield stamp(True, **chunk("", None)) | llama_cpp.metrics(piece, started, loaded)
 
     return await reply(request, steps(), args.stream, joined=llama_cpp.join_chunks, headers=headers)
-
-
-async def embed(engine: Engine, request: Request) -> Response:
-    """``POST /api/embed``: one vector of length one for each text."""
-    args = parse(EmbedRequest, await read_body(request))
-    model = engine.model(args.model)
-    started = time.perf_counter_ns()
-    options = _options(model, args.options)
-    texts = args.texts()
-    keep_alive = keep_alive_seconds(args.keep_alive)
-    if not texts:
-        return JSONResponse({"model": args.model, "embeddings": []})
-    async with engine.admit(), engine.loaded(model, options, keep_alive, True) as worker:
-        loaded = time.perf_counter_ns()
-        limit, tokens = worker.settings.num_ctx - 1, []
-        for number, text in enumerate(texts):
-            ids = await llama_cpp.tokenize(worker, text)
-            if not ids:
-                raise ApiError(400, f"input {number} is empty; there is nothing to embed")
-            if len(ids) > limit and args.truncate is False:
-                raise ApiError(400, "the input length exceeds the context length")
-            tokens.append(ids[:limit])
-        answer = await llama_cpp.post(worker, "/v1/embeddings", {"input": tokens})
-    return JSONResponse(
-        {
-            "model": args.model,
-            "embeddings": [_shortened(one["embedding"], args.dimensions) for one in answer["data"]],
-            "total_duration": time.perf_counter_ns() - started,
-            "load_duration": loaded - started,
-            "prompt_eval_count": sum(map(len, tokens)),
-        }
-    )
-
-
-def _shortened(vector: list[float], dimensions: int | None) -> list[float]:
-    """The first ``dimensions`` numbers of a vector, again of length one; all where it has fewer."""
-    if not dimensions or not 0 < dimensions < len(vector):
-        return vector
-    length = math.hypot(*vector[:dimensions]) or 1.0
-    return [number / length for number in vector[:dimensions]]
 
 
 def _options(model: StoredModel, options: dict[str, Any] | None) -> dict[str, Any]:

@@ -244,6 +244,19 @@ def read_header(path: str | Path, size: int | None = None) -> Header:
             raise GGUFError("the GGUF file is damaged or cut short") from error
 
 
+def read_vocabulary(path: str | Path) -> list[str]:
+    """The words of the vocabulary of the GGUF file at ``path``, whose header has been checked.
+
+    Raises:
+        GGUFError: it has none.
+    """
+    with (
+        open(path, "rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+    ):
+        return _Reader(data, len(data)).vocabulary()
+
+
 class _Reader:
     """A cursor over the mapped file."""
 
@@ -294,6 +307,16 @@ class _Reader:
                 self.skip_string() if kind == _STRING else self.value(kind, depth + 1)
         return None
 
+    def vocabulary(self) -> list[str]:
+        self.at = 16
+        for _ in range(self.scalar("Q")):
+            key, kind = self.string(), self.scalar("I")
+            if key == "tokenizer.ggml.tokens":
+                self.at += 4
+                return [self.string() for _ in range(self.scalar("Q"))]
+            self.value(kind)
+        raise GGUFError("the file has no vocabulary")
+
     def header(self) -> Header:
         if self.data[:4] != b"GGUF":
             raise GGUFError("the file is not a GGUF model (its first bytes are not 'GGUF')")
@@ -303,17 +326,21 @@ class _Reader:
             raise GGUFError(f"GGUF version {version} cannot be read; versions 2 and 3 can")
         if max(tensors, pairs) > 1_000_000:
             raise GGUFError("the GGUF file is damaged: it claims over a million entries")
-        metadata, fill_in_middle = {}, False
+        metadata, fill_in_middle, vocabulary = {}, False, 0
         for _ in range(pairs):
             key, start = self.string(), self.at
             value = self.value(self.scalar("I"))
             if key == "tokenizer.ggml.tokens":
+                # The value's type and that of its items come before their number.
+                (vocabulary,) = struct.unpack_from("<Q", self.data, start + 8)
                 fill_in_middle = any(
                     all(self.has_string(word, start, self.at) for word in words)
                     for words in _FILL_IN_MIDDLE
                 )
             if value is not None:
                 metadata[key] = value
+        if vocabulary and "general.architecture" in metadata:
+            metadata.setdefault(f"{metadata['general.architecture']}.vocab_size", vocabulary)
         types: Counter[int] = Counter()
         parameters, ends, with_projector = 0, 0, False
         for _ in range(tensors):

@@ -202,7 +202,7 @@ class ModelStore:
         What a later pull goes on with stays for a week.
         """
         for path in self.blobs.iterdir():
-            kept = path.name.endswith(("-partial", "-partial.lock"))
+            kept = "-partial" in path.name
             if kept or path.name.startswith(("pull-", "partial-")):
                 newest = max(
                     (one.stat().st_mtime for one in path.rglob("*")), default=path.stat().st_mtime

@@ -27,7 +27,14 @@ from slmlab.engines.embedded.worker_output import (
     memory_error,
     reason_in,
 )
-from slmlab.memory import BATCH, CacheShape, free_for, memory_needed
+from slmlab.memory import (
+    CacheShape,
+    batch_size,
+    embedding_buffer,
+    free_for,
+    memory_needed,
+    pooling,
+)
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +64,6 @@ class LoadSettings:
 
     num_ctx: int
     threads: int
-    embedding: bool = False
 
 
 @dataclass
@@ -134,11 +140,11 @@ class Pool:
                 await asyncio.shield(self._notify())
 
     async def _borrow(self, model: StoredModel, path: Path, settings: LoadSettings) -> Worker:
-        key = f"{model.digest} {settings.embedding}"
+        key = model.digest
         async with self.changed:
             while True:
                 await self._drop_dead()
-                worker = self._find(model, settings.embedding)
+                worker = self._find(model)
                 if worker and worker.settings == settings and not worker.stale:
                     worker.users += 1
                     return worker
@@ -161,9 +167,9 @@ class Pool:
             self.changed.notify_all()
         return worker
 
-    def _find(self, model: StoredModel, embedding: bool) -> Worker | None:
+    def _find(self, model: StoredModel) -> Worker | None:
         for worker in self.loaded:
-            if worker.model.digest == model.digest and worker.settings.embedding == embedding:
+            if worker.model.digest == model.digest:
                 return worker
         return None
 
@@ -196,14 +202,14 @@ class Pool:
             self.changed.notify_all()
 
     async def _load(self, model: StoredModel, path: Path, settings: LoadSettings) -> Worker:
+        batch = batch_size(model.metadata, settings.num_ctx)
         needed = memory_needed(
             model.size,
             CacheShape.from_metadata(model.metadata),
             settings.num_ctx,
             self.parallel,
-            # A text to embed is processed in one batch.
-            batch=settings.num_ctx if settings.embedding else BATCH,
-        )
+            batch,
+        ) + embedding_buffer(model.metadata, settings.num_ctx)
         free, _ = free_for("embedded")
         if needed > free:
             raise NoMemory(
@@ -227,10 +233,12 @@ class Pool:
             "path": str(path),
             "key": key,
             "num_ctx": settings.num_ctx,
-            "parallel": self.parallel,
+            "parallel": parallel,
             "threads": settings.threads,
-            "embedding": settings.embedding,
             "chat_template": model.chat_template,
+            "embedding": "embedding" in model.capabilities,
+            "pooling": pooling(model.metadata),
+            "batch": batch,
         }
         try:
             # The process may have ended already; uvloop then raises RuntimeError.
@@ -264,21 +272,14 @@ class Pool:
         """Load a model once, as a check, and unload it; skipped if memory is short.
 
         Raises:
-            LoadError: llama.cpp refuses it, for text and for embeddings.
+            LoadError: llama.cpp refuses it.
         """
-        refusals: list[LoadError] = []
-        for embedding in (False, True):
-            try:
-                worker = await self._load(model, path, LoadSettings(CHECK_CONTEXT, 1, embedding))
-            except NoMemory as error:
-                log.info("%s is not checked: %s", model.name, error)
-                return
-            except LoadError as error:
-                refusals.append(error)
-            else:
-                await worker.close()
-                return
-        raise refusals[0]
+        try:
+            worker = await self._load(model, path, LoadSettings(CHECK_CONTEXT, 1))
+        except NoMemory as error:
+            log.info("%s is not checked: %s", model.name, error)
+        else:
+            await worker.close()
 
     async def unload_model(self, model: StoredModel) -> None:
         """Unload every worker of ``model``: idle ones now, busy ones when they are done."""

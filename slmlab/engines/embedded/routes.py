@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 import slmlab
 from slmlab import paths
-from slmlab.engines.embedded import generate_api, models_api, openapi, schemas
+from slmlab.engines.embedded import embed_api, generate_api, models_api, openapi, schemas
 from slmlab.engines.embedded.engine import Engine
 from slmlab.engines.embedded.model_store import ModelStore
 from slmlab.engines.embedded.openapi import Operation
@@ -133,9 +133,16 @@ OPERATIONS = [
     Operation(
         "POST",
         "/api/embed",
-        generate_api.embed,
+        embed_api.embed,
         "Embed texts",
         schemas.EmbedRequest,
+    ),
+    Operation(
+        "POST",
+        "/api/embeddings",
+        embed_api.embeddings,
+        "Vector of one text",
+        schemas.EmbeddingsRequest,
     ),
 ]
 

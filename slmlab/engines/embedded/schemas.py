@@ -118,6 +118,15 @@ class EmbedRequest(_Body):
         return texts
 
 
+class EmbeddingsRequest(_Body):
+    """``/api/embeddings``."""
+
+    model: str = ""
+    prompt: str = ""
+    options: dict[str, Any] | None = None
+    keep_alive: Any = None
+
+
 Kind = TypeVar("Kind", bound=_Body)
 
 

@@ -44,9 +44,8 @@ def parameters(config: dict[str, Any]) -> xllamacpp.CommonParams:
     params.cache_ram_mib = 0
     if config["embedding"]:
         params.embedding = True
-        params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
-        # An input is embedded in one go, so a batch has to hold the whole context.
-        params.n_batch = params.n_ubatch = config["num_ctx"]
+        params.pooling_type = xllamacpp.llama_pooling_type(config["pooling"])
+        params.n_batch = params.n_ubatch = config["batch"]
     return params
 
 
