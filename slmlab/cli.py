@@ -228,7 +228,7 @@ def _compare(args: argparse.Namespace) -> None:
     from slmlab.run import prompts
 
     slmlab.start(args.engine, quiet=args.json)
-    names = args.models or [one.name for one in models.installed()] or slmlab.ready(quiet=args.json)
+    names = args.models or models.writers() or slmlab.ready(quiet=args.json)
     prompt = prompts.fill(args.template, question=args.question)
     if args.json:
         frame = slmlab.compare(

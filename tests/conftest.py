@@ -17,10 +17,11 @@ from filelock import FileLock
 
 import slmlab
 from slmlab import paths
+from slmlab.engines.embedded.model_store import ModelStore
 from slmlab.engines.embedded.pypi_models import PYPI_MODELS
 from slmlab.evaluation import tasks
 from tests.support import real_ollama
-from tests.support.engines import GEMMA, MODELS, SMOL, Engine, give_models
+from tests.support.engines import GEMMA, MINILM, MODELS, SMOL, Engine, give_models
 from tests.support.environments import colab_environment
 from tests.support.file_server import FileServer
 from tests.support.paths import CACHE
@@ -93,14 +94,15 @@ def models_home() -> Path:
     home = CACHE / "home"
     CACHE.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{home}.lock"), pytest.MonkeyPatch.context() as patch:
-        wanted = [model for model in PYPI_MODELS if model.name in MODELS]
-        if all((home / f"models/blobs/sha256-{model.sha256}").exists() for model in wanted):
+        store = ModelStore(home / "models")
+        stored = [store.get(name) for name in (*MODELS, MINILM)]
+        if all(model and store.blob(model.blob).exists() for model in stored):
             return home
         patch.setenv("SLMLAB_HOME", str(home))
         patch.setenv("OLLAMA_HOST", f"127.0.0.1:{free_port()}")
         slmlab.start("embedded", quiet=True)
         try:
-            slmlab.pull(MODELS, quiet=True)
+            slmlab.pull(MODELS, MINILM, quiet=True)
         finally:
             slmlab.stop()
     return home
@@ -122,6 +124,15 @@ def gemma_gguf(models_home: Path) -> Path:
 def qwen_gguf(models_home: Path) -> Path:
     """The file of Qwen2.5-Coder 0.5B Instruct, which knows tools and fills gaps."""
     return models_home / "models/blobs" / f"sha256-{PYPI_MODELS[2].sha256}"
+
+
+@pytest.fixture(scope="session")
+def minilm_gguf(models_home: Path) -> Path:
+    """The file of all-MiniLM-L6-v2, made of the makers' when it was pulled."""
+    store = ModelStore(models_home / "models")
+    model = store.get(MINILM)
+    assert model
+    return store.blob(model.blob)
 
 
 @pytest.fixture(scope="session")
@@ -160,11 +171,16 @@ def embedded(models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.fixture(scope="session")
 def real(
-    ollama_release: Path, smol_gguf: Path, tmp_path_factory: pytest.TempPathFactory
+    ollama_release: Path,
+    smol_gguf: Path,
+    minilm_gguf: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Engine]:
     """A real Ollama with SmolLM2."""
     home = tmp_path_factory.mktemp("ollama")
-    with real_ollama.running(ollama_release, home, {"smollm2:test": smol_gguf}) as engine:
+    with real_ollama.running(
+        ollama_release, home, {"smollm2:test": smol_gguf, MINILM: minilm_gguf}
+    ) as engine:
         yield engine
 
 

@@ -2,8 +2,8 @@
 
 from slmlab.memory import MEMORY_OVER_FILE
 from slmlab.models import catalog
-from slmlab.models.abilities import capabilities
-from slmlab.models.choose import LESSON_PREFIX, ready
+from slmlab.models.abilities import capabilities, writers
+from slmlab.models.choose import LESSON_PREFIX, embedder, ready
 from slmlab.models.download import download_size, pull
 from slmlab.models.inventory import (
     TUTORIAL_MODELS,
@@ -32,6 +32,7 @@ __all__ = [
     "capabilities",
     "catalog",
     "download_size",
+    "embedder",
     "errors_as_sentences",
     "installed",
     "is_among",
@@ -44,4 +45,5 @@ __all__ = [
     "show",
     "table",
     "unload",
+    "writers",
 ]

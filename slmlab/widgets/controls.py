@@ -93,7 +93,7 @@ def resolved(names: Iterable[str] | None, host: str) -> list[str]:
     """
     if names is not None:
         return [models.resolve(name, host=host).name for name in names]
-    found = [one.name for one in models.installed(host=host)]
+    found = models.writers(host=host)
     if not found:
         raise ModelError(
             "There is no model here yet. Get some with slmlab.ready(), then try again."

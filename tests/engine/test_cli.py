@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 from tests.support.cli import call, run
-from tests.support.engines import MODELS, SMOL
+from tests.support.engines import MINILM, MODELS, SMOL
 
 
 class TestWithModels:
@@ -31,7 +31,7 @@ class TestWithModels:
         record = json.loads(call("ask", SMOL, "Say hi.", "--num-predict", "5", "--json").stdout)
         assert (record["model"], record["tokens"]) == (SMOL, 5)
         names = [row["name"] for row in json.loads(call("models", "--json").stdout)]
-        assert set(names) == set(MODELS)
+        assert set(names) == {*MODELS, MINILM}
         assert SMOL in call("models").stdout
         rows = json.loads(
             call(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import ollama
 import pytest
 
@@ -189,17 +190,51 @@ class TestChat:
 
 class TestEmbed:
     def test_vectors(self, client, engine):
-        if engine.since(0, 30):  # there a model that chats embeds nothing
-            with pytest.raises(ollama.ResponseError, match="embed") as caught:
-                client.embed(engine.model, "a cat")
-            assert caught.value.status_code == 501
-            return
-        answer = client.embed(engine.model, ["a cat", "a kitten", "tax law"])
-        assert [len(vector) for vector in answer.embeddings] == [576] * 3
-        if engine.kind == "embedded":
-            for vector in answer.embeddings:
-                assert sum(x * x for x in vector) == pytest.approx(1, abs=1e-3)
-            assert answer.prompt_eval_count > 5
+        answer = client.embed(engine.embedder, ["a cat", "a kitten", "tax law"])
+        cat, kitten, law = map(np.array, answer.embeddings)
+        # The older one does not count the tokens that mark where a text begins and ends.
+        assert (len(cat), answer.prompt_eval_count) == (384, 12 if engine.newest else 6)
+        assert np.linalg.norm(cat) == pytest.approx(1, abs=1e-3)
+        if engine.writes_text:
+            assert cat @ kitten > 0.7 > 0.3 > cat @ law
+        (long,) = client.embed(engine.embedder, "word " * 3000).embeddings
+        assert len(long) == 384
+        with pytest.raises(ollama.ResponseError, match="exceeds") as caught:
+            client.embed(engine.embedder, ["ok", "word " * 3000], truncate=False)
+        assert caught.value.status_code == (400 if engine.newest else 500)
+
+    def test_the_older_route(self, client, engine):
+        (whole,) = client.embed(engine.embedder, "a cat").embeddings
+        one = np.array(client.embeddings(engine.embedder, "a cat").embedding)
+        length = np.linalg.norm(one)  # 1, but in the older one
+        assert whole == pytest.approx(one / length, abs=1e-3)
+        assert client.embeddings(engine.embedder, "").embedding == []
+
+    def test_fewer_dimensions_are_the_first_ones_again_of_length_one(self, client, engine):
+        if not engine.newest:
+            pytest.skip("0.5.4 ignores dimensions")
+        (whole,) = client.embed(engine.embedder, "A cat.").embeddings
+        (short,) = client.embed(engine.embedder, "A cat.", dimensions=8).embeddings
+        first = np.array(whole[:8])
+        assert short == pytest.approx(first / np.linalg.norm(first), rel=1e-3)
+        for as_many in (0, -3, 10**6):
+            (vector,) = client.embed(engine.embedder, "A cat.", dimensions=as_many).embeddings
+            assert len(vector) == len(whole)
+
+    def test_a_model_that_writes_embeds_nothing_and_one_that_embeds_writes_nothing(
+        self, client, engine
+    ):
+        if not engine.newest:
+            pytest.skip("0.5.4 embeds with any model")
+        for ask in (client.embed, client.embeddings):
+            with pytest.raises(ollama.ResponseError, match="does not support embeddings") as caught:
+                ask(engine.model, "a cat")
+            assert caught.value.status_code == (501 if ask == client.embed else 500)
+        for ask, what in ((client.generate, "generate"), (client.chat, "chat")):
+            with pytest.raises(ollama.ResponseError, match=f"does not support {what}") as caught:
+                ask(engine.embedder)
+            assert caught.value.status_code == 400
+        assert client.show(engine.embedder).capabilities == ["embedding"]
 
     def test_nothing_to_embed(self, http, engine):
         assert (

@@ -7,12 +7,12 @@ import pytest
 import slmlab
 from slmlab.errors import ModelError, SlmlabError
 from slmlab.evaluation import judge, scorers, statistics, tasks, votes
-from tests.support.engines import GEMMA, SMOL
+from tests.support.engines import GEMMA, MINILM, SMOL
 
 
 class TestScorers:
     def test_similar_by_embeddings(self, here):
-        near = scorers.similar(SMOL)
+        near = scorers.similar(MINILM)
         row = {"expected": "The cat sleeps on the sofa."}
         same, other = near(row["expected"], row), near("Interest rates rose in March.", row)
         assert same == pytest.approx(1, abs=0.01)

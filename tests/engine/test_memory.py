@@ -36,6 +36,9 @@ def allocated(path: Path, num_ctx: int, parallel: int, embedding: bool = False) 
         "parallel": parallel,
         "threads": 1,
         "embedding": embedding,
+        "pooling": 1,
+        "batch": num_ctx,
+        "chat_template": None,
     }
     process = subprocess.Popen(
         [sys.executable, "-c", LOAD, json.dumps(config)],

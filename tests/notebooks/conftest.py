@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import real_ollama
-from tests.support.engines import GEMMA, SMOL, Engine
+from tests.support.engines import GEMMA, MINILM, SMOL, Engine
 from tests.support.notebooks import World, world
 from tests.support.paths import NOTEBOOKS, TEACHERS
 
@@ -32,10 +32,11 @@ def course_ollama(
         return
     release: Path = request.getfixturevalue("ollama_release")
     smol, gemma = (request.getfixturevalue(name) for name in ("smol_gguf", "gemma_gguf"))
+    minilm: Path = request.getfixturevalue("minilm_gguf")
     if not real_ollama.writes_text(release):
         gemma = smol  # 0.5.4 is older than Gemma 3
     home = tmp_path_factory.mktemp("course-ollama")
-    with real_ollama.running(release, home, {SMOL: smol, GEMMA: gemma}) as engine:
+    with real_ollama.running(release, home, {SMOL: smol, GEMMA: gemma, MINILM: minilm}) as engine:
         yield engine
 
 

@@ -14,6 +14,8 @@ from slmlab.engines.embedded.pypi_models import PYPI_MODELS
 
 # The models that the tests have: they chat a little, complete only, and give real answers.
 SMOL, GEMMA, QWEN = MODELS = tuple(model.name for model in PYPI_MODELS[:3])
+# One that embeds.
+MINILM = PYPI_MODELS[3].name
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,12 @@ class Engine:
     model: str
     version: tuple[int, ...] = ()
     writes_text: bool = True  # False for the Ollama of the package index, see real_ollama.py
+    embedder: str = MINILM
+
+    @property
+    def newest(self) -> bool:
+        """Whether it does as today's Ollama, and not as the one of the package index."""
+        return self.kind == "embedded" or self.since(0, 30)
 
     def since(self, *version: int) -> bool:
         """Whether this is an Ollama of that version or later."""

@@ -15,7 +15,8 @@ from tokenizers import models, normalizers, pre_tokenizers, processors
 
 from slmlab.engines.embedded import gguf_header
 
-_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_UNKNOWN = "[UNK]"
+_SPECIAL = ("[PAD]", _UNKNOWN, "[CLS]", "[SEP]", "[MASK]")
 
 
 def encode(file: Path, texts: list[str]) -> list[list[int]]:
@@ -34,7 +35,7 @@ def _tokenizer(file: Path) -> tokenizers.Tokenizer:
     words = {
         _spelled(word): number for number, word in enumerate(gguf_header.read_vocabulary(file))
     }
-    tokenizer = tokenizers.Tokenizer(models.WordPiece(words, unk_token="[UNK]"))
+    tokenizer = tokenizers.Tokenizer(models.WordPiece(words, unk_token=_UNKNOWN))
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.post_processor = processors.BertProcessing(

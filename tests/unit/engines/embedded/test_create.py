@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from slmlab.engines.embedded.pool import LoadError, NoMemory, Pool
+from slmlab.engines.embedded.pool import LoadError, LoadSettings, NoMemory, Pool
 from tests.support import gguf_files
 
 BEGINNING = [
@@ -86,18 +86,18 @@ class TestMessages:
 class TestTrial:
     """A new file is loaded once."""
 
-    def refusing(self, monkeypatch, *errors: Exception) -> list[bool]:
-        tried: list[bool] = []
+    def refusing(self, monkeypatch, *errors: Exception) -> list[LoadSettings]:
+        tried: list[LoadSettings] = []
 
         async def load(pool, model, path, settings):
-            tried.append(settings.embedding)
+            tried.append(settings)
             raise errors[len(tried) - 1]
 
         monkeypatch.setattr(Pool, "_load", load)
         return tried
 
     def test_what_is_refused_leaves_nothing(self, engine_run, file, monkeypatch):
-        tried = self.refusing(monkeypatch, LoadError("no text: x"), LoadError("no vectors: x"))
+        tried = self.refusing(monkeypatch, LoadError("no text: x"))
 
         async def work(client, engine):
             before = sorted(engine.store.blobs.iterdir())
@@ -108,7 +108,7 @@ class TestTrial:
         assert (answer.status_code, answer.json()["error"]) == (400, "no text: x")
         assert as_before
         assert model is None
-        assert tried == [False, True]
+        assert len(tried) == 1
 
     def test_what_there_is_no_memory_for_now_is_taken(self, engine_run, file, monkeypatch):
         self.refusing(monkeypatch, NoMemory("too large"))
@@ -117,7 +117,7 @@ class TestTrial:
     def test_a_model_of_another_name_keeps_the_file(self, engine_run, file, monkeypatch):
         async def work(client, engine):
             await create(client, file, model="first")
-            self.refusing(monkeypatch, LoadError("x"), LoadError("x"))
+            self.refusing(monkeypatch, LoadError("x"))
             assert (await create(client, file)).status_code == 400
             return engine.store.blob(engine.store.get("first").blob).exists()
 

@@ -111,11 +111,6 @@ class TestBorrowing:
         assert not old.alive
 
     @in_pool
-    async def test_one_that_embeds_and_one_that_writes_are_side_by_side(self, pool):
-        async with pool.borrow("a"), pool.borrow("a", LoadSettings(512, 1, embedding=True)):
-            assert pool.names == ["a", "a"]
-
-    @in_pool
     async def test_a_process_that_died_is_replaced(self, pool):
         async with pool.borrow("a") as dead:
             pass
