@@ -197,13 +197,15 @@ class TestEmbed:
         assert np.linalg.norm(cat) == pytest.approx(1, abs=1e-3)
         if engine.writes_text:
             assert cat @ kitten > 0.7 > 0.3 > cat @ law
+
+    def test_a_text_that_is_too_long(self, client, engine):
+        if not engine.newest:
+            pytest.skip("0.5.4 fails")
         (long,) = client.embed(engine.embedder, "word " * 3000).embeddings
         assert len(long) == 384
-        with pytest.raises(ollama.ResponseError) as caught:
+        with pytest.raises(ollama.ResponseError, match="the input length exceeds") as caught:
             client.embed(engine.embedder, ["ok", "word " * 3000], truncate=False)
-        if engine.newest:
-            assert caught.value.status_code == 400
-            assert caught.value.error == "the input length exceeds the context length"
+        assert caught.value.status_code == 400
 
     def test_the_older_route(self, client, engine):
         (whole,) = client.embed(engine.embedder, "a cat").embeddings
