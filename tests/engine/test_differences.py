@@ -256,7 +256,7 @@ class TestBothSides:
         files.change_manifest("x", lambda one: one["layers"][0].update(size=7))
         ask = {"model": f"{files.address}/library/x", "insecure": True}
         ours, theirs = (lines(self.post(one, "pull", **ask))[-1] for one in (embedded, real))
-        assert "bytes in its manifest, and" in ours["error"]
+        assert "bytes according to its manifest" in ours["error"]
         assert theirs == {"status": "success"}
         gone = httpx.request("DELETE", f"{real.url}/api/delete", json={"model": ask["model"]})
         assert gone.status_code == 200

@@ -114,7 +114,7 @@ class Registry:
         try:
             return json.loads(content)
         except ValueError as error:
-            raise RegistryError(f"what {self.name.host} answers is no manifest") from error
+            raise RegistryError(f"the answer of {self.name.host} is not a manifest") from error
 
     async def text(self, digest: str, size: int) -> bytes:
         """A small blob.
@@ -123,7 +123,7 @@ class Registry:
             RegistryError: the registry does not give it, or it is not small.
         """
         if size > MOST_BYTES:
-            raise RegistryError(f"the blob {digest} has {size} bytes, too many for what it is")
+            raise RegistryError(f"the blob {digest} has {size} bytes, too many for a text")
         return await self._all(f"/v2/{self.name.repository}/blobs/{digest}", size)
 
     async def blob(self, digest: str, size: int, start: int = 0) -> AsyncGenerator[bytes, None]:
@@ -145,7 +145,9 @@ class Registry:
             async for block in blocks:
                 content += block
                 if len(content) > MOST_BYTES:
-                    raise RegistryError(f"{self.name.host} sends more and more for {path}")
+                    raise RegistryError(
+                        f"{self.name.host} sends over {MOST_BYTES} bytes for {path}"
+                    )
         return content
 
     async def _stream(
@@ -164,11 +166,15 @@ class Registry:
                     return
                 raise httpx.ReadError(f"the answer ended after {at} of {size} bytes")
             except (httpx.UnsupportedProtocol, httpx.TooManyRedirects, httpx.InvalidURL) as error:
-                raise RegistryError(f"{self.name.host} sends on to nowhere: {error}") from error
+                raise RegistryError(
+                    f"{self.name.host} redirects to an address that cannot be used: {error}"
+                ) from error
             except (httpx.TransportError, _Busy) as error:
                 failures = 1 if at - before >= PROGRESS else failures + 1
                 if size is None and at > before:
-                    raise RegistryError(f"{self.name.host} broke off: {error}") from error
+                    raise RegistryError(
+                        f"the connection to {self.name.host} broke: {error}"
+                    ) from error
                 if failures >= TRIES or not (self._reached or isinstance(error, _Busy)):
                     raise RegistryError(self._unreachable(error)) from error
                 pause = FIRST_PAUSE * 2 ** (failures - 1)
@@ -200,7 +206,7 @@ class Registry:
                 async for block in answer.aiter_raw():
                     if left is not None and (left := left - len(block)) < 0:
                         raise RegistryError(
-                            f"{self.name.host} sends more than the {size} bytes of its manifest"
+                            f"{self.name.host} sends more than the {size} bytes of the manifest"
                         )
                     yield block[skip:]
                     skip = max(0, skip - len(block))
@@ -216,12 +222,12 @@ class Registry:
         said = await _reason(answer)
         if status in (401, 403):
             return RegistryError(
-                f"{host} gives {self.name.repository} to nobody without an account, or has no such "
-                f"model (status {status}{said})"
+                f"there is no model {self.name.repository} on {host}, or it needs an account "
+                f"(status {status}{said})"
             )
         if status == 412:
             return RegistryError(
-                f"{host} gives {self.name.repository} only to later versions of Ollama"
+                f"{host} has {self.name.repository} for later versions of Ollama only"
             )
         if status == 416:
             return RegistryError(f"{host} has fewer bytes of a blob than its manifest says")
@@ -237,18 +243,18 @@ class Registry:
                 facts = parse_keqv_list(parse_http_list(rest))
         if "realm" not in facts:
             raise RegistryError(
-                f"{host} gives {self.name.repository} to nobody without an account, or has no such "
-                "model (status 401)"
+                f"there is no model {self.name.repository} on {host}, or it needs an account "
+                "(status 401)"
             )
         try:
             realm = httpx.URL(facts["realm"])
         except httpx.InvalidURL as error:
-            raise RegistryError(f"{host} sends for a token to no address") from error
+            raise RegistryError(f"{host} names no valid address for tokens") from error
         if realm.scheme != "https" and (realm.scheme, realm.netloc) != (
             self._url.scheme,
             self._url.netloc,
         ):
-            raise RegistryError(f"{host} sends for a token to {realm.host}, without encryption")
+            raise RegistryError(f"{host} names {realm.host} for tokens, without TLS")
         params: dict[str, str] = {key: facts[key] for key in ("service", "scope") if key in facts}
         answer = await self._client.get(realm.copy_merge_params(params))
         if answer.status_code in BUSY:
@@ -258,18 +264,16 @@ class Registry:
             token = found.get("token") or found["access_token"]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise RegistryError(
-                f"{host} gives no token to anybody without an account (status {answer.status_code})"
+                f"{host} gives no token without an account (status {answer.status_code})"
             ) from error
         if not isinstance(token, str) or not token.isascii() or not token.isprintable():
-            raise RegistryError(f"{host} gives a token that is none")
+            raise RegistryError(f"{host} gives an invalid token")
         return token
 
     async def _check(self, request: httpx.Request) -> None:
         """Refuse to go on without encryption where it was not asked for."""
         if request.url.scheme == "http" and not self._insecure:
-            raise RegistryError(
-                f"{self.name.host} sends on to {request.url.host}, without encryption"
-            )
+            raise RegistryError(f"{self.name.host} redirects to {request.url.host}, without TLS")
 
     def _unreachable(self, error: Exception) -> str:
         host = self.name.host
@@ -280,8 +284,8 @@ class Registry:
         if "CERTIFICATE_VERIFY_FAILED" in what:
             hint = "; the variable SSL_CERT_FILE names a file of certificates to trust"
         elif "SSL" in what and not self._insecure:
-            hint = "; a registry without encryption needs insecure: true"
-        how = "broke off again and again" if self._reached else "cannot be reached"
+            hint = "; for a registry without TLS, set insecure: true"
+        how = "closes the connection again and again" if self._reached else "cannot be reached"
         return f"{host} {how}: {what}{hint}"
 
 
@@ -292,11 +296,11 @@ def _check_size(answer: httpx.Response, size: int, start: int) -> None:
         span, _, total = answer.headers.get("content-range", "").partition("/")
         begin = start
         if span.removeprefix("bytes").strip(" =").partition("-")[0] != str(start):
-            raise RegistryError("the registry sends another part of a blob than was asked for")
+            raise RegistryError("the registry sends another part of a blob than the one requested")
     if total not in (str(size), "*") or begin > size:
         raise RegistryError(
-            f"the registry says that a blob has {size} bytes in its manifest, and {total} when it "
-            "is fetched"
+            f"a blob has {size} bytes according to its manifest, and {total} according to the "
+            "registry's answer"
         )
 
 

@@ -67,7 +67,7 @@ async def fetch(registry: Registry) -> Manifest:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise RegistryError(
-            f"pull model manifest: what {name.host} answers is no manifest of a model "
+            f"pull model manifest: the answer of {name.host} is not a manifest of a model "
             f"({where or 'all of it'}: {first['msg']})"
         ) from error
 

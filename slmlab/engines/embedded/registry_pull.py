@@ -64,5 +64,5 @@ async def steps(
         raise ApiError(500, f"the disk with the models fails: {error.strerror or error}") from error
     except (gguf_header.GGUFError, LoadError) as error:
         engine.store.drop_unused(layer.sha256)
-        raise ApiError(500, f"{name.full} cannot be used: {error}") from error
+        raise ApiError(500, f"the model cannot be used: {error}") from error
     yield {"status": "success"}

@@ -63,7 +63,7 @@ class TestBlobs:
     def test_tries_end(self, files):
         files.files[BLOB] = CONTENT
         files.cut[BLOB] = [10] * 9
-        with pytest.raises(RegistryError, match="broke off again and again"):
+        with pytest.raises(RegistryError, match="closes the connection again and again"):
             read(files)
         assert len(files.seen) == registry.TRIES
 
@@ -83,7 +83,7 @@ class TestBlobs:
     @pytest.mark.parametrize("start", [0, 1000])
     def test_another_size_than_the_manifests(self, files, size, start):
         files.files[BLOB] = CONTENT
-        with pytest.raises(RegistryError, match=rf"has {size} bytes in its manifest, and "):
+        with pytest.raises(RegistryError, match=rf"has {size} bytes according to its manifest"):
             read(files, start, size)
 
     def test_a_small_text_that_is_none(self, files):
@@ -91,7 +91,7 @@ class TestBlobs:
             async with Registry(read_name(f"{files.address}/library/x"), insecure=True) as opened:
                 await opened.text(DIGEST, 10**9)
 
-        with pytest.raises(RegistryError, match="too many for what it is"):
+        with pytest.raises(RegistryError, match="too many for a text"):
             asyncio.run(ask())
 
 
@@ -119,7 +119,7 @@ class TestAnswers:
     def test_a_manifest_that_never_ends(self, files, monkeypatch):
         monkeypatch.setattr(registry, "MOST_BYTES", 1000)
         files.files[MANIFEST] = b"[" * 100_000
-        with pytest.raises(RegistryError, match="sends more and more"):
+        with pytest.raises(RegistryError, match="sends over 1000 bytes"):
             manifest(files)
 
     @pytest.mark.parametrize(
@@ -128,12 +128,12 @@ class TestAnswers:
     def test_who_wants_an_account(self, files, challenge):
         files.status[MANIFEST] = 401
         files.headers[MANIFEST] = {"WWW-Authenticate": challenge}
-        with pytest.raises(RegistryError, match=r"without an account|to no address"):
+        with pytest.raises(RegistryError, match=r"needs an account|no valid address"):
             manifest(files)
 
     def test_a_token_that_is_none(self, files):
         files.token = "a\nb"
-        with pytest.raises(RegistryError, match="gives a token that is none"):
+        with pytest.raises(RegistryError, match="gives an invalid token"):
             manifest(files)
 
     def test_nobody_there(self):
@@ -151,7 +151,7 @@ class TestAnswers:
             async with Registry(read_name("registry.example/library/x")) as opened:
                 await opened._client.get(files.url)
 
-        with pytest.raises(RegistryError, match=r"127\.0\.0\.1, without encryption"):
+        with pytest.raises(RegistryError, match=r"redirects to 127\.0\.0\.1, without TLS"):
             asyncio.run(ask())
         assert files.seen == []
 
