@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from markupsafe import Markup
+
 import slmlab
 from slmlab.errors import ResultsError, SlmlabError
 from slmlab.evaluation import statistics
@@ -17,7 +19,10 @@ from slmlab.run.frames import COMPARED, need, prompt_keys
 from slmlab.run.options import DEFAULT_OPTIONS, EXTRA_OPTIONS
 from slmlab.run.store import machine_id, write
 from slmlab.show import plots, sanitize
+from slmlab.show.answers import row_html
+from slmlab.show.differences import marked
 from slmlab.show.figure import CSS_COLOURS, shorten
+from slmlab.show.markdown import COPY_SCRIPT, STYLE
 from slmlab.show.recipe import recipe
 
 if TYPE_CHECKING:
@@ -72,7 +77,6 @@ def report(
 
 def _page(frame: pd.DataFrame, title: str) -> str:
     import jinja2
-    from markupsafe import Markup
 
     # Everything is escaped, except HTML that is already harmless and has the type Markup.
     environment = jinja2.Environment(autoescape=True)
@@ -100,9 +104,16 @@ def _page(frame: pd.DataFrame, title: str) -> str:
         cases=_cases(frame, axes),
         recipe=sanitize.harmless(again),
         colours=CSS_COLOURS,
+        text_style=STYLE,
+        copy_hash=_csp_hash(COPY_SCRIPT),
         script=Markup(script),  # noqa: S704  our own file
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        script_hash=_csp_hash(script),
     )
+
+
+def _csp_hash(script: str) -> str:
+    """By this the page's policy knows a script that may run."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def _varied(frame: pd.DataFrame) -> list[str]:
@@ -228,7 +239,7 @@ def _cases(frame: pd.DataFrame, axes: list[str]) -> list[dict[str, Any]]:
 
 
 def _case(rows: list[dict[str, Any]], axes: list[str]) -> dict[str, Any]:
-    first = next((row["text"] for row in rows if not isinstance(row["error"], str)), "")
+    first = next((row_html(row) for row in rows if not isinstance(row["error"], str)), Markup())
     prompt = sanitize.prompt_text(rows[0]["prompt"])
     task = rows[0].get("task")
     number = f"Prompt {rows[0]['prompt_id']}" + (f" of {task}" if isinstance(task, str) else "")
@@ -241,7 +252,7 @@ def _case(rows: list[dict[str, Any]], axes: list[str]) -> dict[str, Any]:
                     [row["model"], *(f"{name}: {shorten(row[name])}" for name in axes)]
                 ),
                 "flags": [flag for flag in row["flags"].split(", ") if flag],
-                "html": sanitize.marked(_text(row), first),
+                "html": marked(_answer_html(row), first),
                 "numbers": _numbers(row),
             }
             for row in rows
@@ -249,8 +260,10 @@ def _case(rows: list[dict[str, Any]], axes: list[str]) -> dict[str, Any]:
     }
 
 
-def _text(row: dict[str, Any]) -> str:
-    return str(row["error"] if isinstance(row["error"], str) else row["text"])
+def _answer_html(row: dict[str, Any]) -> Markup:
+    if isinstance(row["error"], str):
+        return Markup("<p>{}</p>").format(sanitize.harmless(row["error"]))
+    return row_html(row)
 
 
 def _numbers(row: dict[str, Any]) -> str:

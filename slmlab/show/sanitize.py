@@ -6,10 +6,9 @@ cleaned by nh3. Images are removed, since fetching one would tell its server abo
 
 from __future__ import annotations
 
-import difflib
 import re
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from slmlab.run.options import Prompt
 
@@ -90,21 +89,3 @@ def prompt_text(prompt: Prompt) -> str:
     if isinstance(prompt, str):
         return harmless(prompt)
     return harmless("\n".join(f"{one['role']}: {one['content']}" for one in prompt))
-
-
-def marked(text: str, reference: str, longest: int = 3000) -> Markup:
-    """A text as harmless HTML, with ``<mark>`` around words that are not in the reference.
-
-    Texts of more than ``longest`` words are not compared.
-    """
-    words, others = (re.findall(r"\S+|\s+", harmless(one)) for one in (text, reference))
-    if max(len(words), len(others)) > 2 * longest:
-        return escape(harmless(text))
-    html = Markup()
-    for kind, start, end, _, _ in difflib.SequenceMatcher(
-        None, words, others, autojunk=False
-    ).get_opcodes():
-        piece = "".join(words[start:end])
-        new = piece and kind in ("replace", "delete")
-        html += Markup("<mark>{}</mark>").format(piece) if new else escape(piece)
-    return html

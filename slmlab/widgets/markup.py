@@ -9,8 +9,9 @@ import ipywidgets as widgets
 from markupsafe import Markup
 
 from slmlab.run import results
-from slmlab.run.streaming import Answer
-from slmlab.show import display, sanitize
+from slmlab.run.streaming import FINAL, Answer
+from slmlab.show import display
+from slmlab.show.differences import marked
 from slmlab.show.markdown import to_html
 
 # Of a longer text only the beginning is drawn.
@@ -38,14 +39,13 @@ def answer_html(answer: Answer, reference: str | None = None, name: str | None =
         name: the name of its author for screen readers (default: its model).
     """
     text = answer.text
-    if reference is not None and answer.state in ("done", "stopped", "failed"):
-        marked = sanitize.marked(text[:LONGEST_SHOWN], reference[:LONGEST_SHOWN])
-        body = Markup("<div class='slmlab-plain'>{}</div>").format(marked)
-    elif answer.record is not None and len(text) <= LONGEST_SHOWN:
+    live = answer.state == "writing"
+    if answer.record is not None and len(text) <= LONGEST_SHOWN:
         body = display.record_html(answer.record)
     else:
-        live = answer.state == "writing"
         body = to_html(text if live else text[:LONGEST_SHOWN], live=live)
+    if reference is not None and answer.state in FINAL:
+        body = marked(body, to_html(reference[:LONGEST_SHOWN]))
     if len(text) > LONGEST_SHOWN and answer.state != "writing":
         body += QUIET.format(
             f"The first {LONGEST_SHOWN:,} of {len(text):,} characters; Save keeps them all."
