@@ -4,7 +4,8 @@
 ``openapi`` their description, ``schemas`` the request bodies, ``responses`` the forms of answers.
 The handlers share the ``engine``: ``model_store`` keeps models on disk, ``pool`` one process for
 each loaded model, ``worker`` is that process, and ``llama_cpp`` talks to it. ``pypi_models`` has
-the models that come as PyPI packages, ``gguf_header`` reads the header of a model file.
+the models that come as PyPI packages, ``registry_pull`` gets any other, ``gguf_header`` reads the
+header of a model file.
 """
 
 # The header of each answer that says whether its prompt was truncated, which Ollama does not

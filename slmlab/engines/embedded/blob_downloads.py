@@ -24,16 +24,21 @@ from slmlab.memory import CacheShape, memory_needed
 FIRST_LOOK = 2**20
 # The shortest context that a model has to have room for to be pulled.
 SHORTEST_CONTEXT = 256
-# Seconds between two words on how far it is.
+# Seconds between two reports of progress.
 PAUSE = 0.2
 
 
 async def share(
     engine: Engine, name: ModelName, insecure: bool, layer: Layer
 ) -> AsyncGenerator[int, None]:
-    """Bytes of a blob that are here, until all are; whoever else pulls it waits for the same ones.
+    """The bytes of a blob that have come, again and again until all have.
 
-    When the last that wants it goes, the download ends; its bytes stay for the next time.
+    Pulls of the same blob at the same time share one download. It ends when the last of them goes
+    away; what has come is kept for the next pull.
+
+    Raises:
+        RegistryError: the blob cannot be had.
+        GGUFError: it is no model that can be used here.
     """
     if engine.store.blob(layer.sha256).exists():
         return
@@ -69,7 +74,7 @@ async def _fetch(
                 await _fetch_into(part, engine, name, insecure, layer, download)
                 engine.store.add_blob(part, layer.sha256)
     except (gguf_header.GGUFError, DigestMismatch):
-        part.unlink()
+        part.unlink(missing_ok=True)
         raise
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
