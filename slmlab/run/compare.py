@@ -296,10 +296,11 @@ class _Comparison(Listener[Cell, Loaded, Generation]):
         unseen = _unseen(record.prompt, self._seen[host])
         if load_s is None:
             # It is not known what the server had read; only the first can have been cold.
-            return replace(record, cold=record.cold and first, prompt_fresh=None)
+            return replace(record, cold=record.cold and first)
         # If the model had to be loaded again in between, this answer is a cold one.
         again = record.load_s > max(0.2, load_s / 2)
-        return replace(record, cold=(record.cold and first) or again, prompt_fresh=unseen)
+        fresh = record.prompt_fresh or unseen  # a server that reads all says so itself
+        return replace(record, cold=(record.cold and first) or again, prompt_fresh=fresh)
 
     def so_far(self) -> str:
         """A sentence on how much is finished."""

@@ -20,6 +20,7 @@ from slmlab.errors import GenerationError, ServerLost, SlmlabError
 from slmlab.memory import effective_context
 from slmlab.models.inventory import validate_model
 from slmlab.run.options import (
+    DROPPED_BY_LANGCHAIN,
     LOAD_OPTIONS,
     Options,
     Prompt,
@@ -113,8 +114,9 @@ def generate(
 
     The request goes through langchain-ollama, so that the times are those that its users see: a
     text goes through ``OllamaLLM`` (``/api/generate``), a list of messages through ``ChatOllama``
-    (``/api/chat``). Before the clock starts, the ``ollama`` client requests the model's digest and
-    the loaded models, which LangChain does not provide.
+    (``/api/chat``); one with ``min_p``, which LangChain drops, through the ``ollama`` client.
+    Before the clock starts, that client requests the model's digest and the loaded models, which
+    LangChain does not provide.
 
     Args:
         model: a model's name.
@@ -152,21 +154,38 @@ def generate_on(
     timeout: float = TIMEOUT,
     think: bool = False,
     langchain: bool = True,
+    whole_prompt: bool | None = None,
     session: Session = SHARED,
 ) -> Generation:
     """Generate one answer with a checked prompt, full options and a resolved target.
 
-    Comparisons and widgets use this; ``generate`` does the checks first. With ``langchain=False``
-    the request does not go through LangChain, which takes a fraction of the processor time: for
-    answers whose times do not matter. There is no ``ttft_s`` then. ``session.cancel()`` in another
-    thread ends the generation.
+    Comparisons and widgets use this; ``generate`` does the checks first. ``session.cancel()`` in
+    another thread ends the generation.
+
+    Args:
+        target: where it goes.
+        prompt: a text or messages.
+        options: all sampling options.
+        on_text: called with each piece of text.
+        timeout: seconds without a sign of life after which it fails.
+        think: let a model that can think do so.
+        langchain: False: not through LangChain, which takes a fraction of the processor time; for
+            answers whose times do not matter. There is no ``ttft_s`` then.
+        whole_prompt: True: the embedded engine reads the whole prompt, also what it has of it in
+            its prompt cache, so that times are comparable and a repeat gives the same text; Ollama
+            cannot be asked to. None: so for a text, and not for a conversation.
+        session: the clients to use.
 
     Raises:
         GenerationError: it failed; ``.record`` has the text until then.
     """
     # Before the clock starts, because this is slow the first time.
-    send = sender(session, target.host, timeout, prompt, langchain)
+    through_langchain = langchain and DROPPED_BY_LANGCHAIN.isdisjoint(options)
+    send = sender(session, target.host, timeout, prompt, through_langchain)
     clock = Clock(on_text)
+    if whole_prompt is None:
+        whole_prompt = isinstance(prompt, str)
+    clock.whole_prompt = whole_prompt and target.engine == "embedded"
     record = blank(target, prompt, options, think)
     joules = energy_j() if is_local(target.host) else None
     info: dict[str, Any] = {}
@@ -211,6 +230,7 @@ def generate_on(
         tokens=info.get("eval_count") or 0,
         generation_s=(info.get("eval_duration") or 0) / 1e9,
         truncated=truncated,
+        prompt_fresh=True if clock.whole_prompt else None,
         energy_j=used,
     )
 

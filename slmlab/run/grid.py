@@ -66,6 +66,7 @@ class GridOptions(TypedDict, total=False):
     temperature: float | Sequence[float] | None
     top_k: int | Sequence[int] | None
     top_p: float | Sequence[float] | None
+    min_p: float | Sequence[float] | None
     repeat_penalty: float | Sequence[float] | None
     repeat_last_n: int | Sequence[int] | None
     presence_penalty: float | Sequence[float] | None

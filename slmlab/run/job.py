@@ -102,6 +102,7 @@ class GenerationJob(Job[Cell, Loaded, Generation]):
                 timeout=self.timeout,
                 think=self.think,
                 langchain=self.timing,
+                whole_prompt=True,  # an answer must not depend on what ran before
                 session=self.session or SHARED,
             )
         except GenerationError as error:

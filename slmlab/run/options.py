@@ -25,13 +25,11 @@ DEFAULT_OPTIONS: dict[str, Any] = {
     "num_ctx": 4096,
     "num_predict": 512,
 }
-EXTRA_OPTIONS = ("stop", "num_thread", "num_gpu", "num_batch", "num_keep")
+EXTRA_OPTIONS = ("min_p", "stop", "num_thread", "num_gpu", "num_batch", "num_keep")
+# LangChain's OllamaLLM drops it, so what has it is sent without LangChain.
+DROPPED_BY_LANGCHAIN = frozenset({"min_p"})
 # Options of Ollama that cannot be sent, and why.
 NOT_SENT = {
-    "min_p": (
-        "min_p cannot be set: LangChain's OllamaLLM, through which texts are sent, drops it. "
-        "Set it in the model's Modelfile on the server (PARAMETER min_p)."
-    ),
     "typical_p": "typical_p cannot be set: Ollama refuses every request with it since 0.34.",
 }
 # A server reloads the model when one of these changes, so a grid varies them slowest.
@@ -46,6 +44,7 @@ class Options(TypedDict, total=False):
     temperature: float | None
     top_k: int | None
     top_p: float | None
+    min_p: float | None
     repeat_penalty: float | None
     repeat_last_n: int | None
     presence_penalty: float | None
@@ -157,7 +156,7 @@ def _as_option(name: str, value: Any) -> Any:
         if not isinstance(texts, Iterable) or not all(isinstance(one, str) for one in texts):
             raise PromptError(f"stop is a text or a list of texts; got {value!r}.")
         return list(texts)
-    kind = type(DEFAULT_OPTIONS.get(name, 0))
+    kind = float if name == "min_p" else type(DEFAULT_OPTIONS.get(name, 0))
     # numpy's numbers, which come out of tables, are accepted too.
     if isinstance(value, bool) or not hasattr(value, "__float__") or not math.isfinite(value):
         raise PromptError(f"{name} is a number; got {value!r}.")

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from slmlab.engines import server
 from slmlab.engines.client import client_kwargs
+from slmlab.engines.embedded import CACHE_PROMPT
 from slmlab.errors import PromptError, did_you_mean
 from slmlab.models.inventory import validate_model
 from slmlab.run.files import is_file
-from slmlab.run.options import Options, full_options, parameters_of
+from slmlab.run.options import DROPPED_BY_LANGCHAIN, Options, full_options, parameters_of
 
 if TYPE_CHECKING:
     from langchain_core.runnables import Runnable
@@ -162,7 +163,7 @@ def chain(
         llm = OllamaLLM(model=model, base_url=slmlab.server.host())
         chain = prompt | llm.bind(options=DEFAULT_OPTIONS | options, reasoning=think)
 
-    and bypasses proxies for a server on this machine.
+    and bypasses proxies for a server on this machine, and the embedded engine's prompt cache.
 
     Args:
         model: a model's name, such as ``llama3.2``.
@@ -182,12 +183,19 @@ def chain(
     validate_model(model)
     variables(template)
     sent = full_options(options, parameters=parameters_of(chain))
+    if dropped := DROPPED_BY_LANGCHAIN & sent.keys():
+        raise PromptError(
+            f"{', '.join(dropped)} cannot be set in a chain: LangChain's OllamaLLM drops it. "
+            "slmlab.generate and compare send it."
+        )
     from langchain_core.prompts import PromptTemplate
     from langchain_ollama import OllamaLLM
 
     address = server.address_of(host)
     # Before an OllamaLLM, a ChatPromptTemplate would put "Human: " in front of the text.
     prompt = PromptTemplate.from_template(template_text(template))
-    llm = OllamaLLM(model=model, base_url=address, client_kwargs=client_kwargs(address))
+    # As ``ask`` does, so that it gives the same text as there.
+    whole = {"headers": {CACHE_PROMPT: "false"}}
+    llm = OllamaLLM(model=model, base_url=address, client_kwargs=client_kwargs(address) | whole)
     # Not all options are fields of OllamaLLM; and models that can think do so by default.
     return prompt | llm.bind(options=sent, reasoning=think)

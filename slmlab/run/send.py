@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from slmlab.engines.client import Session, client_kwargs
-from slmlab.engines.embedded import PROMPT_TRUNCATED
+from slmlab.engines.embedded import CACHE_PROMPT, PROMPT_TRUNCATED
 from slmlab.run.options import Prompt
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Clock:
 
     ``prompt_truncated`` and ``cached_tokens`` are what the server reports about the prompt (None:
     nothing). An exception from ``on_text`` is kept in ``callback_error``, since callers above may
-    replace it.
+    replace it. ``whole_prompt`` asks the embedded engine to use no prompt cache.
     """
 
     def __init__(self, on_text: Callable[[str], None] | None) -> None:
@@ -37,6 +37,7 @@ class Clock:
         self.callback_error: Exception | None = None
         self.prompt_truncated: bool | None = None
         self.cached_tokens: int | None = None
+        self.whole_prompt = False
 
     def start(self) -> None:
         """Start the clock; this thread sends the request now."""
@@ -112,7 +113,11 @@ class _Watched(httpx.SyncByteStream):
 
 
 def _client_kwargs(session: Session, host: str, timeout: float) -> dict[str, Any]:
-    """Arguments of a client that passes to the clock what the server says of the prompt."""
+    """Arguments of a client by which server and clock tell each other of the prompt."""
+
+    def ask(request: httpx.Request) -> None:
+        if _sending.clock.whole_prompt:
+            request.headers[CACHE_PROMPT] = "false"
 
     def note(response: httpx.Response) -> None:
         if value := response.headers.get(PROMPT_TRUNCATED):
@@ -121,7 +126,8 @@ def _client_kwargs(session: Session, host: str, timeout: float) -> dict[str, Any
             response.stream = _Watched(response.stream, _sending.clock)
 
     kwargs = session.client_kwargs(host, timeout)
-    return kwargs | {"event_hooks": {**kwargs["event_hooks"], "response": [note]}}
+    hooks = {"request": [*kwargs["event_hooks"]["request"], ask], "response": [note]}
+    return kwargs | {"event_hooks": hooks}
 
 
 def _langchain(session: Session, host: str, timeout: float, chat: bool) -> Any:

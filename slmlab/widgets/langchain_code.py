@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from slmlab.engines.address import is_local
-from slmlab.run.options import full_options
+from slmlab.run.options import DROPPED_BY_LANGCHAIN, full_options
 
 
 def langchain_code(
@@ -46,6 +46,8 @@ def langchain_code(
     if is_local(host):
         arguments += ", client_kwargs={'trust_env': False}"
     sent = "".join(f"    {name!r}: {value!r},\n" for name, value in full_options(options).items())
+    if not chat and DROPPED_BY_LANGCHAIN & options.keys():
+        sent += f"    # {', '.join(DROPPED_BY_LANGCHAIN)} is lost: OllamaLLM drops it\n"
     return (
         f"from langchain_core.prompts import {prompt}\n"
         f"from langchain_ollama import {llm}\n\n"

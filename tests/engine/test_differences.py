@@ -26,8 +26,8 @@ DIFFERENCES = {
     "create from a Modelfile": "only in servers before 0.5.5; today's form takes `files` or `from`",
     "Go templates": "the file's own Jinja template counts, a registry's only where it has none, "
     "translated or refused; one in a request is refused (400)",
-    "tools and images": "refused with 400, as Ollama does for models that cannot",
-    "prompt cache": "never used, so that prompt time is honest and a repeat gives the same answer",
+    "images": "refused with 400, for the engine sees none; Ollama hands them to llama.cpp",
+    "prompt cache": "the option `cache_prompt`: false has the whole prompt read; Ollama ignores it",
     "end of context": "the answer stops with 'length'; Ollama may drop its beginning and go on",
     "formats other than json or a schema": "400; Ollama answers 500, and 0.5.4 breaks off its 200",
     "logprobs": "0.5.4 has none; today's Ollama has the shape that the embedded engine gives",
@@ -97,17 +97,17 @@ class TestDifferences:
         assert raised.value.status_code == 400
 
     @differs("prompt cache")
-    def test_first_and_repeated_answers_are_equal(self, client):
-        options = {"temperature": 0.8, "seed": 5, "num_predict": 30}
+    def test_without_the_cache_first_and_repeated_answers_are_equal(self, client):
+        options = {"temperature": 0.8, "seed": 5, "num_predict": 30, "cache_prompt": False}
         client.generate(SMOL, "", keep_alive=0)
         texts = {client.generate(SMOL, "Tell me a story.", options=options).response for _ in "123"}
         assert len(texts) == 1
 
     @pytest.mark.alone
     @differs("prompt cache")
-    def test_prompt_time_does_not_shrink_on_a_repeat(self, client):
-        prompt = "one two three " * 60
-        runs = [client.generate(SMOL, prompt, options={"num_predict": 1}) for _ in "12"]
+    def test_without_the_cache_prompt_time_does_not_shrink_on_a_repeat(self, client):
+        prompt, options = "one two three " * 60, {"num_predict": 1, "cache_prompt": False}
+        runs = [client.generate(SMOL, prompt, options=options) for _ in "12"]
         assert runs[1].prompt_eval_duration > runs[0].prompt_eval_duration / 3
 
     def test_a_base_model_gets_no_template(self, client):
@@ -198,7 +198,7 @@ class TestDifferences:
         with pytest.raises(ollama.ResponseError, match="GGUF"):
             client.create("junk", files={"junk.gguf": digest})
 
-    @differs("Go templates", "tools and images", "formats other than json or a schema")
+    @differs("Go templates", "images", "formats other than json or a schema")
     def test_what_it_cannot_do_it_refuses_with_a_reason(self, http):
         for path, more in (
             ("generate", {"prompt": "x", "template": "{{ .Prompt }}"}),

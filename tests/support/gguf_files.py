@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -70,4 +71,20 @@ def write(
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+    return path
+
+
+def with_template(source: Path, path: Path, template: str) -> Path:
+    """A copy of a model's file with another chat template.
+
+    The template grows by whole blocks of 32 bytes, the alignment of the tensors behind it.
+    """
+    content = source.read_bytes()
+    key = b"tokenizer.chat_template"
+    at = content.index(key) + len(key) + 4
+    (length,) = struct.unpack_from("<Q", content, at)
+    text = template.encode() + b"{#"
+    text += b" " * (-(len(text) + 2 - length) % 32) + b"#}"
+    rest = content[at + 8 + length :]
+    path.write_bytes(content[:at] + struct.pack("<Q", len(text)) + text + rest)
     return path

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -18,7 +19,8 @@ SIZE = 10**9
 class RecordingServer:
     """A server with these models installed. Use as a context manager; ``url`` is its address.
 
-    ``requests`` has each path with its body (None for a GET), in order. ``loaded`` maps the models
+    ``requests`` has each path with its body (None for a GET), in order, and ``headers`` the headers
+    of each POST. ``loaded`` maps the models
     in memory to their context lengths; ``pieces`` is what each answer consists of, ``thinking``
     what stands before it where thinking is on; ``load_ns`` has the load durations of the next
     answers, ``counters`` further ones; ``errors`` maps a path to the errors that its next answers
@@ -30,6 +32,7 @@ class RecordingServer:
         self.facts = {"version": "0.33.0"} | facts
         self.info: dict[str, Any] = {}
         self.requests: list[tuple[str, Any]] = []
+        self.headers: list[Message] = []
         self.loaded: dict[str, int] = {}
         self.pieces: list[str] = ["Hello", " there."]
         self.thinking = ""
@@ -48,6 +51,7 @@ class RecordingServer:
                 server.answer(self, None)
 
             def do_POST(self) -> None:
+                server.headers.append(self.headers)
                 length = int(self.headers.get("Content-Length", 0))
                 server.answer(self, json.loads(self.rfile.read(length) or b"null"))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import time
 from collections.abc import AsyncGenerator, Callable
 from datetime import datetime, timezone
@@ -10,61 +12,153 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from slmlab.engines.embedded import PROMPT_TRUNCATED, llama_cpp
+from slmlab.engines.embedded import CACHE_PROMPT, PROMPT_TRUNCATED, answers, llama_cpp
+from slmlab.engines.embedded.answers import Question
+from slmlab.engines.embedded.completions import Piece
 from slmlab.engines.embedded.engine import Engine, keep_alive_seconds
 from slmlab.engines.embedded.model_store import StoredModel
 from slmlab.engines.embedded.responses import ApiError, read_body, reply, unless_gone
-from slmlab.engines.embedded.schemas import ChatRequest, GenerateRequest, parse
+from slmlab.engines.embedded.schemas import (
+    ChatRequest,
+    GenerateRequest,
+    Message,
+    parse,
+)
+
+THINK_LEVELS = ("high", "medium", "low", "max")
 
 
 async def generate(engine: Engine, request: Request) -> Response:
-    """``POST /api/generate``: continue one prompt."""
+    """``POST /api/generate``: continue one prompt, or fill the gap before ``suffix``."""
     args = parse(GenerateRequest, await read_body(request))
+    _check_logprobs(args)
     model = engine.model(args.model)
     if args.raw and (args.template or args.system or args.context):
         raise ApiError(400, "raw mode does not support template, system, or context")
-    for field, what in (("suffix", "insert"), ("images", "vision")):
-        if getattr(args, field):
-            raise ApiError(400, f"{model.name} does not support {what}")
     if args.template or args.context:
         raise ApiError(400, "the embedded engine does not support template or context")
+    _check_able(model, insert=args.suffix, vision=args.images)
     messages = [*model.messages, {"role": "user", "content": args.prompt}]
     if system := args.system or model.system:
         messages.insert(0, {"role": "system", "content": system})
-    as_it_is = model.chat_template is None and not model.messages
-    raw = args.prompt if args.raw or as_it_is else None
-    if raw is not None and not args.raw and system:
-        raw = f"{system}\n\n{raw}"
+    raw = None
+    if args.raw or args.suffix:
+        raw = args.prompt
+    elif model.chat_template is None and not model.messages:
+        raw = f"{system}\n\n{args.prompt}" if system else args.prompt
 
-    def chunk(text: str, logprobs: list[Any] | None) -> dict[str, Any]:
-        return {"response": text} | ({"logprobs": logprobs} if logprobs else {})
+    def said(piece: Piece) -> dict[str, Any]:
+        return {"response": piece.text} | ({"thinking": piece.thinking} if piece.thinking else {})
 
-    return await _run(
-        engine, request, args, model, messages, raw, chunk, nothing_to_do=not args.prompt
-    )
+    suffix = "" if args.raw else args.suffix or ""
+    question = _question(request, model, args, messages=messages, raw=raw, suffix=suffix)
+    return await _run(engine, request, args, question, said, nothing_to_do=not args.prompt)
 
 
 async def chat(engine: Engine, request: Request) -> Response:
     """``POST /api/chat``: the next message of a conversation."""
     args = parse(ChatRequest, await read_body(request))
+    _check_logprobs(args)
     if not args.model:
         raise ApiError(400, "model is required")
     model = engine.model(args.model)
-    if args.tools:
-        raise ApiError(400, f"{model.name} does not support tools")
-    if any(message.images for message in args.messages):
-        raise ApiError(400, f"{model.name} does not support vision")
-    given = [{"role": one.role, "content": one.content} for one in args.messages]
+    _check_able(model, tools=args.tools, vision=any(one.images for one in args.messages))
+    given = [_message(one) for one in args.messages]
     messages = [*model.messages, *given]
     if model.system and not any(one["role"] == "system" for one in given):
         messages.insert(0, {"role": "system", "content": model.system})
 
-    def chunk(text: str, logprobs: list[Any] | None) -> dict[str, Any]:
-        message = {"role": "assistant", "content": text}
-        return {"message": message} | ({"logprobs": logprobs} if logprobs else {})
+    def said(piece: Piece) -> dict[str, Any]:
+        message: dict[str, Any] = {"role": "assistant", "content": piece.text}
+        if piece.thinking:
+            message["thinking"] = piece.thinking
+        if piece.tool_calls:
+            message["tool_calls"] = [
+                {"id": one["id"]}
+                | {"function": {"index": i, "name": one["name"], "arguments": one["arguments"]}}
+                for i, one in enumerate(piece.tool_calls)
+            ]
+        return {"message": message}
 
-    return await _run(
-        engine, request, args, model, messages, None, chunk, nothing_to_do=not args.messages
+    tools = [one.model_dump(exclude_none=True) for one in args.tools or []]
+    llama_cpp.check_repeats(tools, "tools")
+    question = _question(request, model, args, messages=messages, tools=tools)
+    return await _run(engine, request, args, question, said, nothing_to_do=not args.messages)
+
+
+def _check_logprobs(args: GenerateRequest | ChatRequest) -> None:
+    if not 0 <= (args.top_logprobs or 0) <= 20:
+        raise ApiError(400, "top_logprobs must be between 0 and 20")
+
+
+def _check_able(model: StoredModel, **wanted: object) -> None:
+    """Refuse what is wanted of a model and is not among its capabilities, in Ollama's words."""
+    for capability, value in wanted.items():
+        if value and capability not in model.capabilities:
+            raise ApiError(400, f"{model.name} does not support {capability}")
+
+
+def _message(given: Message) -> dict[str, Any]:
+    """A message in the shape that llama.cpp takes."""
+    message: dict[str, Any] = {"role": given.role.lower(), "content": given.content or ""}
+    for name, value in (
+        ("reasoning_content", given.thinking),
+        ("tool_call_id", given.tool_call_id),
+        ("name", given.tool_name),
+    ):
+        if value:
+            message[name] = value
+    if given.tool_calls:
+        message["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {
+                    "name": call.function.name,
+                    "arguments": json.dumps(call.function.arguments),
+                },
+            }
+            for call in given.tool_calls
+        ]
+    return message
+
+
+def _question(
+    request: Request, model: StoredModel, args: GenerateRequest | ChatRequest, **more: Any
+) -> Question:
+    """What the request asks of the model.
+
+    Raises:
+        ApiError: the model cannot do it, or a value is none that Ollama takes.
+    """
+    if "completion" not in model.capabilities:
+        what = "chat" if isinstance(args, ChatRequest) else "generate"
+        raise ApiError(400, f'"{args.model}" does not support {what}')
+    think = args.think
+    if not isinstance(think, (bool, str, type(None))):
+        raise ApiError(400, "think must be a boolean or string")
+    if isinstance(think, str) and think not in THINK_LEVELS:
+        levels = ", ".join(f'"{level}"' for level in THINK_LEVELS)
+        raise ApiError(400, f'invalid think value: "{think}" (must be {levels}, true, or false)')
+    if "thinking" in model.capabilities:
+        think = True if think is None else think
+    elif think:
+        raise ApiError(400, f'"{args.model}" does not support thinking')
+    options = _options(model, args.options)
+    if request.headers.get(CACHE_PROMPT) == "false":
+        options["cache_prompt"] = False
+    return Question(
+        model=model,
+        options=options,
+        keep_alive=keep_alive_seconds(args.keep_alive),
+        think=think,
+        grammar=llama_cpp.grammar(args.format),
+        stream=args.stream is not False,
+        logprobs=bool(args.logprobs),
+        top_logprobs=args.top_logprobs or 0,
+        truncate=args.truncate is not False,
+        shift=args.shift is not False,
+        **more,
     )
 
 
@@ -72,10 +166,8 @@ async def _run(
     engine: Engine,
     request: Request,
     args: GenerateRequest | ChatRequest,
-    model: StoredModel,
-    messages: list[dict[str, str]],
-    raw: str | None,
-    chunk: Callable[[str, list[Any] | None], dict[str, Any]],
+    question: Question,
+    said: Callable[[Piece], dict[str, Any]],
     nothing_to_do: bool,
 ) -> Response:
     """Answer with the model's text, in pieces or in one.
@@ -84,60 +176,68 @@ async def _run(
         engine: what runs the model.
         request: whose client may hang up meanwhile.
         args: the request's body.
-        model: the model that it names.
-        messages: the conversation, for the model's chat template.
-        raw: the prompt as it is, where no chat template is to be used.
-        chunk: puts a text and its log-probabilities where this route has them.
+        question: what it asks.
+        said: puts a piece where this route has it.
         nothing_to_do: there is no prompt, so the model is only loaded or unloaded.
     """
     started = time.perf_counter_ns()
-    options = _options(model, args.options)
-    keep_alive = keep_alive_seconds(args.keep_alive)
-    if "completion" not in model.capabilities:
-        what = "chat" if isinstance(args, ChatRequest) else "generate"
-        raise ApiError(400, f'"{args.model}" does not support {what}')
-    if args.think not in (None, False):
-        raise ApiError(400, f'"{args.model}" does not support thinking')
-    if args.top_logprobs is not None and not 0 <= args.top_logprobs <= 20:
-        raise ApiError(400, "top_logprobs must be between 0 and 20")
-    schema = llama_cpp.grammar(args.format)
 
-    def stamp(done: bool, **more: Any) -> dict[str, Any]:
+    def stamp(piece: Piece, **more: Any) -> dict[str, Any]:
         now = datetime.now(timezone.utc).isoformat().replace("+00:00", "Z")
-        return {"model": args.model, "created_at": now} | more | {"done": done}
+        rows = llama_cpp.logprobs(piece.logprobs, args.top_logprobs or 0)
+        return {
+            "model": args.model,
+            "created_at": now,
+            **said(piece),
+            **({"logprobs": rows} if args.logprobs and rows else {}),
+            "done": piece.stop_reason is not None,
+            **more,
+        }
 
     if nothing_to_do:
-        if keep_alive == 0:
-            await engine.pool.unload_model(model)
-            return JSONResponse(stamp(True, **chunk("", None)) | {"done_reason": "unload"})
+        if question.keep_alive == 0:
+            await engine.pool.unload_model(question.model)
+            return JSONResponse(stamp(Piece(stop_reason="unload"), done_reason="unload"))
 
         async def load() -> None:
-            async with engine.admit(), engine.loaded(model, options, keep_alive):
+            async with (
+                engine.admit(),
+                engine.loaded(question.model, question.options, question.keep_alive),
+            ):
                 pass
 
         await unless_gone(request, load())
-        return JSONResponse(stamp(True, **chunk("", None)) | {"done_reason": "load"})
+        return JSONResponse(stamp(Piece(stop_reason="load"), done_reason="load"))
 
     headers: dict[str, str] = {}
 
     async def steps() -> AsyncGenerator[dict[str, Any], None]:
-        async with engine.admit(), engine.loaded(model, options, keep_alive) as worker:
-            loaded = time.perf_counter_ns()
-            prompt, truncated = await llama_cpp.fit_prompt(
-                worker, args, model, messages, raw, options
-            )
-            headers[PROMPT_TRUNCATED] = str(truncated).lower()
+        async with answers.prepare(engine, question) as prepared:
+            headers[PROMPT_TRUNCATED] = str(prepared.truncated).lower()
             if args.debug_render_only:
-                text = prompt if isinstance(prompt, str) else raw
-                yield stamp(True) | {"_debug_info": {"rendered_template": text}}
+                prompt = prepared.prompt if isinstance(prepared.prompt, str) else question.raw
+                yield stamp(Piece(stop_reason="stop"), _debug_info={"rendered_template": prompt})
                 return
-            body = llama_cpp.sampling(options, args) | schema | {"prompt": prompt}
-            async for piece in llama_cpp.complete(worker, body):
-                if text := piece.get("content"):
-                    yield stamp(False, **chunk(text, llama_cpp.logprobs_of(piece, args)))
-            yield stamp(True, **chunk("", None)) | llama_cpp.metrics(piece, started, loaded)
+            async with contextlib.aclosing(prepared.pieces()) as pieces:
+                async for piece in pieces:
+                    if piece.stop_reason is None:
+                        if piece.text or piece.thinking or piece.logprobs:
+                            yield stamp(piece)
+                        continue
+                    counters = {
+                        "total_duration": time.perf_counter_ns() - started,
+                        "load_duration": prepared.loaded_at - started,
+                        **piece.counters,
+                    }
+                    # Ollama leaves out a counter that is zero, but for one.
+                    counters = {
+                        name: value
+                        for name, value in counters.items()
+                        if value or name == "prompt_eval_cached_count"
+                    }
+                    yield stamp(piece, done_reason=piece.stop_reason, **counters)
 
-    return await reply(request, steps(), args.stream, joined=llama_cpp.join_chunks, headers=headers)
+    return await reply(request, steps(), args.stream, headers=headers)
 
 
 def _options(model: StoredModel, options: dict[str, Any] | None) -> dict[str, Any]:

@@ -107,7 +107,7 @@ _MAX_STRING = 64 * 2**20
 _LONG_ARRAY = 64
 # The words for the text before a gap, after it, and for what fills it, as llama.cpp knows them
 # (llama-vocab.cpp): Qwen and Llama, StarCoder, Granite, DeepSeek, CodeLlama (two spellings), GLM.
-_FILL_IN_MIDDLE = (
+FILL_IN_MIDDLE = (
     ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
     ("<fim-prefix>", "<fim-suffix>", "<fim-middle>"),
     ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
@@ -335,7 +335,7 @@ class _Reader:
                 (vocabulary,) = struct.unpack_from("<Q", self.data, start + 8)
                 fill_in_middle = any(
                     all(self.has_string(word, start, self.at) for word in words)
-                    for words in _FILL_IN_MIDDLE
+                    for words in FILL_IN_MIDDLE
                 )
             if value is not None:
                 metadata[key] = value

@@ -5,17 +5,12 @@ from __future__ import annotations
 import json
 import math
 import re
-import time
-from collections.abc import AsyncIterator
 from typing import Any
 
-import aiohttp
-import orjson
-
+from slmlab.engines.embedded.gguf_header import FILL_IN_MIDDLE
 from slmlab.engines.embedded.model_store import StoredModel
 from slmlab.engines.embedded.pool import Worker
 from slmlab.engines.embedded.responses import ApiError
-from slmlab.engines.embedded.schemas import ChatRequest, GenerateRequest
 
 # Ollama's own sampling defaults (api/types.go, 0.33), so that a request that leaves an option out
 # gets the same from both engines.
@@ -32,6 +27,8 @@ DEFAULT_OPTIONS = {
     "num_predict": -1,
     "num_keep": 4,
     "stop": [],
+    # Ours; Ollama ignores it and always goes on from the beginning that it has read before.
+    "cache_prompt": True,
 }
 INTEGERS = {
     "top_k",
@@ -86,20 +83,17 @@ def check_options(options: dict[str, Any]) -> dict[str, Any]:
             if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
                 raise ApiError(500, 'option "stop" must be of type array')
             checked[key] = [word for word in value if word]
+        elif key == "cache_prompt":
+            if not isinstance(value, bool):
+                raise ApiError(500, 'option "cache_prompt" must be of type boolean')
+            checked[key] = value
     return checked
 
 
-def sampling(options: dict[str, Any], args: GenerateRequest | ChatRequest) -> dict[str, Any]:
+def sampling(options: dict[str, Any]) -> dict[str, Any]:
     """The sampling options in the words of llama.cpp's ``/completion``."""
     body = {LLAMA_NAMES.get(key, key): options[key] for key in DEFAULT_OPTIONS}
     body["n_predict"] = max(-1, body["n_predict"])
-    # An honest prompt time and the same answer each time are worth more in a lab than the time
-    # that a reused prefix saves.
-    body["cache_prompt"] = False
-    # A piece for each token costs processor time that the model could have.
-    body["stream"] = args.stream is not False
-    if args.logprobs:
-        body["n_probs"] = max(1, args.top_logprobs or 0)
     return body
 
 
@@ -110,12 +104,12 @@ def grammar(wanted: object) -> dict[str, Any]:
     if wanted == "json":
         return {"json_schema": {"type": "object"}}
     if isinstance(wanted, dict):
-        _check_repeats(wanted)
+        check_repeats(wanted, "format")
         return {"json_schema": wanted}
     raise ApiError(400, f'invalid format: {json.dumps(wanted)}; expected "json" or a JSON schema')
 
 
-def _check_repeats(schema: object) -> None:
+def check_repeats(schema: object, what: str) -> None:
     """Refuse a schema that llama.cpp would write out as a grammar of many megabytes.
 
     It writes a repeated thing as often as it is repeated, and in a pattern also what is in it.
@@ -137,44 +131,28 @@ def _check_repeats(schema: object) -> None:
                 repeats = math.prod(max(1, *(int(n[:9] or 0) for n in pair)) for pair in pairs)
             if repeats > MAX_REPEATS:
                 raise ApiError(
-                    400, f'invalid format: "{key}" asks for over {MAX_REPEATS:,} repetitions'
+                    400, f'invalid {what}: "{key}" asks for over {MAX_REPEATS:,} repetitions'
                 )
 
 
-def logprobs_of(
-    piece: dict[str, Any], args: GenerateRequest | ChatRequest
-) -> list[dict[str, Any]] | None:
-    """The log-probabilities of a piece's tokens, in Ollama's shape, where they were asked for."""
-    if not args.logprobs:
-        return None
+def logprobs(rows: list[dict[str, Any]], top: int) -> list[dict[str, Any]]:
+    """llama.cpp's log-probabilities of tokens in Ollama's shape, with ``top`` alternatives each."""
     fields = ("token", "logprob", "bytes")
-    rows = []
-    for token in piece.get("completion_probabilities", []):
-        row = {key: token[key] for key in fields}
-        if args.top_logprobs:
-            tops = token.get("top_logprobs", [])[: args.top_logprobs]
-            row["top_logprobs"] = [{key: top[key] for key in fields} for top in tops]
-        rows.append(row)
-    return rows
+    shaped = []
+    for row in rows:
+        shaped.append({key: row[key] for key in fields})
+        if top:
+            tops = row.get("top_logprobs", [])[:top]
+            shaped[-1]["top_logprobs"] = [{key: one[key] for key in fields} for one in tops]
+    return shaped
 
 
-def metrics(last: dict[str, Any], started: int, loaded: int) -> dict[str, Any]:
-    """The final chunk's counters, in nanoseconds; a zero is left out, as Ollama does."""
-    timings = last.get("timings", {})
-    stop = "length" if last.get("stop_type") == "limit" else "stop"
-    counters = {
-        "total_duration": time.perf_counter_ns() - started,
-        "load_duration": loaded - started,
-        "prompt_eval_count": last.get("tokens_evaluated", 0),
-        "prompt_eval_duration": int(timings.get("prompt_ms", 0) * 1e6),
-        "eval_count": last.get("tokens_predicted", 0),
-        "eval_duration": int(timings.get("predicted_ms", 0) * 1e6),
-    }
-    return {"done_reason": stop} | {key: value for key, value in counters.items() if value}
-
-
-async def render(worker: Worker, model: StoredModel, messages: list[dict[str, Any]]) -> str:
+async def render(
+    worker: Worker, model: StoredModel, messages: list[dict[str, Any]], more: dict[str, Any]
+) -> str:
     """The messages in the model's chat template; a base model has none and gets plain text.
+
+    ``more`` is what the template gets beside them: ``tools``, ``chat_template_kwargs``.
 
     Raises:
         ApiError: the template refuses a message, most often for its role; the text says which. Or
@@ -190,11 +168,11 @@ async def render(worker: Worker, model: StoredModel, messages: list[dict[str, An
             "the model from another source",
         )
     try:
-        answer = await post(worker, "/apply-template", {"messages": messages})
+        answer = await post(worker, "/apply-template", {"messages": messages} | more)
     except ApiError as error:
         if error.status != 400:
             raise
-        number = await _first_refused(worker, messages, error.message)
+        number = await _first_refused(worker, messages, more, error.message)
         # llama.cpp tells where in the template it was, and what the template said at the end.
         reason = error.message.rpartition("Error: ")[2].removeprefix("Jinja Exception: ")
         raise ApiError(
@@ -206,7 +184,9 @@ async def render(worker: Worker, model: StoredModel, messages: list[dict[str, An
     return str(answer["prompt"])
 
 
-async def _first_refused(worker: Worker, messages: list[dict[str, Any]], reason: str) -> int:
+async def _first_refused(
+    worker: Worker, messages: list[dict[str, Any]], more: dict[str, Any], reason: str
+) -> int:
     """The number of the message with which the template begins to refuse, from 1."""
     first, last = 1, len(messages)
     while first < last:
@@ -215,7 +195,7 @@ async def _first_refused(worker: Worker, messages: list[dict[str, Any]], reason:
         if some[-1]["role"] == "assistant":  # else llama.cpp takes it for an answer to go on with
             some = [*some, {"role": "user", "content": ""}]
         try:
-            await post(worker, "/apply-template", {"messages": some})
+            await post(worker, "/apply-template", {"messages": some} | more)
             refused = False
         except ApiError as error:
             refused = error.message == reason
@@ -230,88 +210,31 @@ async def tokenize(worker: Worker, text: str) -> list[int]:
     return tokens
 
 
+async def words_of_a_gap(worker: Worker) -> tuple[str, str, str]:
+    """What stands before the text before a gap, before the text behind it, and before its filling.
+
+    Of the words that models have for this, those that are one token each in this one.
+    """
+    for words in FILL_IN_MIDDLE:
+        body = {"content": "".join(words), "parse_special": True}
+        if len((await post(worker, "/tokenize", body))["tokens"]) == len(words):
+            return words
+    raise ApiError(400, f"{worker.model.name} does not support insert")
+
+
 async def post(worker: Worker, path: str, body: dict[str, Any]) -> dict[str, Any]:
     """What the worker answers to one request that does not stream."""
     async with worker.client.post(path, json=body) as response:
         if response.status != 200:
-            raise _llama_error(response.status, await response.read())
+            raise llama_error(response.status, await response.read())
         answer: dict[str, Any] = await response.json()
         return answer
 
 
-def _llama_error(status: int, content: bytes) -> ApiError:
+def llama_error(status: int, content: bytes) -> ApiError:
     """llama.cpp's error in Ollama's shape."""
     try:
         message = str(json.loads(content)["error"]["message"])
     except (ValueError, KeyError, TypeError):
         message = content.decode(errors="replace")[:500] or "the model runner failed"
     return ApiError(400 if status == 400 else 500, message)
-
-
-async def complete(worker: Worker, body: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
-    """llama.cpp's stream of pieces, or the one of all; the last has the timings."""
-    async with worker.client.post("/completion", json=body) as response:
-        if response.status != 200:
-            raise _llama_error(response.status, await response.read())
-        if not body["stream"]:
-            yield orjson.loads(await response.read())
-            return
-        buffer = b""
-        async for block in response.content.iter_any():
-            buffer += block
-            *events, buffer = buffer.split(b"\n\n")
-            for event in events:
-                if event.startswith(b"data: "):
-                    piece = orjson.loads(event[6:])
-                    yield piece
-                    if piece.get("stop"):
-                        return
-                elif event.startswith(b"error: "):
-                    raise _llama_error(500, b'{"error":' + event[7:] + b"}")
-    raise aiohttp.ServerDisconnectedError("the model runner ended in mid-answer")
-
-
-def join_chunks(chunks: list[dict[str, Any]]) -> dict[str, Any]:
-    """One answer out of a stream, for ``stream: false``."""
-    last = dict(chunks[-1])
-    if "response" in last:
-        last["response"] = "".join(chunk["response"] for chunk in chunks)
-    if "message" in last:
-        text = "".join(chunk["message"]["content"] for chunk in chunks)
-        last["message"] = {**last["message"], "content": text}
-    logprobs = [row for chunk in chunks for row in chunk.get("logprobs", [])]
-    return last | ({"logprobs": logprobs} if logprobs else {})
-
-
-async def fit_prompt(
-    worker: Worker,
-    args: GenerateRequest | ChatRequest,
-    model: StoredModel,
-    messages: list[dict[str, Any]],
-    raw: str | None,
-    options: dict[str, Any],
-) -> tuple[str | list[int], bool]:
-    """The prompt as text, or as tokens where it had to be cut, and whether anything is left out.
-
-    Like Ollama, a conversation first loses its oldest messages (never the system's nor the
-    last), and what is then still too long keeps its first ``num_keep`` tokens and its end.
-    """
-    may_cut = args.truncate is not False and args.shift is not False
-    limit, truncated = worker.settings.num_ctx, False
-    while True:
-        prompt = raw if raw is not None else await render(worker, model, messages)
-        # A token is at least one byte, so a short text cannot be too long.
-        if len(prompt.encode()) < limit:
-            return prompt, truncated
-        tokens = await tokenize(worker, prompt)
-        if len(tokens) < limit:
-            return prompt, truncated
-        if not may_cut:
-            raise ApiError(400, TOO_LONG)
-        oldest = next((i for i, m in enumerate(messages) if m["role"] != "system"), None)
-        if raw is not None or oldest is None or oldest >= len(messages) - 1:
-            break
-        messages, truncated = messages[:oldest] + messages[oldest + 1 :], True
-    keep = max(0, min(options["num_keep"], limit - 1))
-    cut = limit - max((limit - keep) // 2, 1)
-    return tokens[:keep] + tokens[len(tokens) - (cut - keep) :], True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -30,20 +30,19 @@ async def reply(
     request: Request,
     steps: AsyncGenerator[dict[str, Any], None],
     stream: bool | None,
-    joined: Callable[[list[dict[str, Any]]], dict[str, Any]] = lambda chunks: chunks[-1],
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Answer with ``steps`` as NDJSON while they come, or joined in one object.
+    """Answer with ``steps`` as NDJSON while they come, or with the last of them alone.
 
     ``headers`` may be filled until the first step. An error before the first step sets the status
     code; a later one is the last line, as in Ollama.
     """
     if stream is False:
 
-        async def collect() -> list[dict[str, Any]]:
-            return [step async for step in steps]
+        async def last() -> dict[str, Any]:
+            return [step async for step in steps][-1]
 
-        return JSONResponse(joined(await unless_gone(request, collect())), headers=headers)
+        return JSONResponse(await unless_gone(request, last()), headers=headers)
     try:
         first = await unless_gone(request, anext(steps))
     except StopAsyncIteration:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 
 class RequestError(ValueError):
@@ -36,12 +36,56 @@ class PullRequest(NameRequest):
     insecure: bool | None = None
 
 
+class CalledFunction(_Body):
+    """The function that a model calls."""
+
+    name: str
+    arguments: dict[str, Any] = Field(default_factory=dict)
+
+
+class ToolCall(_Body):
+    """A call of a tool, as an answer has it and as it goes back in with the conversation."""
+
+    id: str = ""
+    function: CalledFunction
+
+
 class Message(_Body):
     """One message of a chat."""
 
     role: str
-    content: str = ""
+    content: str | None = ""
+    thinking: str | None = None
     images: list[str] | None = None
+    tool_calls: list[ToolCall] | None = None
+    tool_name: str | None = None
+    tool_call_id: str | None = None
+
+
+class Function(_Body):
+    """A function that a model may call; ``parameters`` is the JSON schema of its arguments."""
+
+    name: str = Field(min_length=1)
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+
+    @field_validator("parameters")
+    @classmethod
+    def _is_schema(cls, parameters: dict[str, Any] | None) -> dict[str, Any] | None:
+        import jsonschema
+
+        try:
+            jsonschema.Draft202012Validator.check_schema(parameters or {})
+        except jsonschema.SchemaError as error:
+            raise ValueError(f"no JSON schema: {error.message}") from error
+        return parameters
+
+
+class Tool(_Body):
+    """A tool that a model may use."""
+
+    type: str = "function"
+    function: Function
 
 
 class CreateRequest(NameRequest):
@@ -71,7 +115,7 @@ class _Run(_Body):
     format: Any = None
     keep_alive: Any = None
     options: dict[str, Any] | None = None
-    think: bool | str | None = None
+    think: Any = None
     truncate: bool | None = None
     shift: bool | None = None
     logprobs: bool | None = None
@@ -95,7 +139,7 @@ class ChatRequest(_Run):
     """``/api/chat``."""
 
     messages: list[Message] = Field(default_factory=list)
-    tools: list[Any] | None = None
+    tools: list[Tool] | None = None
 
 
 class EmbedRequest(_Body):
@@ -143,4 +187,5 @@ def parse(kind: type[Kind], body: bytes) -> Kind:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
-        raise RequestError(f"{where}: {first['msg']}" if where else first["msg"]) from error
+        what = first["msg"].removeprefix("Value error, ")
+        raise RequestError(f"{where}: {what}" if where else what) from error

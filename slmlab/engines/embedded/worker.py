@@ -40,7 +40,7 @@ def parameters(config: dict[str, Any]) -> xllamacpp.CommonParams:
     params.cpuparams_batch.n_threads = config["threads"]
     # Threads that spin between tokens would take the cores that the HTTP server needs then.
     params.cpuparams.poll = params.cpuparams_batch.poll = 0
-    # The server's cache of prompts may take 8 GiB, and makes a second run differ from the first.
+    # Each slot keeps what it read last. A second cache, for what slots forget, may take 8 GiB.
     params.cache_ram_mib = 0
     if config["embedding"]:
         params.embedding = True

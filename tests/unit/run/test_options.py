@@ -73,21 +73,24 @@ def test_both_engines_take_what_is_sent_and_have_the_same_defaults():
     taken = llama_cpp.INTEGERS | llama_cpp.FLOATS | {"stop"}
     known = {*options.DEFAULT_OPTIONS, *options.EXTRA_OPTIONS}
     assert known <= taken
-    # All but what belongs to a computer with several GPUs, and what LangChain drops.
-    assert taken - known == {"main_gpu", "min_p"}
+    # All but what belongs to a computer with several GPUs.
+    assert taken - known == {"main_gpu"}
     # Each in the same type.
     for name in options.DEFAULT_OPTIONS:
         kind = float if name in llama_cpp.FLOATS else int
         assert type(options.DEFAULT_OPTIONS[name]) is kind, name
 
 
-def test_what_langchain_drops_is_refused_for_as_long_as_it_does():
+def test_what_langchain_drops_is_known():
     from ollama import Options
 
-    assert "min_p" not in Options.model_fields
-    assert {*options.DEFAULT_OPTIONS, *options.EXTRA_OPTIONS} <= set(Options.model_fields)
-    with pytest.raises(PromptError, match="LangChain's OllamaLLM"):
-        full_options({"min_p": 0.1})
+    every = {*options.DEFAULT_OPTIONS, *options.EXTRA_OPTIONS}
+    assert every - options.DROPPED_BY_LANGCHAIN == every & set(Options.model_fields)
+
+
+def test_min_p_is_a_number():
+    assert full_options({"min_p": 0})["min_p"] == 0.0
+    assert "min_p" not in full_options({})
 
 
 def test_what_ollama_refuses_is_refused_before():

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from slmlab.engines.client import Session
+from slmlab.engines.embedded import CACHE_PROMPT
 from slmlab.errors import GenerationError
 from slmlab.run.generate import generate_on, resolve_target
 from slmlab.run.options import DEFAULT_OPTIONS, EXTRA_OPTIONS, full_options
@@ -24,6 +25,7 @@ WAYS = [
 ]
 # A value for each option that is not its default.
 OTHER = {
+    "min_p": 0.1,
     "stop": ["END"],
     "num_thread": 1,
     "num_gpu": 0,
@@ -109,6 +111,32 @@ class TestEachWay:
         with pytest.raises(GenerationError) as why:
             run(wire, prompt, langchain)
         assert why.value.lost
+
+
+@pytest.mark.parametrize(("prompt", "route", "langchain"), WAYS)
+@pytest.mark.parametrize("engine", ["embedded", "ollama"])
+class TestWholePrompts:
+    """The embedded engine is asked to use no prompt cache; Ollama would not understand."""
+
+    def header(self, wire, engine, prompt, langchain, **more) -> tuple[str | None, bool | None]:
+        options = full_options({})
+        target = replace(resolve_target("a:1b", options["num_ctx"], wire.url), engine=engine)
+        record = generate_on(
+            target, prompt, options, langchain=langchain, session=Session(), **more
+        )
+        return wire.headers[-1].get(CACHE_PROMPT), record.prompt_fresh
+
+    def test_texts_are_read_anew_and_conversations_not(
+        self, wire, prompt, route, langchain, engine
+    ):
+        anew = engine == "embedded" and isinstance(prompt, str)
+        wanted = ("false", True) if anew else (None, None)
+        assert self.header(wire, engine, prompt, langchain) == wanted
+
+    def test_unless_it_is_said(self, wire, prompt, route, langchain, engine):
+        anew = ("false", True) if engine == "embedded" else (None, None)
+        for whole, wanted in ((True, anew), (False, (None, None))):
+            assert self.header(wire, engine, prompt, langchain, whole_prompt=whole) == wanted
 
 
 class TestClock:

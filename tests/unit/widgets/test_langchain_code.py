@@ -5,13 +5,21 @@ from __future__ import annotations
 import pytest
 
 import slmlab
-from slmlab.run.options import DEFAULT_OPTIONS, EXTRA_OPTIONS, full_options
+from slmlab.errors import PromptError
+from slmlab.run.options import (
+    DEFAULT_OPTIONS,
+    DROPPED_BY_LANGCHAIN,
+    EXTRA_OPTIONS,
+    full_options,
+)
 from slmlab.widgets.langchain_code import langchain_code
 
 HERE, THERE = "http://127.0.0.1:11434", "http://192.0.2.1:11434"
 TEMPLATE = "Explain {topic} {{now}}."
 EVERY_OPTION = {name: value + 1 for name, value in DEFAULT_OPTIONS.items()} | {
-    name: ["END", "\"'"] if name == "stop" else 2 for name in EXTRA_OPTIONS
+    name: ["END", "\"'"] if name == "stop" else 2
+    for name in EXTRA_OPTIONS
+    if name not in DROPPED_BY_LANGCHAIN
 }
 
 
@@ -44,6 +52,16 @@ def test_a_text_is_sent_as_it_is():
     names = made()
     assert names["call"] == "chain.invoke({'topic': '{tides}'})"
     assert names["prompt"].invoke({"topic": "{tides}"}).to_string() == "Explain {tides} {now}."
+
+
+def test_what_is_lost_on_the_way_is_said():
+    for system, said in (("", True), ("Be brief.", False)):
+        code = langchain_code(
+            "m:1b", TEMPLATE, {"topic": "x"}, system=system, host=HERE, options={"min_p": 0.1}
+        )
+        assert ("# min_p is lost: OllamaLLM drops it" in code) is said
+    with pytest.raises(PromptError, match="min_p cannot be set in a chain"):
+        slmlab.chain("m:1b", TEMPLATE, min_p=0.1)
 
 
 def test_a_system_prompt_makes_it_a_chat():

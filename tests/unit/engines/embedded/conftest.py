@@ -41,9 +41,13 @@ class Llama:
             "content": "",
             "stop": True,
             "stop_type": "limit",
-            "tokens_evaluated": 5,
-            "tokens_predicted": 3,
-            "timings": {"prompt_ms": 2.0, "predicted_ms": 4.0},
+            "timings": {
+                "cache_n": 4,
+                "prompt_n": 1,
+                "prompt_ms": 2.0,
+                "predicted_n": 3,
+                "predicted_ms": 4.0,
+            },
         }
         if not body["stream"]:
             return web.json_response(last | {"content": "one two three"})

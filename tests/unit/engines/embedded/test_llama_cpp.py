@@ -6,7 +6,6 @@ import pytest
 
 from slmlab.engines.embedded import llama_cpp
 from slmlab.engines.embedded.responses import ApiError
-from slmlab.engines.embedded.schemas import GenerateRequest
 from slmlab.run.options import DEFAULT_OPTIONS, EXTRA_OPTIONS
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
@@ -24,6 +23,7 @@ SAMPLING = {
     "num_predict": 13,
     "num_keep": 6,
     "stop": ["END"],
+    "cache_prompt": False,
 }
 IN_LLAMA_CPP = {
     {"num_predict": "n_predict", "num_keep": "n_keep"}.get(name, name): value
@@ -36,6 +36,9 @@ class TestSampling:
         assert SAMPLING.keys() == llama_cpp.DEFAULT_OPTIONS.keys()
         loading = {"num_ctx", "num_thread", "num_gpu", "num_batch"}
         assert {*DEFAULT_OPTIONS, *EXTRA_OPTIONS} - loading <= SAMPLING.keys()
+
+    def test_no_value_in_the_table_is_the_default(self):
+        assert all(llama_cpp.DEFAULT_OPTIONS[name] != value for name, value in SAMPLING.items())
 
     @pytest.mark.parametrize("stream", [True, False])
     @pytest.mark.parametrize(
@@ -50,7 +53,6 @@ class TestSampling:
         (body,) = llama.sent("/completion")
         assert {name: body[name] for name in IN_LLAMA_CPP} == IN_LLAMA_CPP
         assert body["stream"] is stream
-        assert body["cache_prompt"] is False
 
     def test_what_is_left_out_is_ollamas_default(self, engine_run, llama):
         engine_run(lambda client, _: client.post("/api/generate", json=request()))
@@ -71,14 +73,15 @@ class TestSampling:
 
     def test_without_end_is_minus_one_whatever_was_below(self):
         options = llama_cpp.DEFAULT_OPTIONS | {"num_predict": -2}
-        assert llama_cpp.sampling(options, GenerateRequest())["n_predict"] == -1
+        assert llama_cpp.sampling(options)["n_predict"] == -1
 
-    def test_log_probabilities(self):
-        body = llama_cpp.sampling(
-            llama_cpp.DEFAULT_OPTIONS, GenerateRequest(logprobs=True, top_logprobs=4)
-        )
-        assert body["n_probs"] == 4
-        assert "n_probs" not in llama_cpp.sampling(llama_cpp.DEFAULT_OPTIONS, GenerateRequest())
+    def test_log_probabilities(self, engine_run, llama):
+        async def work(client, engine):
+            for more in ({}, {"logprobs": True}, {"logprobs": True, "top_logprobs": 4}):
+                await client.post("/api/generate", json=request(**more))
+
+        engine_run(work)
+        assert [body.get("n_probs") for body in llama.sent("/completion")] == [None, 1, 4]
 
 
 def request(**more) -> dict:
@@ -167,6 +170,7 @@ class TestOptions:
             ("temperature", "hot"),
             ("stop", "END"),
             ("stop", [5]),
+            ("cache_prompt", 1),
         ],
     )
     def test_a_wrong_type_is_named(self, option, value):
