@@ -44,15 +44,14 @@ class TestReading:
         assert shown.details.format == "gguf"
 
     def test_show_of_an_unknown_model(self, client, engine):
-        name = "nope:latest" if engine.since(0, 30) else "nope"
+        name = "nope:latest" if engine.newest else "nope"
         with pytest.raises(ollama.ResponseError, match=f"model '{name}' not found") as caught:
             client.show("nope")
         assert caught.value.status_code == 404
 
     def test_unknown_path_and_method(self, http, engine):
         assert http.get("/api/nothing").status_code == 404
-        wrong_method = 405 if engine.since(0, 30) else 404
-        assert http.get("/api/generate").status_code == wrong_method
+        assert http.get("/api/generate").status_code == (405 if engine.newest else 404)
 
 
 class TestGenerate:

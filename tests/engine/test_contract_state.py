@@ -69,7 +69,7 @@ MODEL = "the engine's model"
 def test_wrong_requests(http, engine, path, body, status, error):
     if isinstance(body, dict):
         body = json.dumps(body).replace(MODEL, engine.model).encode()
-    if path == "generate" and engine.since(0, 30) and "'../../x'" in (error or ""):
+    if path == "generate" and engine.newest and "'../../x'" in (error or ""):
         status, error = 400, "invalid model name"
     response = http.post(f"/api/{path}", content=body)
     assert response.status_code == status, response.text

@@ -16,7 +16,7 @@ from slmlab import hardware
 from slmlab.engines.embedded.model_store import ModelStore, StoredModel
 from slmlab.engines.embedded.pool import LoadError, LoadSettings, Pool, Worker, parse_keep_alive
 from slmlab.engines.embedded.responses import ApiError
-from slmlab.engines.model_names import NameNotValid
+from slmlab.engines.model_names import NameNotValid, full_name
 from slmlab.memory import effective_context, parallel_requests
 
 log = logging.getLogger(__name__)
@@ -49,13 +49,13 @@ class Engine:
         self._waiting = 0
 
     def model(self, name: str) -> StoredModel:
-        """The stored model of this name; raises Ollama's 404 if there is none."""
+        """The stored model of this name; raises Ollama's 404 if there is none, 400 for no name."""
         if not name:
             raise ApiError(404, "model '' not found")
         try:
-            model = self.store.get(name)
-        except NameNotValid:
-            model = None
+            model = self.store.get(full_name(name))
+        except NameNotValid as error:
+            raise ApiError(400, "invalid model name") from error
         if model is None:
             raise ApiError(404, f"model '{name}' not found")
         return model

@@ -58,7 +58,10 @@ async def ps(engine: Engine, request: Request) -> Response:
 async def show(engine: Engine, request: Request) -> Response:
     """``POST /api/show``: everything that is known about a model."""
     args = parse(NameRequest, await read_body(request))
-    model = engine.model(args.name_given("model is required"))
+    name = args.name_given("model is required")
+    with contextlib.suppress(NameNotValid):  # said by the engine, in Ollama's words
+        name = full_name(name)
+    model = engine.model(name)
     options = "\n".join(
         f"{key:30} {json.dumps(one)}"
         for key, value in model.options.items()

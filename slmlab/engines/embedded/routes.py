@@ -171,7 +171,7 @@ def app(engine: Engine) -> Starlette:
             schemas.RequestError: _bad_request,
             ClientDisconnect: _gone,
             404: _not_found,
-            405: _not_found,
+            405: _wrong_method,
             OSError: _no_disk,
             Exception: _failed,
         },
@@ -195,6 +195,11 @@ async def _gone(_: Request, error: Exception) -> Response:
 
 async def _not_found(_: Request, error: Exception) -> Response:
     return PlainTextResponse("404 page not found", 404)
+
+
+async def _wrong_method(_: Request, error: Exception) -> Response:
+    allowed = getattr(error, "headers", None)
+    return PlainTextResponse("405 method not allowed", 405, allowed)
 
 
 async def _no_disk(_: Request, error: Exception) -> Response:

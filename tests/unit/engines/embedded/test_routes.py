@@ -54,12 +54,16 @@ def test_nothing_is_described_that_is_not_handled():
     assert described == {(one.path, one.method) for one in routes.OPERATIONS}
 
 
-@pytest.mark.parametrize(
-    ("method", "path"), [("GET", "/api/nothing"), ("GET", "/api/chat"), ("PUT", "/api/tags")]
-)
-def test_what_is_not_in_the_table_is_not_found(method, path, request_to):
-    answer = request_to(method, path)
+def test_what_is_not_in_the_table_is_not_found(request_to):
+    answer = request_to("GET", "/api/nothing")
     assert (answer.status_code, answer.text) == (404, "404 page not found")
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/api/chat"), ("PUT", "/api/generate")])
+def test_another_method_is_not_allowed(method, path, request_to):
+    answer = request_to(method, path)
+    assert (answer.status_code, answer.text) == (405, "405 method not allowed")
+    assert answer.headers["allow"] == "POST"
 
 
 def test_an_unknown_model_is_named(request_to):
