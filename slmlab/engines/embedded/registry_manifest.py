@@ -14,6 +14,7 @@ from slmlab.engines.embedded.registry import DigestMismatch, NoSuchFile, Registr
 from slmlab.engines.embedded.responses import ApiError
 from slmlab.engines.embedded.schemas import Message
 from slmlab.engines.model_names import DEFAULT_HOST
+from slmlab.errors import did_you_mean
 
 # How the media types of a model's layers begin, and those that are texts; "prompt" is an older
 # name of "template".
@@ -60,8 +61,11 @@ async def fetch(registry: Registry) -> Manifest:
     except RegistryError as error:
         shelf = ""
         if name.host == DEFAULT_HOST:
-            names = ", ".join(one.name for one in pypi_models.PYPI_MODELS)
-            shelf = f". From the Python package index there are: {names}"
+            names = [one.name for one in pypi_models.PYPI_MODELS]
+            shelf = (
+                f".{did_you_mean(name.full, names)} From the Python package index there are: "
+                f"{', '.join(names)}"
+            )
         raise RegistryError(f"pull model manifest: {error}{shelf}") from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
