@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 
 import pytest
@@ -11,7 +10,6 @@ import slmlab
 from slmlab import models
 from slmlab.engines.embedded.pypi_models import PYPI_MODELS
 from slmlab.errors import ModelError
-from slmlab.models.choose import _fitting
 from slmlab.models.download import download_size
 from tests.support.disks import small_disk
 from tests.support.engines import GEMMA, MODELS, SMOL
@@ -131,17 +129,3 @@ def test_the_size_of_a_model_comes_from_the_registry(files, smol_gguf, monkeypat
     assert download_size("library/smol:latest") == size
     assert download_size(f"{files.address}/library/smol") == size
     assert download_size("nope") is None
-
-
-def test_models_that_do_not_fit_are_left_out(files, smol_gguf, monkeypatch, capsys):
-    files.add_model("small", smol_gguf)
-    files.add_model("huge", smol_gguf)
-    manifest = json.loads(files.files["/v2/library/huge/manifests/latest"])
-    manifest["layers"][0]["size"] = 10**15
-    files.files["/v2/library/huge/manifests/latest"] = json.dumps(manifest).encode()
-    monkeypatch.setattr("slmlab.models.download.REGISTRY", files.url)
-    assert _fitting(["huge", "small", "here"], {"here:latest": 1}, print) == [
-        "small",
-        "here",
-    ]
-    assert "huge" in capsys.readouterr().out
