@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,16 +32,16 @@ if TYPE_CHECKING:
 DEEPEST = 100
 # With more brackets within each other there are no links, for looking for them would take long.
 DEEPEST_LINK = 8
-_DIRECTED = {
-    "paragraph_open",
-    "heading_open",
-    "bullet_list_open",
-    "ordered_list_open",
-    "list_item_open",
-    "blockquote_open",
-    "th_open",
-    "td_open",
-}
+_DIRECTED = (
+    "paragraph",
+    "heading",
+    "bullet_list",
+    "ordered_list",
+    "blockquote",
+    "table",
+    "th",
+    "td",
+)
 # Of a longer text only the end is drawn while it comes: each update sends all of it again.
 LONGEST_LIVE = 4_000
 # Our own file, in which `>` selects children.
@@ -211,14 +212,31 @@ def _plain_tag(state: StateInline, silent: bool) -> bool:
 def _finish(state: StateCore) -> None:
     """Put the source of formulas back where they are none, and say how blocks are laid out."""
     formulas = state.env["formulas"]
+    opened: list[Token] = []
     for place, token in enumerate(state.tokens):
         _restore(token, formulas)
-        if token.type in _DIRECTED:
-            token.attrSet("dir", "auto")
+        if token.type.removesuffix("_open") in _DIRECTED:
+            opened.append(token)
+        elif token.type.removesuffix("_close") in _DIRECTED:
+            opened.pop()
         if token.type == "inline" and token.children:
             for child in token.children:
                 _restore(child, formulas)
             _tick(state.tokens, place)
+            _direct(opened, token.children)
+
+
+def _direct(opened: list[Token], words: Sequence[Token]) -> None:
+    """Let blocks run as their first words do.
+
+    The browser's own ``dir="auto"`` knows nothing of a list whose items are paragraphs.
+    """
+    text = (letter for word in words if word.type == "text" for letter in word.content)
+    classes = map(unicodedata.bidirectional, text)
+    first = next((one for one in classes if one in ("L", "R", "AL")), None)
+    for block in opened:
+        if first and not block.attrGet("dir"):
+            block.attrSet("dir", "ltr" if first == "L" else "rtl")
 
 
 def _restore(token: Token, formulas: list[mathematics.Formula]) -> None:
@@ -262,8 +280,9 @@ def _image(_: Any, tokens: Sequence[Token], place: int, *__: Any) -> str:
     )
 
 
-def _table_open(*_: Any) -> str:
-    return '<div class="slmlab-table" tabindex="0"><table>\n'
+def _table_open(_: Any, tokens: Sequence[Token], place: int, *__: Any) -> str:
+    direction = tokens[place].attrGet("dir") or "ltr"
+    return f'<div class="slmlab-table" tabindex="0"><table dir="{direction}">\n'
 
 
 def _table_close(*_: Any) -> str:

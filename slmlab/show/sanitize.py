@@ -32,13 +32,13 @@ _STYLES = (
     "padding-left padding-right padding-top text-align"
 )
 TAGS = {*_HTML.split(), *_MATHML.split()}
-_DIRECTED = "blockquote h1 h2 h3 h4 h5 h6 li ol p pre td th ul"
+_DIRECTED = "blockquote h1 h2 h3 h4 h5 h6 ol p pre table td th ul"
 _ATTRIBUTES = {
     **{tag: {"dir"} for tag in _DIRECTED.split()},
     **{tag: set(_MATHML_ATTRIBUTES.split()) for tag in _MATHML.split()},
 }
 _ATTRIBUTES["a"] = {"href", "id", "target"}
-_ATTRIBUTES["li"] |= {"id"}
+_ATTRIBUTES["li"] = {"id"}
 _ATTRIBUTES["ol"] |= {"start"}
 _ATTRIBUTES["pre"] |= {"tabindex"}
 _ATTRIBUTES["td"] |= {"style"}

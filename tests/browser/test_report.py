@@ -33,6 +33,22 @@ class TestReport:
             assert shown == sorted(shown)[::order]
         assert not logged
 
+    def test_code_is_copied_and_formulas_are_drawn(self, tmp_path, page):
+        logged: list[str] = []
+        page.on("console", lambda message: logged.append(message.text))
+        page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        text = "So \\[ c^2 = a^2 \\]\n```python\nprint(1)\n```\n<think>Hm.</think>"
+        rows = [record(model="m", text=text), record(model="n", text=text.replace("2", "3"))]
+        found = results.to_frame(rows, [{"prompt_id": 0, "repeat": 0}] * 2)
+        page.goto(slmlab.report(found, tmp_path / "r.html").as_uri())
+        assert page.locator(".answer math").count() == 2
+        assert page.locator(".answer mark math").count() == 1, "the formula that differs"
+        assert not page.locator(".answer details p").first.is_visible(), "thoughts are folded away"
+        page.locator(".answer button").first.click()
+        page.wait_for_selector(".answer button:has-text('Copied')")
+        assert page.evaluate("navigator.clipboard.readText()") == "print(1)\n"
+        assert not logged
+
     def test_what_models_write_stays_text(self, tmp_path, page):
         rows = [record(model=f"<b>{index}</b>", text=text) for index, text in enumerate(HOSTILE)]
         rows.append(record(model="bad", error="<script>document.title='hacked'</script>"))

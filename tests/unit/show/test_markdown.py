@@ -81,16 +81,20 @@ class TestMarkdown:
         ("text", "part"),
         [
             ("**bold** and `code`", "<strong>bold</strong> and <code>code</code>"),
-            ("## Title", '<h2 dir="auto">Title</h2>'),
+            ("## Title", '<h2 dir="ltr">Title</h2>'),
             ("x_1 * y_2 * z", "x_1 * y_2 * z</p>"),
             ("snake_case_name", "snake_case_name"),
             ("~~gone~~", "<s>gone</s>"),
             ("3. three", '<ol start="3"'),
             ("one\ntwo", "one<br>"),
-            ("| a |\n|--:|\n| 1 |", '<td style="text-align:right" dir="auto">1</td>'),
-            ("- [ ] to do\n- [x] done", '<li dir="auto" class="slmlab-task">☑ done</li>'),
+            ("| a |\n|--:|\n| 1 |", '<td style="text-align:right">1</td>'),
+            ("- [ ] to do\n- [x] done", '<li class="slmlab-task">☑ done</li>'),
             ("H<sub>2</sub>O<br/>ice", "H<sub>2</sub>O<br>"),
             ("> word", "<blockquote"),
+            (
+                "1. ماء\n\n   *so*\n\n2. b",
+                '<ol dir="rtl">\n<li>\n<p dir="rtl">ماء</p>\n<p dir="ltr">',
+            ),
             ("![a cat](http://a.example/cat.png)", '<a href="http://a.example/cat.png"'),
             ("[away](http://a.example)", 'target="_blank" rel="noopener noreferrer">away</a>'),
             ("```python\nif 1:\n```", '<span class="k">if</span>'),
@@ -130,7 +134,7 @@ class TestThoughts:
     def test_they_are_folded_away_and_say_what_they_took(self):
         found = to_html("<think>abc</think>d", tokens=100, seconds=8.0)
         assert "<summary>Thoughts (about 75 tokens in 6.0 s)</summary>" in found
-        assert '</details><p dir="auto">d</p>' in found
+        assert '</details><p dir="ltr">d</p>' in found
 
     def test_those_that_came_apart_are_too(self):
         assert "<summary>Thoughts</summary>" in to_html("So.", thinking="Hm.")
