@@ -261,23 +261,22 @@ def _tick(tokens: list[Token], place: int) -> None:
         tokens[place - 2].attrSet("class", "slmlab-task")
 
 
-# How tokens are written.
+# How tokens are written: as plain text, for adding ``Markup`` to it would escape it.
 
 
 def _fence(_: Any, tokens: Sequence[Token], place: int, *__: Any) -> str:
     token = tokens[place]
     language = token.info.split(maxsplit=1)[0] if token.info.strip() else ""
     if language == "math" and (found := mathematics.mathml(token.content, True)):
-        return found
-    return code_html(token.content, language)
+        return str(found)
+    return str(code_html(token.content, language))
 
 
 def _image(_: Any, tokens: Sequence[Token], place: int, *__: Any) -> str:
     """A link in place of an image, for fetching one tells a stranger of the reader."""
     token = tokens[place]
-    return Markup('<a href="{}" target="_blank">{}</a>').format(
-        token.attrs["src"], token.content or "image"
-    )
+    link = Markup('<a href="{}" target="_blank">{}</a>')
+    return str(link.format(token.attrs["src"], token.content or "image"))
 
 
 def _table_open(_: Any, tokens: Sequence[Token], place: int, *__: Any) -> str:
