@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 
+import httpx
 import pytest
 
 from tests.support.contract import SHORT, lines
-from tests.support.engines import Engine
+from tests.support.engines import SMOL, Engine
 
 pytestmark = pytest.mark.ollama
 
@@ -120,3 +121,20 @@ def test_what_was_read_is_counted_again_and_not_read_again(client, engine):
     assert again.prompt_eval_duration < first.prompt_eval_duration / 3
     if engine.kind == "embedded" or engine.since(0, 30):
         assert again.prompt_eval_count == first.prompt_eval_count
+
+
+def test_conversations_keep_out_of_each_others_way(embedded):
+    """Each goes on in the slot in which it began, though all have the system prompt in common."""
+    options, cached = {"num_predict": 4, "num_ctx": 2048}, []
+    talks = [
+        [{"role": "user", "content": f"Let us speak of {subject}. " * 12}]
+        for subject in ("cats", "ships", "bread")
+    ]
+    with httpx.Client(base_url=embedded.url, timeout=120, trust_env=False) as http:
+        for _ in range(2):
+            for talk in talks:
+                asked = {"model": SMOL, "messages": talk, "options": options, "stream": False}
+                answer = http.post("/api/chat", json=asked).json()
+                cached.append(answer["prompt_eval_cached_count"] / answer["prompt_eval_count"])
+                talk += [answer["message"], {"role": "user", "content": "Go on."}]
+    assert min(cached[3:]) > 0.7

@@ -206,8 +206,8 @@ class TestRefusals:
             ("chat", {"tools": [{"function": {"name": ""}}]}, "tools.0.function.name: "),
             (
                 "chat",
-                {"tools": [{"function": {"name": "f", "parameters": {"type": "strin"}}}]},
-                "tools.0.function.parameters: no JSON schema: 'strin'",
+                {"tools": [{"function": {"name": "f", "parameters": {"type": "text"}}}]},
+                "tools.0.function.parameters: no JSON schema: 'text'",
             ),
             ("chat", {"think": "x"}, 'invalid think value: "x" (must be "high"'),
             ("generate", {"think": 5}, "think must be a boolean or string"),

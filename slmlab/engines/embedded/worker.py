@@ -42,6 +42,9 @@ def parameters(config: dict[str, Any]) -> xllamacpp.CommonParams:
     params.cpuparams.poll = params.cpuparams_batch.poll = 0
     # Each slot keeps what it read last. A second cache, for what slots forget, may take 8 GiB.
     params.cache_ram_mib = 0
+    # By default a prompt takes over a slot with which it shares a tenth, so conversations that have
+    # no more than the system prompt in common would push each other out.
+    params.slot_prompt_similarity = 0.5
     if config["embedding"]:
         params.embedding = True
         params.pooling_type = xllamacpp.llama_pooling_type(config["pooling"])
