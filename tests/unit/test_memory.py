@@ -332,3 +332,36 @@ def test_a_model_of_the_catalogue_is_here_under_its_own_name_only():
     assert catalog._installed_as("smollm2:135m", here) == "smollm2:135m-instruct-q4_1"
     assert catalog._installed_as("smollm2:1", here) is None
     assert catalog._installed_as(None, here) is None
+
+
+class TestEmbedding:
+    """What llama.cpp says in its log that it allocates to embed: compute buffers, in MiB."""
+
+    MINILM = info(
+        "bert",
+        block_count=6,
+        embedding_length=384,
+        feed_forward_length=1536,
+        pooling_type=1,
+    )
+
+    @pytest.mark.parametrize(("num_ctx", "logged"), [(256, 3.51), (512, 7.27)])
+    def test_an_encoders_buffer_holds_a_text(self, num_ctx, logged):
+        assert memory.batch_size(self.MINILM, num_ctx) == num_ctx
+        needed = memory.embedding_buffer(self.MINILM, num_ctx) / 2**20
+        assert logged <= needed < 1.5 * logged
+
+    @pytest.mark.parametrize(("pooling", "batch"), [(1, 2048), (3, memory.BATCH)])
+    def test_one_that_could_write_has_a_row_over_its_vocabulary(self, pooling, batch):
+        """1230.08 MiB with the mean of 2,048 tokens; of the last one, 512 are enough."""
+        qwen = info("qwen2", block_count=24, embedding_length=896, feed_forward_length=4864)
+        qwen |= {"qwen2.vocab_size": 151936, "qwen2.pooling_type": pooling}
+        assert memory.batch_size(qwen, 2048) == batch
+        expected = 1230.08 if pooling == 1 else 307.52
+        assert memory.embedding_buffer(qwen, 2048) / 2**20 == pytest.approx(expected, rel=0.001)
+
+    def test_others_need_none(self):
+        assert memory.embedding_buffer(LLAMA, 4096) == 0
+        assert memory.batch_size(LLAMA, 4096) == memory.BATCH
+        assert memory.embedding_buffer({}, 4096) == 0
+        assert memory.embedding_buffer(self.MINILM | {"bert.embedding_length": "x"}, 64) == 0
