@@ -133,6 +133,9 @@ class Pool:
         worker = await self._borrow(model, path, settings)
         try:
             yield worker
+        except aiohttp.ClientError:
+            worker.stale = True  # it broke off; that its process has ended may not be known yet
+            raise
         finally:
             worker.users -= 1
             worker.last_used = time.monotonic()
