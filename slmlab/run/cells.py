@@ -13,6 +13,7 @@ import io
 import itertools
 import json
 import math
+import re
 import tokenize
 import warnings
 from collections.abc import Mapping
@@ -54,6 +55,10 @@ NEEDED = (
     ("number", "tolerance", (*NUMBER, type(None)), "a number"),
 )
 PROMPTS = ("prompt", "given_prompt")
+# What begins a formula in a spreadsheet, perhaps behind a guard that was there before.
+_GUARD = "\u2060"
+_FORMULA = re.compile(f"{_GUARD}*[=+@\\-\t\r\n\uff1d\uff0b\uff0d\uff20]")
+_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?(e[+-]?\d+)?", re.ASCII)
 ROLES = ("system", "user", "assistant")
 
 
@@ -145,6 +150,19 @@ def to_text(row: Mapping[str, Any]) -> dict[str, str]:
             texts = [one if isinstance(one, str) else _written(one) for one in value]
             cells[name] = json.dumps(texts, ensure_ascii=False)
     return cells
+
+
+def guarded(text: str) -> str:
+    """A cell's text so that no spreadsheet takes it for a formula, which could start programs.
+
+    An invisible character (U+2060) before it keeps it a text; numbers stay as they are.
+    """
+    return _GUARD + text if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
+
+
+def unguarded(text: str) -> str:
+    """The text that ``guarded`` was given."""
+    return text[1:] if text.startswith(_GUARD) and _FORMULA.match(text) else text
 
 
 def complaint(row: Mapping[str, Any]) -> str:

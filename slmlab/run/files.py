@@ -215,8 +215,8 @@ def _from_cells(
     lines = [(number, row) for number, row in numbered if any(cell.strip() for cell in row)]
     if not lines:
         return []
-    names = [name.strip() for name in lines[0][1]]
-    body = lines[1:]
+    names = [cells.unguarded(name.strip()) for name in lines[0][1]]
+    body = [(number, [*map(cells.unguarded, row)]) for number, row in lines[1:]]
     kept = list(range(len(names)))
     if names[0] == "" and all(row[0].isdecimal() for _, row in body):
         kept.remove(0)  # the numbers that pandas puts before the rows

@@ -201,8 +201,10 @@ def warnings(frame: pd.DataFrame, of_times: bool = True) -> str:
 def to_csv(frame: pd.DataFrame, path: str | Path) -> None:
     """Write a comparison, or any table, as CSV in UTF-8 with a byte-order mark for Excel.
 
-    Lists and objects (conversations, labels) are written as JSON. ``read`` restores a comparison
-    from the file; ``slmlab.compare`` and ``slmlab.tasks.load`` take it as a table of prompts.
+    Lists and objects (conversations, labels) are written as JSON. A text that a spreadsheet would
+    take for a formula (it begins with ``=``, ``+``, ``-`` or ``@``) has an invisible character
+    (U+2060) before it. ``read`` restores a comparison from the file, without these characters;
+    ``slmlab.compare`` and ``slmlab.tasks.load`` take it as a table of prompts.
 
     Raises:
         ResultsError: it cannot be written.
@@ -213,9 +215,11 @@ def to_csv(frame: pd.DataFrame, path: str | Path) -> None:
     text = io.StringIO(newline="")
     need(frame)
     rows = tables.records(frame)
-    writer = csv.DictWriter(text, [str(name) for name in frame.columns])
-    writer.writeheader()
-    writer.writerows(cells.to_text(row) for row in rows)
+    writer = csv.writer(text)
+    writer.writerow(cells.guarded(str(name)) for name in frame.columns)
+    for row in rows:
+        written = cells.to_text(row)
+        writer.writerow(cells.guarded(written[str(name)]) for name in frame.columns)
     write(path, "\ufeff" + text.getvalue())
 
 

@@ -7,7 +7,9 @@ import re
 import symtable
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
+from slmlab.errors import TaskError
 from slmlab.evaluation import code_runner
 from slmlab.evaluation.scorers.fences import blocks
 from slmlab.evaluation.scorers.reading import Row, Unscorable, answer, cell, parsed
@@ -28,23 +30,40 @@ class _Source:
     needs: frozenset[str]
 
 
-def code(text: str, row: Row) -> bool:
-    """The Python code in the answer passes ``tests``, run in a separate, limited process.
+def code(text: str, row: Row, *, unconfined: bool = False) -> bool:
+    """The Python code in the answer passes ``tests``, run in a process that can only compute.
 
     The code is the last complete block that defines what the tests call, with the other blocks that
-    it needs; blocks in other languages, output and examples are ignored. What the limits protect
-    against is described in ``slmlab.evaluation.code_runner``.
+    it needs; blocks in other languages, output and examples are ignored. What keeps the code from
+    doing harm is described in ``slmlab.evaluation.code_runner``; where that is missing, as on macOS
+    and Windows, the code runs only with ``unconfined=True``.
+
+    Raises:
+        TaskError: this system cannot confine the code; nothing has run.
 
     Examples:
         >>> slmlab.scorers.code("def twice(x): return 2 * x", {"tests": "assert twice(2) == 4"})
         True
     """
-    given = cell(row, "tests")
-    tests = "\n".join(map(str, parsed(given, list) or [given]))
+    tests = tests_of(cell(row, "tests"))
     read = _read(tests)
     if read is None:
         raise Unscorable("`tests` is not valid Python.")
-    return code_runner.run_tests(_program(answer(text), read.needs), tests).passed
+    program = _program(answer(text), read.needs)
+    try:
+        return code_runner.run_tests(program, tests, unconfined=unconfined).passed
+    except code_runner.NoWriting as error:
+        raise Unscorable(str(error)) from error
+    except code_runner.Unconfined as error:
+        raise TaskError(
+            f"{error} Score on Linux, on Colab or in a container, or accept that: "
+            "score(frame, run_code=True)."
+        ) from error
+
+
+def tests_of(given: Any) -> str:
+    """The source of tests, which may be a list of lines, also written as text."""
+    return "\n".join(map(str, parsed(given, list) or [given]))
 
 
 def _program(text: str, names: frozenset[str]) -> str:

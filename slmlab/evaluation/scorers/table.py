@@ -5,9 +5,13 @@ from __future__ import annotations
 import logging
 import math
 import sys
+from collections.abc import Sequence
+from functools import cache, partial, wraps
 from typing import TYPE_CHECKING, Any
 
 from slmlab.errors import TaskError
+from slmlab.evaluation import tasks
+from slmlab.evaluation.scorers.python_code import code, tests_of
 from slmlab.evaluation.scorers.reading import (
     MissingColumn,
     Row,
@@ -18,6 +22,7 @@ from slmlab.evaluation.scorers.reading import (
 from slmlab.evaluation.scorers.registry import SCORERS, named
 from slmlab.run.cells import plain
 from slmlab.run.frames import need
+from slmlab.run.tables import read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +38,11 @@ class _Row(dict[str, Any]):
 
 
 def score(
-    frame: pd.DataFrame, scorer: str | Scorer | None = None, column: str = "score"
+    frame: pd.DataFrame,
+    scorer: str | Scorer | None = None,
+    column: str = "score",
+    *,
+    run_code: bool = False,
 ) -> pd.DataFrame:
     """The table with two more columns: each answer's score, and why an answer has none.
 
@@ -46,9 +55,16 @@ def score(
         scorer: a scorer's name (see ``SCORERS``) or a function; None takes the name in each row's
             own column ``scorer``, as the task sets have it.
         column: the name of the new column; the other is called the same with ``_note`` behind it.
+        run_code: run tests that are not slmlab's own, and code where this system cannot confine
+            it (see ``slmlab.evaluation.code_runner``).
+
+    A table may come from a file that somebody else made, and the scorer ``code`` runs what is in
+    its column ``tests``. So it runs tests other than those of slmlab's own task sets only with
+    ``run_code=True``, or where ``scorer`` names it.
 
     Raises:
-        TaskError: there is no such scorer, or the table lacks a column that its scorer needs.
+        TaskError: there is no such scorer; the table lacks a column that its scorer needs; or code
+            would run without your word.
         Exception: whatever your own scorer raised, with a note that names the row.
 
     Examples:
@@ -72,7 +88,9 @@ def score(
     rows = frame.to_dict("records")
     if given is None and rows and all(is_blank(plain(row["scorer"])) for row in rows):
         raise TaskError("The column `scorer` is blank in all rows.")
-    results = [_score_row(given, number, row) for number, row in enumerate(rows)]
+    if given is None and not run_code:
+        _refuse_foreign_tests(rows)
+    results = [_score_row(given, number, row, run_code) for number, row in enumerate(rows)]
     notes = [note for _, note in results]
     if reasons := [(number, note) for number, note in enumerate(notes) if note]:
         number, note = reasons[0]
@@ -91,7 +109,31 @@ def score(
     )
 
 
-def _score_row(scorer: Scorer | None, number: int, row: Row) -> tuple[float | None, str | None]:
+def _refuse_foreign_tests(rows: Sequence[Row]) -> None:
+    """Raise a TaskError if a row names the scorer ``code`` with tests that are not slmlab's own."""
+    tests = [
+        (number, tests_of(plain(row.get("tests"))))
+        for number, row in enumerate(rows)
+        if plain(row["scorer"]) == "code" and not is_blank(plain(row.get("tests")))
+    ]
+    foreign = [number for number, one in tests if one not in _own_tests()]
+    if foreign:
+        raise TaskError(
+            f"{len(foreign)} of {len(rows)} rows name the scorer `code`, which would run their "
+            f"column `tests` as a program; they are not from slmlab's task sets. Read the tests, "
+            f"those of row {foreign[0]} first, and if you trust them: score(frame, run_code=True)."
+        )
+
+
+@cache
+def _own_tests() -> frozenset[str]:
+    items = read_table(tasks.FOLDER / "code.jsonl")["tests"]
+    return frozenset(tests_of(plain(one)) for one in items)
+
+
+def _score_row(
+    scorer: Scorer | None, number: int, row: Row, run_code: bool
+) -> tuple[float | None, str | None]:
     """A row's score, or the reason why it has none; neither if the generation failed."""
     if isinstance(row.get("error"), str) and row["error"]:
         return None, None
@@ -101,6 +143,8 @@ def _score_row(scorer: Scorer | None, number: int, row: Row) -> tuple[float | No
         if is_blank(name):
             return None, "`scorer` is blank."
         scorer = named(name)
+    if scorer is code and run_code:
+        scorer = wraps(code)(partial(code, unconfined=True))
     name = getattr(scorer, "__name__", repr(scorer))
     try:
         found: Any = scorer(text, _Row(row))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import random
 
@@ -161,11 +162,36 @@ def test_excel_opens_it_with_its_letters_whole(tmp_path):
     assert pd.read_csv(tmp_path / "x.csv")["prompt"][0] == "Wie heißt „é“?"
 
 
+FORMULAS = [
+    "=1+1",
+    "+1+cmd|' /C calc'!A0",
+    "-2+3",
+    "@SUM(A1)",
+    "\t=1",
+    "\r=1",
+    "- a list",
+    "＝1",
+    "\u2060=1",
+]
+
+
+def test_a_spreadsheet_finds_no_formula_in_it(tmp_path):
+    names = ["prompt", "=1"]
+    frame = pd.DataFrame([[one, one] for one in [*FORMULAS, "-5", "+3.5e-7", "a=1"]], columns=names)
+    results.to_csv(frame, tmp_path / "x.csv")
+    with (tmp_path / "x.csv").open(encoding="utf-8-sig", newline="") as file:
+        cells = [cell for row in csv.reader(file) for cell in row]
+    numbers = {"-5", "+3.5e-7"}
+    assert [one for one in cells if one[0] in "=+-@\t\r＝" and one not in numbers] == []
+    assert numbers < set(cells)
+    assert tasks.load(tmp_path / "x.csv")[names].equals(frame)
+
+
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
 CHAT = json.dumps([{"role": "user", "content": "x"}])
 LISTS = ['["a"]', "['a', 'b']", '{"a": 1}', '"x"', '"[1]"', CHAT]
 ODD = st.sampled_from([*LISTS, "None", "nan", "007", "1e5", "", " ", "4.0", "a,b;c", '"', "x\r\ny"])
-CELLS = TEXTS | ODD
+CELLS = TEXTS | ODD | st.sampled_from(FORMULAS)
 JSON = st.recursive(
     st.none()
     | st.booleans()

@@ -14,7 +14,7 @@ from hypothesis import strategies as some
 
 import slmlab
 from slmlab.errors import SlmlabError, TaskError
-from slmlab.evaluation import scorers
+from slmlab.evaluation import scorers, tasks
 from slmlab.evaluation.scorers import python_code
 from slmlab.run import results
 from tests.support.records import record
@@ -85,6 +85,34 @@ class TestScorers:
             slmlab.score(frame, "code")
         with pytest.raises(TaskError, match="no column `scorer`"):
             slmlab.score(frame.drop(columns="scorer"))
+
+    def test_tests_from_elsewhere_run_only_with_the_readers_word(self, tmp_path):
+        mark = tmp_path / "mark"
+        tests = "def f(): return 1\nassert f() == 1"
+        (own,) = tasks.load("code", 1).to_dict("records")
+        foreign = {"prompt": "?", "scorer": "code", "tests": tests}
+        results.to_csv(pd.DataFrame([own | {"expected": ""}, foreign]), tmp_path / "set.csv")
+        rows = tasks.load(tmp_path / "set.csv").to_dict("records")
+        frame = results.to_frame([record(text=f"open({str(mark)!r}, 'w')")] * 2, rows)
+        with pytest.raises(TaskError, match=r"1 of 2 rows.*those of row 1 first.*run_code=True"):
+            slmlab.score(frame)
+        assert slmlab.score(frame.head(1))["score"].tolist() == [0], "slmlab's own tests"
+        if sys.platform == "linux":
+            assert slmlab.score(frame, run_code=True)["score"].tolist() == [0, 0]
+            assert slmlab.score(frame, "code")["score"].tolist() == [0, 0], "named by the reader"
+            assert not mark.exists()
+
+    @pytest.mark.parametrize("ours", ["{http}", "{file}"])
+    def test_a_schema_fetches_nothing(self, ours, files, tmp_path):
+        files.files["/schema.json"] = b'{"type": "object"}'
+        (tmp_path / "schema.json").write_text('{"type": "object"}')
+        where = ours.format(
+            http=files.url + "/schema.json", file=(tmp_path / "schema.json").as_uri()
+        )
+        for schema in ({"$ref": where}, {"$schema": where, "type": "object", "$ref": where}):
+            with pytest.raises(scorers.Unscorable, match=r"`schema` (cannot be used|is not)"):
+                scorers.json_valid("{}", {"schema": schema})
+        assert files.seen == []
 
     @given(some.text(max_size=200), some.sampled_from(sorted(set(scorers.SCORERS) - {"code"})))
     def test_no_text_breaks_a_scorer(self, text, name):
@@ -165,7 +193,7 @@ class TestRowsThatCannotBeScored:
         return results.to_frame([*records, record(error="no")], [*rows, {"scorer": "number"}])
 
     def test_each_says_why(self, capsys):
-        scored = slmlab.score(self.frame())
+        scored = slmlab.score(self.frame(), run_code=True)
         assert scored["score"].tolist()[:2] == [1, 1]
         assert scored["score_note"].tolist()[:2] == [None, None]
         for (_, _, why), score, note in zip(
