@@ -20,7 +20,7 @@ _BLOCK = Markup(
 
 
 @functools.lru_cache(200)
-def code_html(code: str, language: str) -> Markup:
+def code_html(code: str, info: str) -> Markup:
     """A block of code.
 
     The classes of its words are those of Pygments; ``text.css`` gives them their colours. A
@@ -28,16 +28,17 @@ def code_html(code: str, language: str) -> Markup:
 
     Args:
         code: what stands between the fences.
-        language: the word behind the opening fence, which may be empty.
+        info: what stands behind the opening fence: nothing, or the language and perhaps more.
     """
     from pygments import highlight
     from pygments.formatters import HtmlFormatter
 
+    language, *more = info.split() or [""]
     lexer = _lexer(language.lower()) if language and len(code) <= LONGEST else None
     if lexer is None:
-        return _BLOCK.format(language, code)
+        return _BLOCK.format(info, code)
     coloured = highlight(code, lexer, HtmlFormatter(nowrap=True))
-    return _BLOCK.format(lexer.name, Markup(coloured))  # noqa: S704  Pygments escapes
+    return _BLOCK.format(info if more else lexer.name, Markup(coloured))  # noqa: S704  Pygments escapes
 
 
 @functools.lru_cache(200)

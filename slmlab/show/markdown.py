@@ -266,10 +266,9 @@ def _tick(tokens: list[Token], place: int) -> None:
 
 def _fence(_: Any, tokens: Sequence[Token], place: int, *__: Any) -> str:
     token = tokens[place]
-    language = token.info.split(maxsplit=1)[0] if token.info.strip() else ""
-    if language == "math" and (found := mathematics.mathml(token.content, True)):
+    if token.info.strip() == "math" and (found := mathematics.mathml(token.content, True)):
         return str(found)
-    return str(code_html(token.content, language))
+    return str(code_html(token.content, token.info.strip()))
 
 
 def _image(_: Any, tokens: Sequence[Token], place: int, *__: Any) -> str:
