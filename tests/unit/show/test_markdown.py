@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 import time
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from slmlab.show import markdown, sanitize
 from slmlab.show.markdown import to_html
 from tests.support.hostile import HOSTILE, HOSTILE_MARKDOWN, LONG_MARKDOWN
+from tests.support.paths import ROOT
 
 PIECES = (
     *(
@@ -153,6 +155,16 @@ class TestLive:
         code = to_html("```python\n" + "x = 1  # *a*\n" * 2000, live=True)
         assert "<em>" not in code
         assert '<span class="n">x</span>' in code
+
+    def test_half_a_formula_of_a_real_answer_is_never_taken_for_markdown(self):
+        drawn = r"<math.*?</math>|<span class=.slmlab-waiting.>.*?</span>|<(pre|code).*?</\1>"
+        for line in (ROOT / "tests/corpus/answers.jsonl").read_text(encoding="utf-8").splitlines():
+            text = json.loads(line)["text"]
+            for end in range(1, len(text) + 1, 13):
+                found = re.sub(drawn, "", to_html(text[:end], live=True), flags=re.DOTALL)
+                assert not re.search(r"\\[a-z(\[]|(?<!\[)\^|\{", re.sub("<[^>]*>", "", found)), (
+                    text[:end]
+                )
 
     @given(texts)
     def test_what_is_drawn_at_the_end_does_not_depend_on_what_was_drawn_before(self, text):
