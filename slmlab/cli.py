@@ -30,6 +30,9 @@ exit codes: 0 done, 1 it could not be done (one sentence says why), 2 wrong usag
 # The exit status that shells report for a program ended by a closed pipe (128 + SIGPIPE).
 PIPE_CLOSED = 141
 
+# The first comparison's options: a base model, which does not know when to stop, is cut.
+DEMO = {"num_predict": 320}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
@@ -187,7 +190,7 @@ def _setup(args: argparse.Namespace) -> None:
         from slmlab.run import prompts
 
         print(f"\nThe first comparison. {prompts.HYPOTENUSE}\n")
-        _run_comparison(names, prompts.fill("step_by_step", question=prompts.HYPOTENUSE), 1, {})
+        _run_comparison(names, prompts.fill("step_by_step", question=prompts.HYPOTENUSE), 1, DEMO)
 
 
 def _bundle(args: argparse.Namespace) -> None:
