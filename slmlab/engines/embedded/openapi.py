@@ -20,6 +20,7 @@ _ERRORS = {
     404: "There is no such model",
     413: "The body is too large",
     500: "The model or the disk failed; the message says how",
+    501: "A model that writes was asked to embed",
     503: "Too many requests are waiting",
 }
 
@@ -86,7 +87,9 @@ def _responses(operation: Operation) -> dict[str, Any]:
         done["content"] = {"application/json": {"schema": {"type": "object"}}}
         if operation.answer == "json or lines":
             done["content"]["application/x-ndjson"] = {"schema": {}}
-    responses = {str(operation.status): done}
+    plain = {"text/plain": {"schema": {"type": "string"}}}
+    wrong_method = {"description": "The route has other methods", "content": plain}
+    responses = {str(operation.status): done, "405": wrong_method}
     if operation.body or "{" in operation.path:
         content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
         for status, text in _ERRORS.items():
