@@ -228,7 +228,7 @@ def loaded(*, host: str | None = None) -> list[LoadedModel]:
 
     Examples:
         >>> seconds = slmlab.models.load(names[0], num_ctx=2048)
-        >>> slmlab.models.loaded()[0].context_length
+        >>> {one.name: one for one in slmlab.models.loaded()}[names[0]].context_length
         2048
     """
     host = server.address_of(host)

@@ -11,7 +11,7 @@ import pytest
 import slmlab
 from scripts import api_reference
 from slmlab import models, paths
-from tests.support.engines import GEMMA, SMOL, give_models
+from tests.support.engines import GEMMA, MINILM, MODELS, SMOL, give_models
 
 FUNCTIONS = {
     path: value
@@ -42,6 +42,6 @@ def test_it_runs(path, here, frame, models_home, tmp_path, monkeypatch):
     runner.run(test, out=report.append)
     plt.close("all")
     for model in models.installed():
-        if model.name not in (SMOL, GEMMA):
+        if model.name not in (*MODELS, MINILM):
             models.remove(model.name)
     assert not runner.failures, "".join(report)

@@ -18,7 +18,7 @@ def similar(model: str, *, host: str | None = None) -> Scorer:
     at it than chat models.
 
     Examples:
-        >>> similar = slmlab.scorers.similar(names[0])
+        >>> similar = slmlab.scorers.similar(slmlab.models.embedder())
         >>> round(similar("A cat.", {"expected": "A cat."}), 2)
         1.0
     """
