@@ -7,19 +7,14 @@ message or log contains them.
 
 from __future__ import annotations
 
-import base64
 import ipaddress
 import os
 import re
 import socket
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from slmlab.errors import ServerError
-
-if TYPE_CHECKING:
-    import httpx
 
 DEFAULT_PORT = 11434
 # The names of the address at which slmlab's own servers listen.
@@ -138,24 +133,6 @@ def remember(credentials: Mapping[str, tuple[str, str]]) -> None:
     _credentials.update(credentials)
 
 
-def has_credentials(address: str) -> bool:
-    """Whether requests to this address carry a user and a password."""
-    return address in _credentials
-
-
-class Credentials:
-    """Adds basic authentication to requests to one address; the ``auth`` of httpx clients.
-
-    The user and password are looked up for each request, so that printing or copying this object
-    does not reveal them.
-    """
-
-    def __init__(self, address: str) -> None:
-        self.address = address
-
-    def __call__(self, request: httpx.Request) -> httpx.Request:
-        """The request, with user and password if the address has them."""
-        if found := _credentials.get(self.address):
-            code = base64.b64encode(":".join(found).encode()).decode()
-            request.headers["Authorization"] = f"Basic {code}"
-        return request
+def credentials_for(address: str) -> tuple[str, str] | None:
+    """The user and password that this address was given with, if any."""
+    return _credentials.get(address)

@@ -18,7 +18,8 @@ import httpx
 
 from slmlab import hardware
 from slmlab.engines import proxies, supervisor
-from slmlab.engines.address import Credentials, has_credentials, is_local
+from slmlab.engines.access import Access, ForeignServer
+from slmlab.engines.address import credentials_for, is_local
 from slmlab.errors import ModelError, ServerError, ServerLost, did_you_mean
 
 try:
@@ -63,7 +64,7 @@ def client_kwargs(host: str, timeout: float = TIMEOUT) -> dict[str, Any]:
     if not is_local(host) and (problem := proxies.problem()):
         raise ServerError(f"{host} cannot be reached: {problem}")
     return {
-        "auth": Credentials(host),
+        "auth": Access(host),
         "timeout": httpx.Timeout(timeout, connect=min(timeout, CONNECT_TIMEOUT)),
         "trust_env": not is_local(host),
     }
@@ -256,11 +257,14 @@ def _smaller(model: str, installed: Mapping[str, int]) -> str:
 
 
 def ask_version(address: str, timeout: float = 2.0) -> dict[str, Any] | None:
-    """The answer of ``/api/version`` at ``address``, or None if no such server answers."""
+    """The answer of ``/api/version`` at ``address``, or None if no such server answers.
+
+    Also None for another user's server that is not to be used (see ``access``).
+    """
     try:
         answer = _get_version(address, timeout)
         facts: dict[str, Any] = answer.json()
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError):
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, ForeignServer):
         return None
     return facts if answer.status_code == 200 and "version" in facts else None
 
@@ -311,7 +315,7 @@ def no_server(address: str, remedy: str = "", setting: str = "") -> str:
 def _what_answers(address: str, answer: httpx.Response) -> str:
     """The message for something that answers but is not a server that slmlab can use."""
     status = f"status {answer.status_code}"
-    if answer.status_code == 401 and has_credentials(address):
+    if answer.status_code == 401 and credentials_for(address):
         return f"{address} rejects the user and password in its address (401 Unauthorized)."
     if answer.status_code == 401:
         scheme, _, rest = address.partition("://")
@@ -335,7 +339,7 @@ def _get_version(address: str, timeout: float) -> httpx.Response:
     if not is_local(address) and (problem := proxies.problem()):
         raise ServerError(f"{address} cannot be reached: {problem}")
     return _http_client(is_local(address)).get(
-        f"{address}/api/version", timeout=timeout, auth=Credentials(address)
+        f"{address}/api/version", timeout=timeout, auth=Access(address)
     )
 
 

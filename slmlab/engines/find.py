@@ -10,6 +10,7 @@ from typing import Any
 import tenacity
 
 from slmlab.engines import supervisor
+from slmlab.engines.access import choose, owner_to_distrust
 from slmlab.engines.address import DEFAULT_PORT, configured_host, is_local
 from slmlab.engines.client import ask_version, no_server
 from slmlab.engines.supervisor import State, folder_of, log_tail, state_at, states
@@ -73,6 +74,14 @@ def find(engine: str, say: Callable[[str], None]) -> Server | None:
         return _remote(configured, engine)
     ours = [state["host"] for state in states()]
     for address in dict.fromkeys([configured, *ours] if configured else [*ours, DEFAULT_HOST]):
+        if address != configured:
+            choose(address)
+        if owner := owner_to_distrust(address):
+            say(
+                f"The server at {address} belongs to another user of this machine ({owner}) and is "
+                f"not used; set OLLAMA_HOST={address} if you trust it."
+            )
+            continue
         state = state_at(address)
         if state and engine in ("auto", state["engine"]):
             server = _join(address, state)
@@ -97,7 +106,7 @@ def _join(address: str, state: State) -> Server | None:
     folder = folder_of(address)
     supervisor.add_user(folder)
     log.debug("joining the server of supervisor %d at %s", state["pid"], address)
-    facts = wait_until_ready(state["host"], lambda: state_at(address) is not None)
+    facts = wait_until_ready(state["host"], lambda: _still_coming(address))
     # It may have answered while it was being stopped.
     return server_from(address, facts) if facts and state_at(address) else None
 
@@ -114,6 +123,11 @@ def _remote(address: str, engine: str) -> Server:
             "OLLAMA_HOST to use this machine, or leave the engine at 'auto'."
         )
     return server
+
+
+def _still_coming(address: str) -> bool:
+    """Whether slmlab's own server at this address runs or is being started."""
+    return state_at(address) is not None and owner_to_distrust(address) is None
 
 
 def wait_until_ready(address: str, is_coming: Callable[[], bool]) -> dict[str, Any] | None:

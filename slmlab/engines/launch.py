@@ -17,6 +17,7 @@ import filelock
 import psutil
 
 from slmlab.engines import ollama_install, supervisor
+from slmlab.engines.access import other_user_at
 from slmlab.engines.address import DEFAULT_PORT, configured_host
 from slmlab.engines.find import Server, end_of_log, server_from, wait_until_ready
 from slmlab.engines.supervisor import State, exclusive, folder_of, state_at, states
@@ -27,6 +28,12 @@ log = logging.getLogger(__name__)
 
 # Seconds that a server may take to end.
 END_DEADLINE = 20.0
+# Ports to try when other users take those that were free a moment before.
+MAX_PORTS = 3
+
+
+class _PortTaken(ServerError):
+    """Another user's server listens at the port that was free."""
 
 
 def launch(engine: str, version: str | None, say: Callable[[str], None]) -> Server:
@@ -41,6 +48,15 @@ def launch(engine: str, version: str | None, say: Callable[[str], None]) -> Serv
         InstallError: ``ollama`` was requested and cannot be installed.
         ServerError: the server does not start.
     """
+    for _ in range(MAX_PORTS - 1):
+        try:
+            return _launch(engine, version, say)
+        except _PortTaken as taken:
+            say(f"{taken} Trying another port.")
+    return _launch(engine, version, say)
+
+
+def _launch(engine: str, version: str | None, say: Callable[[str], None]) -> Server:
     if engine == "embedded":
         return _launch_embedded()
     try:
@@ -132,8 +148,15 @@ def _start(engine: str, command: list[str], port: int, env: dict[str, str]) -> S
     threading.Thread(target=process.wait, name="slmlab-server", daemon=True).start()
     try:
         facts = wait_until_ready(
-            address, lambda: process.poll() is None or state_at(address) is not None
+            address,
+            lambda: (
+                not other_user_at(address)
+                and (process.poll() is None or state_at(address) is not None)
+            ),
         )
+        # Between the choice of the port and its use, anybody can take it and answer there.
+        if owner := other_user_at(address):
+            raise _PortTaken(f"Another user of this machine ({owner}) has taken {address}.")
         if facts is None:
             raise ServerError(
                 f"The server at {address} ended before it answered.{end_of_log(address)}"

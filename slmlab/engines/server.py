@@ -1,7 +1,8 @@
 """Find, start and stop the server that everything else talks to.
 
 The server is Ollama or the embedded engine; callers need not know which. A server that is already
-running is used and never stopped by slmlab. One that slmlab starts is bound to 127.0.0.1, runs in a
+running is used, unless it is another user's (see ``slmlab.engines.access``), and never stopped by
+slmlab. One that slmlab starts is bound to 127.0.0.1, runs in a
 session of its own (so that interrupting a cell does not reach it), is restarted after a crash, and
 ends when the last process that uses it is gone (see ``slmlab.engines.supervisor``).
 
@@ -21,6 +22,7 @@ import filelock
 
 from slmlab import paths
 from slmlab.engines import supervisor
+from slmlab.engines.access import choose, set_environment
 from slmlab.engines.address import configured_host, read_address
 from slmlab.engines.find import DEFAULT_HOST, Server, find, server_at
 from slmlab.engines.launch import end, launch
@@ -44,7 +46,9 @@ def host() -> str:
         >>> slmlab.server.host()
         'http://127.0.0.1:...'
     """
-    return configured_host() or next((state["host"] for state in states()), DEFAULT_HOST)
+    if configured := configured_host():
+        return configured
+    return choose(next((state["host"] for state in states()), DEFAULT_HOST))
 
 
 def address_of(given: str | None) -> str:
@@ -113,7 +117,7 @@ def start(engine: str = "auto", *, version: str | None = None, quiet: bool = Fal
         ) from error
     if {found.host} != {host(), configured_host() or DEFAULT_HOST}:
         log.info("setting OLLAMA_HOST=%s for other libraries in this process", found.host)
-        os.environ["OLLAMA_HOST"] = found.host
+        set_environment(found.host)
     say(str(found))
     return found
 

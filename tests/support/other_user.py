@@ -1,0 +1,85 @@
+"""A second user of this machine, who listens where slmlab looks for its server.
+
+Run as a program, this answers like an Ollama at one port and prints the headers and the body of
+each request as a line of JSON.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import encodings.idna  # noqa: F401  while the files of Python can be read
+import json
+import os
+import pwd
+import subprocess
+import sys
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+OTHER = "nobody"
+needs_root = pytest.mark.skipif(
+    sys.platform != "linux" or os.geteuid() != 0, reason="only root can be two users"
+)
+
+
+class Answering(BaseHTTPRequestHandler):
+    """Answers every request."""
+
+    def do_GET(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        seen = {"path": self.path, "headers": dict(self.headers)}
+        print(json.dumps(seen | {"body": self.rfile.read(length).decode()}), flush=True)
+        answer = json.dumps({"version": "0.33.0", "response": "stolen", "done": True}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    do_POST = do_HEAD = do_GET
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+class OtherServer:
+    """The other user's server: where it listens, and what it was sent."""
+
+    def __init__(self, process: subprocess.Popen[str], url: str) -> None:
+        self.process, self.url = process, url
+
+    def end(self) -> list[dict]:
+        """End it; returns the requests that it got."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        out = self.process.stdout.read()
+        return [json.loads(line) for line in out.splitlines()]
+
+
+@contextlib.contextmanager
+def other_server(port: int, host: str = "127.0.0.1") -> Iterator[OtherServer]:
+    """Such a server, of the user ``nobody``; it listens already."""
+    process = subprocess.Popen(
+        [sys.executable, __file__, host, str(port)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout and process.stdout.readline() == "ready\n"
+        yield OtherServer(process, f"http://127.0.0.1:{port}")
+    finally:
+        process.kill()
+        process.wait()
+
+
+if __name__ == "__main__":
+    # It may not be able to read the programs of this one, so it changes to the other user late.
+    user = pwd.getpwnam(OTHER)
+    os.setgroups([])
+    os.setgid(user.pw_gid)
+    os.setuid(user.pw_uid)
+    with ThreadingHTTPServer((sys.argv[1], int(sys.argv[2])), Answering) as server:
+        print("ready", flush=True)
+        server.serve_forever()
