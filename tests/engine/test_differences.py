@@ -36,6 +36,9 @@ DIFFERENCES = {
     "files without a model": "create and pull load a file once; llama.cpp's reason refuses it",
     "a manifest that lies about sizes": "refused: disk and memory were checked by what it says",
     "shift false": "0.5.4 ignores it; today's Ollama refuses a prompt that is too long, as we do",
+    "fields of OpenAI's API": "those that change an answer and that it lacks are refused by name; "
+    "max_completion_tokens and tool_choice count; Ollama ignores all of them",
+    "unknown routes of OpenAI's API": "an error as its clients read it; Ollama's is plain text",
 }
 HELD: set[str] = set()
 
@@ -309,6 +312,43 @@ class TestBothSides:
         answer = self.post(real, "generate", model=real.model, options=options, **more)
         assert answer.status_code == 200
         assert "logprobs" not in answer.json()
+
+    @differs("fields of OpenAI's API")
+    @pytest.mark.parametrize(
+        ("path", "field", "value"),
+        [
+            ("chat/completions", "n", 2),
+            ("chat/completions", "logit_bias", {"5": 1.0}),
+            ("chat/completions", "response_format", {"type": "xml"}),
+            ("chat/completions", "tool_choice", "required"),
+            ("completions", "echo", True),
+            ("completions", "best_of", 3),
+        ],
+    )
+    def test_fields_of_openais_api(self, embedded, real, path, field, value):
+        ask = {"messages": [{"role": "user", "content": "x"}], "prompt": "x", "max_tokens": 1}
+        for one in (embedded, real):
+            body = {"model": one.model, field: value} | ask
+            answer = httpx.post(f"{one.url}/v1/{path}", json=body, timeout=120, trust_env=False)
+            if one.kind == "embedded":
+                assert answer.status_code == 400
+                assert field in answer.json()["error"]["message"]
+            else:
+                assert answer.status_code == 200
+
+    @differs("unknown routes of OpenAI's API")
+    def test_unknown_routes_of_openais_api(self, embedded, real):
+        for one in (embedded, real):
+            answer = httpx.post(f"{one.url}/v1/images/generations", json={}, trust_env=False)
+            assert answer.status_code == 404
+            if one.kind == "embedded":
+                message = answer.json()["error"]["message"]
+                assert message.startswith("no route POST /v1/images/generations; of OpenAI's API")
+            else:
+                assert answer.text == "404 page not found"
+        answer = httpx.get(f"{embedded.url}/v1/chat/completions", trust_env=False)
+        assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+        assert "has no method GET" in answer.json()["error"]["message"]
 
 
 def test_each_difference_is_held_by_a_test():

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import ollama
+import openai
 import pytest
 
 from tests.support import gguf_files
@@ -194,6 +195,44 @@ class TestThinking:
         assert not any(one["response"] for one in pieces)
         raw = lines(able.post("/api/generate", json=body | {"raw": True}))
         assert not any("thinking" in one for one in raw)
+
+
+class TestOpenAI:
+    """The same by OpenAI's API, as its client sees it."""
+
+    @pytest.fixture
+    def create(self, able, embedded):
+        http = httpx.Client(trust_env=False, timeout=120)
+        client = openai.OpenAI(base_url=f"{embedded.url}/v1", api_key="any", http_client=http)
+        options = {"model": NAME, "temperature": 0, "seed": 1, "max_tokens": 60}
+        return lambda **more: client.chat.completions.create(**options, **more)
+
+    @pytest.mark.parametrize("stream", [False, True])
+    def test_thoughts(self, create, stream):
+        messages = [{"reasoning": one.get("thinking"), **one} for one in ASKED_FOR_A_SUM]
+        answer = create(messages=messages, stream=stream)
+        said = [one.choices[0].delta for one in answer] if stream else [answer.choices[0].message]
+        assert "three make" in "".join(getattr(one, "reasoning", None) or "" for one in said)
+        assert "".join(one.content or "" for one in said).startswith("The answer is")
+        off = create(messages=messages, reasoning_effort="none").choices[0].message
+        assert not hasattr(off, "reasoning")
+
+    @pytest.mark.parametrize("stream", [False, True])
+    def test_a_call_of_the_models_own_will(self, create, stream):
+        messages = json.loads(json.dumps(ASKED_FOR_WEATHER))
+        for number, one in enumerate(messages):
+            for call in one.get("tool_calls", []):
+                arguments = json.dumps(call["function"]["arguments"])
+                call |= {"id": f"call_{number}", "type": "function"}
+                call["function"]["arguments"] = arguments
+            if one["role"] == "tool":
+                one["tool_call_id"] = f"call_{number - 1}"
+        answer = create(messages=messages, tools=[WEATHER], reasoning_effort="none", stream=stream)
+        choices = [one.choices[0] for one in answer] if stream else answer.choices
+        said = [one.delta if stream else one.message for one in choices]
+        (call,) = [call for one in said for call in one.tool_calls or []]
+        assert json.loads(call.function.arguments) == {"city": "Paris"}
+        assert choices[-1].finish_reason == "tool_calls"
 
 
 class TestRefusals:

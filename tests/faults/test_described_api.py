@@ -11,6 +11,16 @@ from slmlab.engines.embedded import routes
 from tests.support.engines import MINILM, SMOL
 from tests.support.properties import EXAMPLES
 
+# The routes that run a model, and with which. Else hardly a request would reach one.
+RUN = {
+    "/api/generate": SMOL,
+    "/api/chat": SMOL,
+    "/api/embed": MINILM,
+    "/api/embeddings": MINILM,
+    "/v1/chat/completions": SMOL,
+    "/v1/completions": SMOL,
+    "/v1/embeddings": MINILM,
+}
 api = schemathesis.openapi.from_dict(routes.description())
 
 
@@ -28,19 +38,22 @@ class TestDescribedApi:
     )
     def test_whatever_fits_the_description_gets_an_answer_that_fits(self, case, client):
         body = case.body
-        models = {"/api/generate": SMOL, "/api/chat": SMOL} | dict.fromkeys(
-            ("/api/embed", "/api/embeddings"), MINILM
-        )
-        if isinstance(body, dict) and case.path in models:
-            # Else hardly a request would reach a model.
-            body["model"] = models[case.path]
-            options = body.get("options")
-            body["options"] = (options if isinstance(options, dict) else {}) | {"num_predict": 2}
-            body["options"]["num_ctx"] = 256
+        if isinstance(body, dict) and case.path in RUN:
+            body["model"] = RUN[case.path]
+            if case.path.startswith("/v1/"):
+                body |= {"max_tokens": 2, "max_completion_tokens": 2}
+            else:
+                options = body.get("options")
+                body["options"] = (options if isinstance(options, dict) else {}) | {
+                    "num_predict": 2,
+                    "num_ctx": 256,
+                }
         answer = case.call(base_url=str(client.base_url).rstrip("/"), timeout=60)
         assert answer.status_code in (200, 400, 404, 405, 413, 500, 501, 503), answer.text[:300]
         if answer.status_code >= 400 and answer.headers["content-type"] == "application/json":
-            assert not re.match(r"\w+(Error|Exception): ", answer.json()["error"])
+            error = answer.json()["error"]
+            text = error["message"] if case.path.startswith("/v1/") else error
+            assert not re.match(r"\w+(Error|Exception): ", text)
         case.validate_response(
             answer,
             checks=[

@@ -24,6 +24,7 @@ def refused_or_answered(answer: httpx.Response) -> None:
     assert answer.status_code in (200, 201, 400, 404, 413, 500, 501, 503), answer.text[:300]
     if answer.status_code >= 400 and answer.request.method != "HEAD":
         text = answer.text if answer.status_code == 404 else answer.json()["error"]
+        text = text["message"] if isinstance(text, dict) else text
         assert text.strip()
         assert "Traceback" not in text
         assert not re.match(r"\w+(Error|Exception): ", text), text
@@ -37,6 +38,13 @@ class TestApi:
             refused_or_answered(answer)
             if route != "copy" and what not in ("twice",):
                 assert answer.status_code >= 400, (route, what)
+
+    @pytest.mark.parametrize("route", ["chat/completions", "completions", "embeddings"])
+    def test_bodies_of_openais_api(self, client, route):
+        for what, body in BODIES.items():
+            answer = client.post(f"/v1/{route}", content=body)
+            refused_or_answered(answer)
+            assert answer.status_code >= 400, (route, what)
 
     def test_bodies_of_delete(self, client):
         for body in BODIES.values():

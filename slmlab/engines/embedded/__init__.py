@@ -2,6 +2,7 @@
 
 ``routes`` has the table of the API's routes, ``models_api`` and ``generate_api`` their handlers,
 ``openapi`` their description, ``schemas`` the request bodies, ``responses`` the forms of answers.
+``openai_api`` and ``openai_schemas`` translate OpenAI's API into Ollama's.
 ``answers`` puts a question to a model, whatever route it came by. The handlers share the
 ``engine``: ``model_store`` keeps models on disk, ``pool`` one process for each loaded model,
 ``worker`` is that process, ``llama_cpp`` talks to it, ``completions`` reads what it writes.

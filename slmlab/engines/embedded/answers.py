@@ -28,6 +28,7 @@ class Question:
         raw: the prompt as it is, where no chat template is to be used.
         suffix: the text behind a gap, which the model is to fill; ``raw`` is the text before it.
         tools: the tools that the model may call, likewise in that shape.
+        must_call: whether it must call one of them.
         think: whether, or how hard, the model thinks before it answers (None: its template's way).
         grammar: what holds the answer to a format (see ``llama_cpp.grammar``).
         stream: whether the pieces are wanted as they come.
@@ -43,6 +44,7 @@ class Question:
     raw: str | None = None
     suffix: str = ""
     tools: list[dict[str, Any]] = field(default_factory=list)
+    must_call: bool = False
     think: bool | str | None = None
     grammar: dict[str, Any] = field(default_factory=dict)
     stream: bool = True
@@ -54,7 +56,9 @@ class Question:
     @property
     def parsed(self) -> bool:
         """Whether llama.cpp has to tell thoughts and calls in the answer from its text."""
-        return self.raw is None and (bool(self.tools) or "thinking" in self.model.capabilities)
+        if self.raw is not None or self.must_call:
+            return False
+        return bool(self.tools) or "thinking" in self.model.capabilities
 
     @property
     def template(self) -> dict[str, Any]:
@@ -93,6 +97,8 @@ class Prepared:
         if not asked.parsed:
             body |= {"prompt": self.prompt} | ({"n_probs": alternatives} if asked.logprobs else {})
             stream = completions.complete(self.worker, body)
+            if asked.must_call:
+                stream = completions.as_call(stream)
         else:
             body |= {"messages": self.messages} | asked.template
             if asked.logprobs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import uuid
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any
@@ -79,6 +80,20 @@ async def chat(worker: Worker, body: dict[str, Any]) -> AsyncGenerator[Piece, No
                 return
             yield piece
     raise _BROKEN_OFF
+
+
+async def as_call(answer: AsyncGenerator[Piece, None]) -> AsyncGenerator[Piece, None]:
+    """The answer, whose text is a call in JSON (see ``llama_cpp.grammar_of_a_call``), as that."""
+    text = ""
+    async with contextlib.aclosing(answer) as pieces:
+        async for piece in pieces:
+            text, piece.text = text + piece.text, ""
+            if piece.stop_reason:
+                try:
+                    piece.tool_calls = [{"id": f"call_{uuid.uuid4().hex}"} | json.loads(text)]
+                except ValueError:  # it was cut off
+                    piece.text = text
+            yield piece
 
 
 _BROKEN_OFF = aiohttp.ServerDisconnectedError("the model runner ended in mid-answer")

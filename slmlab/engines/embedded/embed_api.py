@@ -34,10 +34,15 @@ TOO_LONG = "the input length exceeds the context length"
 async def embed(engine: Engine, request: Request) -> Response:
     """``POST /api/embed``: one vector of length one for each text."""
     args = parse(EmbedRequest, await read_body(request))
+    return json_of(await embedded(engine, request, args))
+
+
+async def embedded(engine: Engine, request: Request, args: EmbedRequest) -> dict[str, Any]:
+    """The vectors of the texts, one in each row, with counters, by the names of ``/api/embed``."""
     texts, started = args.texts(), time.perf_counter_ns()
     model = engine.model(args.model)
     if not texts:
-        return JSONResponse({"model": args.model, "embeddings": []})
+        return {"model": args.model, "embeddings": []}
     if "embedding" not in model.capabilities:
         raise ApiError(501, NOT_AN_EMBEDDER)
     options = model.options | llama_cpp.check_options(args.options or {})
@@ -56,10 +61,13 @@ async def embed(engine: Engine, request: Request) -> Response:
             "prompt_eval_count": tokens,
         }
 
-    answer = await unless_gone(request, run())
-    return Response(
-        orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json"
-    )
+    return await unless_gone(request, run())
+
+
+def json_of(answer: dict[str, Any]) -> Response:
+    """The response with this JSON, in which vectors may be arrays of numpy."""
+    content = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+    return Response(content, media_type="application/json")
 
 
 async def embeddings(engine: Engine, request: Request) -> Response:

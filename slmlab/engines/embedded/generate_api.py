@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -10,14 +11,14 @@ from datetime import datetime, timezone
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from slmlab.engines.embedded import CACHE_PROMPT, PROMPT_TRUNCATED, answers, llama_cpp
 from slmlab.engines.embedded.answers import Question
 from slmlab.engines.embedded.completions import Piece
 from slmlab.engines.embedded.engine import Engine, keep_alive_seconds
 from slmlab.engines.embedded.model_store import StoredModel
-from slmlab.engines.embedded.responses import ApiError, read_body, reply, unless_gone
+from slmlab.engines.embedded.responses import ApiError, read_body, reply
 from slmlab.engines.embedded.schemas import (
     ChatRequest,
     GenerateRequest,
@@ -26,11 +27,25 @@ from slmlab.engines.embedded.schemas import (
 )
 
 THINK_LEVELS = ("high", "medium", "low", "max")
+Steps = AsyncGenerator[dict[str, Any], None]
+# Puts the parts of an answer in the shape of another API.
+Translate = Callable[[Steps], Steps]
+
+
+def as_it_is(steps: Steps) -> Steps:
+    """The parts of an answer in the shape of Ollama's API."""
+    return steps
 
 
 async def generate(engine: Engine, request: Request) -> Response:
     """``POST /api/generate``: continue one prompt, or fill the gap before ``suffix``."""
-    args = parse(GenerateRequest, await read_body(request))
+    return await complete(engine, request, parse(GenerateRequest, await read_body(request)))
+
+
+async def complete(
+    engine: Engine, request: Request, args: GenerateRequest, translated: Translate = as_it_is
+) -> Response:
+    """Answer a prompt, with each part of the answer as ``translated`` has it."""
     _check_logprobs(args)
     model = engine.model(args.model)
     if args.raw and (args.template or args.system or args.context):
@@ -52,12 +67,26 @@ async def generate(engine: Engine, request: Request) -> Response:
 
     suffix = "" if args.raw else args.suffix or ""
     question = _question(request, model, args, messages=messages, raw=raw, suffix=suffix)
-    return await _run(engine, request, args, question, said, nothing_to_do=not args.prompt)
+    nothing_to_do = not args.prompt
+    return await _run(engine, request, args, question, said, nothing_to_do, translated)
 
 
 async def chat(engine: Engine, request: Request) -> Response:
     """``POST /api/chat``: the next message of a conversation."""
-    args = parse(ChatRequest, await read_body(request))
+    return await converse(engine, request, parse(ChatRequest, await read_body(request)))
+
+
+async def converse(
+    engine: Engine,
+    request: Request,
+    args: ChatRequest,
+    translated: Translate = as_it_is,
+    must_call: bool = False,
+) -> Response:
+    """Answer a conversation, with each part of the answer as ``translated`` has it.
+
+    With ``must_call`` the answer is a call of a tool.
+    """
     _check_logprobs(args)
     if not args.model:
         raise ApiError(400, "model is required")
@@ -83,7 +112,11 @@ async def chat(engine: Engine, request: Request) -> Response:
     tools = [one.model_dump(exclude_none=True) for one in args.tools or []]
     llama_cpp.check_repeats(tools, "tools")
     question = _question(request, model, args, messages=messages, tools=tools)
-    return await _run(engine, request, args, question, said, nothing_to_do=not args.messages)
+    if must_call:
+        grammar = llama_cpp.grammar_of_a_call(tools)
+        question = dataclasses.replace(question, must_call=True, grammar=grammar)
+    nothing_to_do = not args.messages
+    return await _run(engine, request, args, question, said, nothing_to_do, translated)
 
 
 def _check_logprobs(args: GenerateRequest | ChatRequest) -> None:
@@ -169,6 +202,7 @@ async def _run(
     question: Question,
     said: Callable[[Piece], dict[str, Any]],
     nothing_to_do: bool,
+    translated: Translate,
 ) -> Response:
     """Answer with the model's text, in pieces or in one.
 
@@ -179,6 +213,7 @@ async def _run(
         question: what it asks.
         said: puts a piece where this route has it.
         nothing_to_do: there is no prompt, so the model is only loaded or unloaded.
+        translated: puts the parts of the answer in the shape of the API that was asked.
     """
     started = time.perf_counter_ns()
 
@@ -194,24 +229,21 @@ async def _run(
             **more,
         }
 
-    if nothing_to_do:
+    async def load() -> Steps:
         if question.keep_alive == 0:
             await engine.pool.unload_model(question.model)
-            return JSONResponse(stamp(Piece(stop_reason="unload"), done_reason="unload"))
-
-        async def load() -> None:
-            async with (
-                engine.admit(),
-                engine.loaded(question.model, question.options, question.keep_alive),
-            ):
-                pass
-
-        await unless_gone(request, load())
-        return JSONResponse(stamp(Piece(stop_reason="load"), done_reason="load"))
+            yield stamp(Piece(stop_reason="unload"), done_reason="unload")
+            return
+        async with (
+            engine.admit(),
+            engine.loaded(question.model, question.options, question.keep_alive),
+        ):
+            pass
+        yield stamp(Piece(stop_reason="load"), done_reason="load")
 
     headers: dict[str, str] = {}
 
-    async def steps() -> AsyncGenerator[dict[str, Any], None]:
+    async def steps() -> Steps:
         async with answers.prepare(engine, question) as prepared:
             headers[PROMPT_TRUNCATED] = str(prepared.truncated).lower()
             if args.debug_render_only:
@@ -237,7 +269,8 @@ async def _run(
                     }
                     yield stamp(piece, done_reason=piece.stop_reason, **counters)
 
-    return await reply(request, steps(), args.stream, headers=headers)
+    parts = translated(load() if nothing_to_do else steps())
+    return await reply(request, parts, args.stream, headers=headers)
 
 
 def _options(model: StoredModel, options: dict[str, Any] | None) -> dict[str, Any]:

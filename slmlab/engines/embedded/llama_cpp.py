@@ -109,6 +109,23 @@ def grammar(wanted: object) -> dict[str, Any]:
     raise ApiError(400, f'invalid format: {json.dumps(wanted)}; expected "json" or a JSON schema')
 
 
+def grammar_of_a_call(tools: list[dict[str, Any]]) -> dict[str, Any]:
+    """What holds the answer to a call of one of these tools, as a JSON object."""
+    calls = [
+        {
+            "type": "object",
+            "properties": {
+                "name": {"const": tool["function"]["name"]},
+                "arguments": tool["function"].get("parameters") or {"type": "object"},
+            },
+            "required": ["name", "arguments"],
+            "additionalProperties": False,
+        }
+        for tool in tools
+    ]
+    return {"json_schema": {"anyOf": calls}}
+
+
 def check_repeats(schema: object, what: str) -> None:
     """Refuse a schema that llama.cpp would write out as a grammar of many megabytes.
 

@@ -35,7 +35,8 @@ class Operation:
         handler: the function that answers a request with the engine.
         summary: what it does, in a few words.
         body: the schema of the JSON body, or ``file`` for the bytes of a file.
-        answer: a JSON object, one that may also come as lines of JSON, plain text, or nothing.
+        answer: a JSON object, one that may also come as lines of JSON or as server-sent events,
+            plain text, or nothing.
         status: the status of a successful answer.
     """
 
@@ -44,7 +45,7 @@ class Operation:
     handler: Callable[[Engine, Request], Awaitable[Response]]
     summary: str
     body: type[BaseModel] | Literal["file"] | None = None
-    answer: Literal["json", "json or lines", "text", "nothing"] = "json"
+    answer: Literal["json", "json or lines", "json or events", "text", "nothing"] = "json"
     status: int = 200
 
 
@@ -60,9 +61,9 @@ def description(operations: Iterable[Operation]) -> dict[str, Any]:
     for one in operations:
         described: dict[str, Any] = {"summary": one.summary, "responses": _responses(one)}
         if names := re.findall(r"\{(\w+)\}", one.path):
-            text = {"type": "string"}
             described["parameters"] = [
-                {"name": name, "in": "path", "required": True, "schema": text} for name in names
+                {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+                for name in names
             ]
         if one.body == "file":
             described["requestBody"] = {"content": {"application/octet-stream": {}}}
@@ -70,12 +71,23 @@ def description(operations: Iterable[Operation]) -> dict[str, Any]:
             content = {"application/json": {"schema": refs[one.body, "validation"]}}
             described["requestBody"] = {"required": True, "content": content}
         paths.setdefault(one.path, {})[one.method.lower()] = described
-    error = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
+    text, null = {"type": "string"}, {"type": "null"}
+    error = {"type": "object", "required": ["error"], "properties": {"error": text}}
+    details = {"message": text, "type": text, "param": null, "code": null}
+    openai_error = {
+        "type": "object",
+        "required": ["error"],
+        "properties": {
+            "error": {"type": "object", "required": list(details), "properties": details}
+        },
+    }
     return {
         "openapi": "3.1.0",
         "info": {"title": "slmlab's embedded engine", "version": slmlab.__version__},
         "paths": paths,
-        "components": {"schemas": {**definitions["$defs"], "Error": error}},
+        "components": {
+            "schemas": {**definitions["$defs"], "Error": error, "OpenAIError": openai_error}
+        },
     }
 
 
@@ -87,11 +99,18 @@ def _responses(operation: Operation) -> dict[str, Any]:
         done["content"] = {"application/json": {"schema": {"type": "object"}}}
         if operation.answer == "json or lines":
             done["content"]["application/x-ndjson"] = {"schema": {}}
+        if operation.answer == "json or events":
+            done["content"]["text/event-stream"] = {"schema": {}}
+    openai = operation.path.startswith("/v1/")
+    error = {"$ref": f"#/components/schemas/{'OpenAIError' if openai else 'Error'}"}
+    content = {"application/json": {"schema": error}}
     plain = {"text/plain": {"schema": {"type": "string"}}}
-    wrong_method = {"description": "The route has other methods", "content": plain}
+    wrong_method = {
+        "description": "The route has other methods",
+        "content": content if openai else plain,
+    }
     responses = {str(operation.status): done, "405": wrong_method}
     if operation.body or "{" in operation.path:
-        content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
         for status, text in _ERRORS.items():
             responses[str(status)] = {"description": text}
             if operation.method != "HEAD":  # which answers without a body

@@ -19,11 +19,25 @@ Result = TypeVar("Result")
 
 
 class ApiError(Exception):
-    """An error that is answered in Ollama's format."""
+    """An error that is answered in the format of the API that was asked."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status, self.message = status, message
+
+
+def speaks_openai(request: Request) -> bool:
+    """Whether the request is to OpenAI's API, else to Ollama's."""
+    return request.url.path.startswith("/v1/")
+
+
+def error_body(request: Request, status: int, message: str) -> dict[str, Any]:
+    """What an answer with an error says, as clients of the API that was asked read it."""
+    if not speaks_openai(request):
+        return {"error": message}
+    kind = "api_error" if status >= 500 else "invalid_request_error"
+    kind = "not_found_error" if status == 404 else kind
+    return {"error": {"message": message, "type": kind, "param": None, "code": None}}
 
 
 async def reply(
@@ -32,10 +46,11 @@ async def reply(
     stream: bool | None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Answer with ``steps`` as NDJSON while they come, or with the last of them alone.
+    """Answer with ``steps`` while they come, or with the last of them alone.
 
-    ``headers`` may be filled until the first step. An error before the first step sets the status
-    code; a later one is the last line, as in Ollama.
+    They come as lines of JSON, in OpenAI's API as server-sent events. ``headers`` may be filled
+    until the first step. An error before the first step sets the status code; a later one is the
+    last line, as in Ollama.
     """
     if stream is False:
 
@@ -48,16 +63,24 @@ async def reply(
     except StopAsyncIteration:
         return Response()
 
+    events = speaks_openai(request)
+
+    def line(step: dict[str, Any]) -> bytes:
+        return b"data: %b\n\n" % orjson.dumps(step) if events else orjson.dumps(step) + b"\n"
+
     async def lines() -> AsyncIterator[bytes]:
         async with contextlib.aclosing(steps):
-            yield _line(first)
+            yield line(first)
             try:
                 async for step in steps:
-                    yield _line(step)
+                    yield line(step)
             except ApiError as error:
-                yield _line({"error": error.message})
+                yield line(error_body(request, error.status, error.message))
+            if events:
+                yield b"data: [DONE]\n\n"
 
-    return StreamingResponse(lines(), media_type="application/x-ndjson", headers=headers)
+    media_type = "text/event-stream" if events else "application/x-ndjson"
+    return StreamingResponse(lines(), media_type=media_type, headers=headers)
 
 
 async def unless_gone(request: Request, work: Awaitable[Result]) -> Result:
@@ -80,10 +103,6 @@ async def unless_gone(request: Request, work: Awaitable[Result]) -> Result:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task
-
-
-def _line(step: dict[str, Any]) -> bytes:
-    return orjson.dumps(step, option=orjson.OPT_APPEND_NEWLINE)
 
 
 async def read_body(request: Request) -> bytes:

@@ -1,4 +1,4 @@
-"""The routes of the embedded engine: the part of Ollama's REST API that slmlab uses.
+"""The routes of the embedded engine: Ollama's REST API, and what of OpenAI's Ollama has too.
 
 Routes, fields, status codes and error texts follow Ollama's ``server/routes.go`` (0.33). The
 differences, with their reasons, are listed in ``tests/engine/test_differences.py`` and checked
@@ -21,11 +21,19 @@ from starlette.routing import Route
 
 import slmlab
 from slmlab import paths
-from slmlab.engines.embedded import embed_api, generate_api, models_api, openapi, schemas
+from slmlab.engines.embedded import (
+    embed_api,
+    generate_api,
+    models_api,
+    openai_api,
+    openai_schemas,
+    openapi,
+    schemas,
+)
 from slmlab.engines.embedded.engine import Engine
 from slmlab.engines.embedded.model_store import ModelStore
 from slmlab.engines.embedded.openapi import Operation
-from slmlab.engines.embedded.responses import ApiError, OnlyLocal
+from slmlab.engines.embedded.responses import ApiError, OnlyLocal, error_body, speaks_openai
 
 log = logging.getLogger(__name__)
 
@@ -144,6 +152,31 @@ OPERATIONS = [
         "Vector of one text",
         schemas.EmbeddingsRequest,
     ),
+    Operation("GET", "/v1/models", openai_api.models, "Models on disk"),
+    Operation("GET", "/v1/models/{model}", openai_api.model, "One of them"),
+    Operation(
+        "POST",
+        "/v1/chat/completions",
+        openai_api.chat_completions,
+        "The next message of a conversation",
+        openai_schemas.ChatCompletionRequest,
+        answer="json or events",
+    ),
+    Operation(
+        "POST",
+        "/v1/completions",
+        openai_api.completions,
+        "Continue one prompt",
+        openai_schemas.CompletionRequest,
+        answer="json or events",
+    ),
+    Operation(
+        "POST",
+        "/v1/embeddings",
+        openai_api.embeddings,
+        "Embed texts",
+        openai_schemas.EmbeddingRequest,
+    ),
 ]
 
 
@@ -165,7 +198,11 @@ def app(engine: Engine) -> Starlette:
 
     starlette = Starlette(
         lifespan=lifespan,
-        routes=[Route(one.path, endpoint(one), methods=[one.method]) for one in OPERATIONS],
+        # A model's name may have slashes.
+        routes=[
+            Route(one.path.replace("{model}", "{model:path}"), endpoint(one), methods=[one.method])
+            for one in OPERATIONS
+        ],
         exception_handlers={
             ApiError: _api_error,
             schemas.RequestError: _bad_request,
@@ -180,38 +217,49 @@ def app(engine: Engine) -> Starlette:
     return starlette
 
 
-async def _api_error(_: Request, error: Exception) -> Response:
+def _refusal(request: Request, status: int, message: str) -> Response:
+    return JSONResponse(error_body(request, status, message), status)
+
+
+async def _api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)  # noqa: S101  for the type checker
-    return JSONResponse({"error": error.message}, error.status)
+    return _refusal(request, error.status, error.message)
 
 
-async def _bad_request(_: Request, error: Exception) -> Response:
-    return JSONResponse({"error": str(error)}, 400)
+async def _bad_request(request: Request, error: Exception) -> Response:
+    return _refusal(request, 400, str(error))
 
 
-async def _gone(_: Request, error: Exception) -> Response:
-    return JSONResponse({"error": "request canceled"}, 499)
+async def _gone(request: Request, error: Exception) -> Response:
+    return _refusal(request, 499, "request canceled")
 
 
-async def _not_found(_: Request, error: Exception) -> Response:
+async def _not_found(request: Request, error: Exception) -> Response:
+    if speaks_openai(request):
+        known = ", ".join(one.path for one in OPERATIONS if one.path.startswith("/v1/"))
+        message = f"no route {request.method} {request.url.path}; of OpenAI's API there are {known}"
+        return _refusal(request, 404, message)
     return PlainTextResponse("404 page not found", 404)
 
 
-async def _wrong_method(_: Request, error: Exception) -> Response:
+async def _wrong_method(request: Request, error: Exception) -> Response:
     allowed = getattr(error, "headers", None)
+    if speaks_openai(request):
+        body = error_body(request, 405, f"{request.url.path} has no method {request.method}")
+        return JSONResponse(body, 405, allowed)
     return PlainTextResponse("405 method not allowed", 405, allowed)
 
 
-async def _no_disk(_: Request, error: Exception) -> Response:
+async def _no_disk(request: Request, error: Exception) -> Response:
     assert isinstance(error, OSError)  # noqa: S101  for the type checker
     where = f" at {error.filename}" if error.filename else ""
     message = f"the disk with the models failed{where}: {error.strerror or error}"
     log.warning("%s", message)
-    return JSONResponse({"error": message}, 500)
+    return _refusal(request, 500, message)
 
 
-async def _failed(_: Request, error: Exception) -> Response:
-    return JSONResponse({"error": f"{type(error).__name__}: {error}"}, 500)
+async def _failed(request: Request, error: Exception) -> Response:
+    return _refusal(request, 500, f"{type(error).__name__}: {error}")
 
 
 def serve(port: int) -> None:

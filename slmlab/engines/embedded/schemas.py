@@ -11,12 +11,14 @@ class RequestError(ValueError):
     """The request's body is missing, is not JSON, or has a field of the wrong type (status 400)."""
 
 
-class _Body(BaseModel):
+class Body(BaseModel):
+    """A body, or an object in one."""
+
     # Strict like Go's decoder: "5" is not a number. Unknown fields are ignored, as there.
     model_config = ConfigDict(strict=True, extra="ignore", populate_by_name=True)
 
 
-class NameRequest(_Body):
+class NameRequest(Body):
     """A model's name, in the field ``model`` or the older ``name``."""
 
     model: str = ""
@@ -36,21 +38,21 @@ class PullRequest(NameRequest):
     insecure: bool | None = None
 
 
-class CalledFunction(_Body):
+class CalledFunction(Body):
     """The function that a model calls."""
 
     name: str
     arguments: dict[str, Any] = Field(default_factory=dict)
 
 
-class ToolCall(_Body):
+class ToolCall(Body):
     """A call of a tool, as an answer has it and as it goes back in with the conversation."""
 
     id: str = ""
     function: CalledFunction
 
 
-class Message(_Body):
+class Message(Body):
     """One message of a chat."""
 
     role: str
@@ -62,7 +64,7 @@ class Message(_Body):
     tool_call_id: str | None = None
 
 
-class Function(_Body):
+class Function(Body):
     """A function that a model may call; ``parameters`` is the JSON schema of its arguments."""
 
     name: str = Field(min_length=1)
@@ -81,7 +83,7 @@ class Function(_Body):
         return parameters
 
 
-class Tool(_Body):
+class Tool(Body):
     """A tool that a model may use."""
 
     type: str = "function"
@@ -102,14 +104,14 @@ class CreateRequest(NameRequest):
     parameters: dict[str, Any] | None = None
 
 
-class CopyRequest(_Body):
+class CopyRequest(Body):
     """``/api/copy``."""
 
     source: str = ""
     destination: str = ""
 
 
-class _Run(_Body):
+class _Run(Body):
     model: str = ""
     stream: bool | None = None
     format: Any = None
@@ -120,7 +122,7 @@ class _Run(_Body):
     shift: bool | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
-    debug_render_only: bool = Field(False, alias="_debug_render_only")
+    debug_render_only: bool = Field(default=False, alias="_debug_render_only")
 
 
 class GenerateRequest(_Run):
@@ -142,7 +144,7 @@ class ChatRequest(_Run):
     tools: list[Tool] | None = None
 
 
-class EmbedRequest(_Body):
+class EmbedRequest(Body):
     """``/api/embed``."""
 
     model: str = ""
@@ -162,7 +164,7 @@ class EmbedRequest(_Body):
         return texts
 
 
-class EmbeddingsRequest(_Body):
+class EmbeddingsRequest(Body):
     """``/api/embeddings``."""
 
     model: str = ""
@@ -171,7 +173,7 @@ class EmbeddingsRequest(_Body):
     keep_alive: Any = None
 
 
-Kind = TypeVar("Kind", bound=_Body)
+Kind = TypeVar("Kind", bound=Body)
 
 
 def parse(kind: type[Kind], body: bytes) -> Kind:
