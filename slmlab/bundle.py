@@ -17,6 +17,7 @@ import platform
 import shlex
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from shlex import quote
@@ -87,7 +88,7 @@ def make(
             f"A bundle is made in the project's own folder, and {ROOT} has no requirements.txt: "
             "run `python -m slmlab bundle` where colab_setup.sh lies."
         )
-    folder = Path(folder).expanduser()
+    folder = Path(folder).expanduser().absolute()
     (folder / "wheels").mkdir(parents=True, exist_ok=True)
     for version in pythons:
         for name in platforms:
@@ -121,7 +122,9 @@ def _download_wheels(folder: Path, python: str, system: str) -> None:
 def _run(module: str, failure: str, text: str | None = None) -> None:
     """Run a Python module, written as in a shell, with ``text`` as its input."""
     command = [sys.executable, "-m", *shlex.split(module)]
-    done = subprocess.run(command, input=text, capture_output=True, text=True)
+    # With -m Python imports from the current folder first, whatever lies there: so an empty one.
+    with tempfile.TemporaryDirectory(prefix="slmlab-") as empty:
+        done = subprocess.run(command, input=text, capture_output=True, text=True, cwd=empty)
     if done.returncode:
         log.warning("%s failed: %s", command, done.stderr)
         if "No module named uv" in done.stderr:
@@ -157,6 +160,7 @@ def take_models(folder: str | Path) -> list[str]:
     folder = Path(folder).expanduser()
     if not (folder / "models/manifests").is_dir():
         raise SlmlabError(f"{folder} is no bundle: it has no folder models/manifests.")
+    paths.make(paths.embedded_models())
     source, target = ModelStore(folder / "models"), ModelStore(paths.embedded_models())
     models = source.all()
     _copy(models, source, target)

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import slmlab
+from slmlab import paths
 from slmlab.errors import SlmlabError
 
 if TYPE_CHECKING:
@@ -276,6 +277,13 @@ def _serve(args: argparse.Namespace) -> None:
     except ImportError as error:
         raise SlmlabError(
             f"The embedded engine needs the package {error.name}: pip install {error.name}"
+        ) from error
+    try:
+        paths.make(paths.embedded_models())
+    except OSError as error:
+        raise SlmlabError(
+            f"The engine cannot keep models in {paths.embedded_models()}: {error.strerror}. Set "
+            "SLMLAB_HOME to a folder of your own."
         ) from error
     serve(args.port)
 

@@ -5,6 +5,7 @@ Set ``SLMLAB_HOME`` to move all of it (to a bigger disk, or to Google Drive's fo
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 from pathlib import Path
@@ -16,6 +17,37 @@ def home() -> Path:
     """Folder of everything that slmlab stores: ``SLMLAB_HOME``, else the platform's data folder."""
     chosen = os.environ.get("SLMLAB_HOME")
     return Path(chosen).expanduser() if chosen else platformdirs.user_data_path("slmlab")
+
+
+def make(folder: Path) -> None:
+    """Make a folder with all above it; the home, and folders in it, are for this user only.
+
+    Raises:
+        OSError: it cannot be made; or the home is another user's, or others may write into it and
+            so put files there that would run as this user.
+    """
+    root, folder = home().absolute(), folder.absolute()
+    if root != folder and root not in folder.parents:
+        folder.mkdir(parents=True, exist_ok=True)
+        return
+    root.parent.mkdir(parents=True, exist_ok=True)
+    inside = [one for one in (folder, *folder.parents) if one == root or root in one.parents]
+    for one in reversed(inside):
+        one.mkdir(mode=0o700, exist_ok=True)
+    if os.name != "posix":
+        return
+    found = root.stat()
+    if found.st_uid != os.geteuid():
+        raise PermissionError(errno.EACCES, f"{root} belongs to another user ({root.owner()})")
+    if found.st_mode & 0o022:
+        raise PermissionError(
+            errno.EACCES, f"other users may write into {root} (`chmod go-w` on it ends that)"
+        )
+
+
+def opener(path: str, flags: int) -> int:
+    """For ``open()``: a new file is for this user only, and a link is not followed."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o600)
 
 
 def ollama_versions() -> Path:

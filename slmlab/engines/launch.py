@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import filelock
 import psutil
 
+from slmlab import paths
 from slmlab.engines import ollama_install, supervisor
 from slmlab.engines.access import other_user_at
 from slmlab.engines.address import DEFAULT_PORT, configured_host
@@ -115,7 +116,7 @@ def _free_port() -> int:
 def _start(engine: str, command: list[str], port: int, env: dict[str, str]) -> Server:
     address = f"http://127.0.0.1:{port}"
     folder = folder_of(address)
-    folder.mkdir(parents=True, exist_ok=True)
+    paths.make(folder)
     # The processes of a server must never talk to each other through a proxy.
     no_proxy = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
     env = env | {"NO_PROXY": ",".join(filter(None, (no_proxy, "127.0.0.1,localhost")))}
@@ -137,10 +138,14 @@ def _start(engine: str, command: list[str], port: int, env: dict[str, str]) -> S
             "in a moment."
         ) from error
     process = subprocess.Popen(
-        [sys.executable, "-m", "slmlab.engines.supervisor", str(folder)],
+        [sys.executable, "-m", "slmlab.engines.supervisor", str(folder.absolute())],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        # With -m Python imports from the current folder first, and the processes below start more:
+        # a psutil.py that lies beside a notebook must not become a part of them.
+        cwd=folder,
+        env=_environment(),
         start_new_session=True,
     )
     log.info("started %s with supervisor %d: %s", address, process.pid, " ".join(command))
@@ -169,6 +174,20 @@ def _start(engine: str, command: list[str], port: int, env: dict[str, str]) -> S
                 end_tree(psutil.Process(process.pid))
         raise
     return server_from(address, facts)
+
+
+def _environment() -> dict[str, str]:
+    """This process's environment, for one that runs in another folder."""
+    env = dict(os.environ)
+    env["SLMLAB_HOME"] = str(paths.home().absolute())
+    if env.get("OLLAMA_MODELS"):
+        env["OLLAMA_MODELS"] = str(paths.ollama_models().absolute())
+    path = [os.path.abspath(one) for one in env.get("PYTHONPATH", "").split(os.pathsep) if one]
+    library = Path(__file__).resolve().parents[2]
+    if not library.name.endswith("-packages"):  # not installed, but used where it lies
+        path.append(str(library))
+    env["PYTHONPATH"] = os.pathsep.join(path)
+    return {name: value for name, value in env.items() if name != "PYTHONPATH" or value}
 
 
 def end(state: State) -> None:

@@ -126,7 +126,7 @@ def install(
     if gpu is None:
         gpu = hardware.machine().gpu is not None
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        paths.make(folder)
         with httpx.Client(timeout=TIMEOUT, follow_redirects=True) as client:
             release = f"{base_url}/v{version}"
             asset, digest = _asset(client, release, version, architecture)

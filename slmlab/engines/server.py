@@ -100,7 +100,7 @@ def start(engine: str = "auto", *, version: str | None = None, quiet: bool = Fal
         raise ServerError(f"There is no engine {engine!r}; choose one of {', '.join(ENGINES)}.")
     say: Callable[[str], None] = (lambda _: None) if quiet else print
     try:
-        paths.servers().mkdir(parents=True, exist_ok=True)
+        paths.make(paths.servers())
         # Two notebooks that start at the same moment must not start two servers. On network drives
         # without locks they may; then the second takes another port.
         with exclusive(paths.servers() / supervisor.START_LOCK, LOCK_DEADLINE):

@@ -100,8 +100,13 @@ def exclusive(path: Path, timeout: float) -> Iterator[None]:
 def write_json(path: Path, data: Any) -> None:
     """Write a file atomically: readers see it either whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(data))
+    _write(temporary, json.dumps(data))
     os.replace(temporary, path)
+
+
+def _write(path: Path, text: str) -> None:
+    with open(path, "w", encoding="utf-8", opener=paths.opener) as file:
+        file.write(text)
 
 
 # Users.
@@ -111,10 +116,10 @@ def add_user(folder: Path) -> None:
     """Register this process as a user of the server in ``folder``."""
     pid = os.getpid()
     users = folder / "users"
-    users.mkdir(parents=True, exist_ok=True)
+    users.mkdir(mode=0o700, parents=True, exist_ok=True)
     # Written atomically: the supervisor would take an empty file for that of a dead user.
     temporary = folder / f".user.{pid}"
-    temporary.write_text(repr(start_time(pid)))
+    _write(temporary, repr(start_time(pid)))
     os.replace(temporary, users / str(pid))
 
 
@@ -164,7 +169,11 @@ def _may_be_ours(address: str) -> bool:
 
 def _read_state(folder: Path) -> State | None:
     try:
-        state: State = json.loads((folder / "state.json").read_bytes())
+        path = folder / "state.json"
+        # Another user must not say which processes slmlab takes for its own, and ends.
+        if os.name == "posix" and path.stat().st_uid != os.geteuid():
+            return None
+        state: State = json.loads(path.read_bytes())
         return state if is_same(state["pid"], state["start_time"]) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -207,7 +216,8 @@ def supervise(folder: Path) -> int:
             }
             write_json(folder / "state.json", state)
             try:
-                with (folder / "server.log").open("wb", buffering=0) as log:
+                path = folder / "server.log"
+                with open(path, "wb", buffering=0, opener=paths.opener) as log:
                     return _run(folder, config, log)
             finally:
                 with contextlib.suppress(OSError):
@@ -244,11 +254,13 @@ def _run(folder: Path, config: Config, log: IO[bytes]) -> int:
                     stdout=log,
                     stderr=log,
                     preexec_fn=end_with_parent if os.name == "posix" else None,
+                    # Ollama's models may be meant for others; ours lie in our home.
+                    umask=0o077 if config.get("engine") == "embedded" else -1,
                 )
             except OSError as error:
                 note(f"cannot start {config['command'][0]}: {error}")
                 return 1
-            (folder / "child.pid").write_text(str(child.pid))
+            _write(folder / "child.pid", str(child.pid))
             answered = None
             while child.poll() is None and not stopping:
                 time.sleep(POLL)

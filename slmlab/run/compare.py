@@ -134,6 +134,8 @@ def compare(
     for name, cell in zip(keys, cells, strict=True):
         if name not in found:
             todo.setdefault(name, cell)
+    if todo:
+        records.make_folder()
     before = len(cells) - len(todo)
     log.info("%d cells, %d of them from %s.", len(cells), before, records.folder)
     progress = Progress(len(cells), before, records.folder, quiet or bool(on_text))

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import platform
+import secrets
 import shutil
 import time
 from collections.abc import Collection, Mapping
@@ -15,6 +16,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from slmlab import paths
 from slmlab.devices import cpu_name, gpu_names
 from slmlab.errors import ResultsError
 from slmlab.run.generate import Target
@@ -83,6 +85,22 @@ class RecordStore:
             raise ResultsError(f"The records in {self.folder} cannot be read: {error}.") from error
         return found
 
+    def make_folder(self) -> None:
+        """Make the folder, if there is something to record.
+
+        Raises:
+            ResultsError: it cannot be made or written.
+        """
+        try:
+            paths.make(self.folder)
+            if not os.access(self.folder, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        except OSError as error:
+            raise ResultsError(
+                f"Records cannot be written to {self.folder}: {error.strerror}. Give store=… "
+                "another folder, or set SLMLAB_HOME to a folder of your own."
+            ) from error
+
     def add(self, name: str, record: Generation) -> None:
         """Append one record under its key.
 
@@ -94,9 +112,10 @@ class RecordStore:
         line = f'{{"key":"{name}","on":{json.dumps(on)},"record":'
         line += json.dumps(record.to_dict(), separators=(",", ":")) + "}\n"
         data = line.encode()
+        if self._file is None:
+            self.make_folder()
         try:
             if self._file is None:
-                self.folder.mkdir(parents=True, exist_ok=True)
                 writer = f"{platform.node()}-{os.getpid()}-{time.time_ns()}"
                 self._file = self.folder / f"{writer}.jsonl"
             append(self._file, data)
@@ -111,10 +130,13 @@ class RecordStore:
 def append(path: str | Path, line: bytes) -> None:
     """Add a line to a file with one write, whole or not at all.
 
+    In slmlab's home a new file is for this user only.
+
     Raises:
         OSError: the disk is full or read-only; the file is as it was.
     """
-    with open(path, "ab", buffering=0) as file:
+    own = paths.home().absolute() in Path(path).absolute().parents
+    with open(path, "ab", buffering=0, opener=paths.opener if own else None) as file:
         end = file.tell()
         if file.write(line) != len(line):
             file.truncate(end)
@@ -142,9 +164,11 @@ def write(path: str | Path, text: str) -> Path:
     path, data = Path(path), text.encode(errors="replace")
     if not path.parent.is_dir():
         raise ResultsError(f"There is no folder {path.parent} to write {path.name} to.")
-    part = path.with_name(path.name + ".part")
+    # Not a name that others could know, and put a link there.
+    part = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        part.write_bytes(data)
+        with part.open("xb") as file:
+            file.write(data)
         part.replace(path)
     except OSError as error:
         free = shutil.disk_usage(path.parent).free

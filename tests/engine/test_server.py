@@ -228,6 +228,29 @@ def test_without_ollama_and_without_a_network_auto_is_embedded(lab, monkeypatch,
     assert "slmlab.invalid cannot be reached. Going on with the embedded" in capsys.readouterr().out
 
 
+def test_nothing_is_imported_from_the_current_folder(lab_with_models, tmp_path, monkeypatch):
+    mark = tmp_path / "mark"
+    books = tmp_path / "books"
+    books.mkdir()
+    for name in ("psutil", "filelock", "pip", "httpx", "xllamacpp"):
+        (books / f"{name}.py").write_text(f"open({str(mark)!r}, 'a').write({name!r})")
+    monkeypatch.chdir(books)
+    monkeypatch.setenv("SLMLAB_HOME", os.path.relpath(lab_with_models))
+    server = slmlab.start("embedded", quiet=True)
+    assert slmlab.generate(SMOL, "Hi", num_predict=1).tokens == 1
+    family = psutil.Process(supervisor.state_at(server.host)["pid"])
+    assert len(family.children(recursive=True)) == 2, "the server and a model"
+    folder = supervisor.folder_of(server.host).resolve()
+    for process in (family, *family.children(recursive=True)):
+        assert Path(process.cwd()) == folder
+    assert not mark.exists()
+    private = [one for one in folder.rglob("*") if one.suffix != ".lock"]
+    assert {one.name for one in private} >= {"state.json", "config.json", "server.log", "child.pid"}
+    for one in private:
+        assert not one.stat().st_mode & 0o077, one
+    slmlab.stop()
+
+
 def test_a_proxy_in_the_environment_never_catches_this_machine(lab_with_models, monkeypatch):
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
