@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import slmlab
 from slmlab import paths
 from slmlab.errors import SlmlabError
+from slmlab.terminal import Printable, printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,10 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
     except KeyboardInterrupt as error:  # from a comparison, its text says what was kept
-        print(f"\nslmlab: {str(error) or 'interrupted.'}", file=sys.stderr)
+        print(f"\nslmlab: {printable(str(error)) or 'interrupted.'}", file=sys.stderr)
         return 130
     except SlmlabError as error:
-        print(f"slmlab: {error}", file=sys.stderr)
+        print(f"slmlab: {printable(str(error))}", file=sys.stderr)
         return 1
 
 
@@ -212,7 +213,11 @@ def _models(args: argparse.Namespace) -> None:
         print(json.dumps([asdict(one) for one in models.installed()], indent=2))
         return
     table = models.table()
-    print(table.to_string(index=False) if len(table) else "No model is here yet: slmlab pull MODEL")
+    print(
+        printable(table.to_string(index=False))
+        if len(table)
+        else "No model is here yet: slmlab pull MODEL"
+    )
 
 
 def _pull(args: argparse.Namespace) -> None:
@@ -257,17 +262,18 @@ def _run_comparison(
     """Stream every answer to the terminal, then print the table."""
     from slmlab.run import results
 
+    shown = Printable()
     frame = slmlab.compare(
         names,
         prompt,
         repeats=repeats,
         fresh=True,
         on_cell=lambda cell: print(f"── {cell.model} " + "─" * max(2, 60 - len(cell.model))),
-        on_text=lambda text: print(text, end="", flush=True),
-        on_record=lambda record: print(f"\n[{record}]\n"),
+        on_text=lambda text: print(shown(text), end="", flush=True),
+        on_record=lambda record: print(f"\n[{printable(str(record))}]\n"),
         **options,
     )
-    print(results.table(frame).to_string(index=False))
+    print(printable(results.table(frame).to_string(index=False)))
     return frame
 
 

@@ -6,13 +6,15 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
+from slmlab.terminal import printable
+
 
 class SlmlabError(RuntimeError):
     """An error with a message for the user: what went wrong, and what to do about it."""
 
     def _render_traceback_(self) -> list[str]:
         # IPython calls this to show an exception: students see the sentence without a traceback.
-        return [f"{type(self).__name__}: {self}"]
+        return [f"{type(self).__name__}: {printable(str(self))}"]
 
 
 class InstallError(SlmlabError):
@@ -67,7 +69,7 @@ class Interrupted(KeyboardInterrupt):
         return type(self), (str(self), self.frame)
 
     def _render_traceback_(self) -> list[str]:
-        return [f"{type(self).__name__}: {self}"]
+        return [f"{type(self).__name__}: {printable(str(self))}"]
 
 
 class ServerGone(PartialResultError, ServerError):

@@ -41,6 +41,7 @@ import psutil
 from slmlab import paths
 from slmlab.engines.address import LOOPBACK_NAMES
 from slmlab.processes import end_tree, end_with_parent, is_same, start_time
+from slmlab.terminal import printable
 
 # Seconds that a server goes on without users, so that a kernel that restarts finds it again.
 GRACE = 20.0
@@ -194,7 +195,7 @@ def log_tail(address: str, lines: int = 15) -> str:
             text = file.read().decode(errors="replace")
     except OSError:
         return ""
-    written = text.splitlines()
+    written = [printable(line) for line in text.splitlines()]
     return "" if f"[supervisor] {STOPPING}" in written else "\n".join(written[-lines:])
 
 

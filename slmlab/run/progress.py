@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from slmlab.run.record import Generation
+from slmlab.terminal import printable
 
 
 class Progress:
@@ -35,7 +36,7 @@ class Progress:
         """Describe the current step."""
         if self.bar is not None and description != self.description:
             self.description = description
-            self.bar.set_description_str(description)
+            self.bar.set_description_str(printable(description))
 
     def step(self, record: Generation) -> None:
         """Count one finished cell."""

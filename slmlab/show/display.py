@@ -17,6 +17,7 @@ from slmlab.run.prompts import fill
 from slmlab.run.record import Generation
 from slmlab.show.markdown import STYLE, to_html
 from slmlab.show.sanitize import harmless
+from slmlab.terminal import Printable, printable
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -37,7 +38,8 @@ class Stream:
     """An output area that fills with text: call it with each piece, then ``close`` it."""
 
     def __init__(self, title: str = "") -> None:
-        self.title, self.text, self.drawn = title, "", 0.0
+        self.title, self.text, self.drawn = harmless(title), "", 0.0
+        self.printable = Printable()
         self.handle: Any = None
         if in_notebook():
             from IPython.display import display
@@ -50,7 +52,7 @@ class Stream:
             print(f"{self.title}\n")
         self.text += piece
         if self.handle is None:
-            print(piece, end="", flush=True)
+            print(self.printable(piece), end="", flush=True)
         elif time.monotonic() - self.drawn > 1 / UPDATES_PER_SECOND:
             self.handle.update(self._bundle(live=True), raw=True)
             self.drawn = time.monotonic()
@@ -60,9 +62,9 @@ class Stream:
         if self.handle is not None:
             self.handle.update(self._bundle(footer, record), raw=True)
         elif self.text:
-            print(f"\n\n{footer}\n")
+            print(f"\n\n{printable(footer)}\n")
         elif footer:
-            print(f"{self.title}\n\n{footer}\n")
+            print(f"{self.title}\n\n{printable(footer)}\n")
 
     def _bundle(
         self, footer: str = "", record: Generation | None = None, live: bool = False

@@ -6,11 +6,10 @@ cleaned by nh3. Images are removed, since fetching one would tell its server abo
 
 from __future__ import annotations
 
-import re
-
 from markupsafe import Markup
 
 from slmlab.run.options import Prompt
+from slmlab.terminal import printable
 
 _HTML = (
     "a b blockquote br code dd del details div dl dt em h1 h2 h3 h4 h5 h6 hr i li ol p pre s "
@@ -69,19 +68,14 @@ def clean(html: str) -> Markup:
 
 # Characters that change the writing direction and can make a text look like another one.
 _DIRECTIONS = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
-_CONTROLS = (*(code for code in range(32) if code not in (9, 10)), 127)
 # Characters that are none; slmlab.show.mathematics marks the places of formulas with two of them.
 _NONCHARACTERS = (*range(0xFDD0, 0xFDF0), 0xFFFE, 0xFFFF)
 _REPLACED: dict[int, str | None] = {code: "�" for code in (*_DIRECTIONS, *_NONCHARACTERS)}
-_REPLACED |= dict.fromkeys(_CONTROLS)
-# Colours and cursor moves of terminals.
-_ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?")
 
 
 def harmless(text: str) -> str:
     """A model's text without control characters, terminal codes and changed writing directions."""
-    text = _ANSI.sub("", text.replace("\r\n", "\n"))
-    return text.translate(_REPLACED).encode(errors="replace").decode()
+    return printable(text).translate(_REPLACED).encode(errors="replace").decode()
 
 
 def prompt_text(prompt: Prompt) -> str:
