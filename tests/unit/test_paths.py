@@ -75,6 +75,23 @@ def test_a_home_or_a_state_of_another_user_is_refused():
         slmlab.start("embedded", quiet=True)
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_home_that_turns_read_only_is_named_before_anything_runs():
+    before = store.RecordStore(paths.results())
+    before.add("0" * 64, record())
+    for folder in (paths.results(), paths.home()):
+        folder.chmod(0o500)
+    try:
+        with pytest.raises(ResultsError, match=r"cannot be written to .*Permission denied"):
+            store.RecordStore(paths.results()).make_folder()
+        assert set(before.find(["0" * 64])) == {"0" * 64}, "what was recorded can be read"
+        with pytest.raises(ServerError, match=r"cannot start a server from its folder .*denied"):
+            slmlab.start("embedded", quiet=True)
+    finally:
+        for folder in (paths.home(), paths.results()):
+            folder.chmod(0o700)
+
+
 def test_files_for_the_reader_are_not_written_through_links(tmp_path):
     (tmp_path / "victim").write_text("mine")
     (tmp_path / "table.json.part").symlink_to(tmp_path / "victim")
