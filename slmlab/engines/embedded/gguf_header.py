@@ -118,6 +118,21 @@ FILL_IN_MIDDLE = (
 )
 
 
+# Metadata that slmlab reads, by the type that the format gives them; the second by how their keys
+# end, as they begin with the architecture, or with what a token is for.
+_TEXTS = {
+    "general.architecture",
+    "general.type",
+    "tokenizer.chat_template",
+    "tokenizer.ggml.model",
+}
+_WHOLE_NUMBERS = (
+    ".context_length",
+    ".pooling_type",
+    "_token_id",
+    "general.file_type",
+    "split.count",
+)
 # The first words of a file that Git keeps in place of a large one.
 _GIT_LFS = b"version https://git-lfs"
 
@@ -257,6 +272,29 @@ def read_vocabulary(path: str | Path) -> list[str]:
         return _Reader(data, len(data)).vocabulary()
 
 
+def _check_type(key: str, value: object) -> None:
+    """Refuse a value of another type than its key has, and a number that is none."""
+    wanted = ""
+    if key in _TEXTS and not isinstance(value, str):
+        wanted = "a text"
+    elif key.endswith(_WHOLE_NUMBERS) and not _is_count(value):
+        wanted = "a whole number from 0 on"
+    elif not _is_finite(value):
+        wanted = "a finite number"
+    if wanted:
+        raise GGUFError(f"the GGUF file is damaged: its {key!r} is not {wanted}")
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_finite(value: object) -> bool:
+    if isinstance(value, list):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
+
+
 class _Reader:
     """A cursor over the mapped file."""
 
@@ -338,6 +376,7 @@ class _Reader:
                     for words in FILL_IN_MIDDLE
                 )
             if value is not None:
+                _check_type(key, value)
                 metadata[key] = value
         if vocabulary and "general.architecture" in metadata:
             metadata.setdefault(f"{metadata['general.architecture']}.vocab_size", vocabulary)

@@ -63,9 +63,8 @@ def main() -> None:
 
     import xllamacpp
 
-    params = parameters(config)
     try:
-        server = xllamacpp.Server(params)
+        server = xllamacpp.Server(parameters(config))
     except Exception as error:
         print(json.dumps({"error": str(error)}), file=answer, flush=True)
         raise SystemExit(1) from error
