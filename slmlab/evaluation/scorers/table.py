@@ -23,6 +23,7 @@ from slmlab.evaluation.scorers.registry import SCORERS, named
 from slmlab.run.cells import plain
 from slmlab.run.frames import need
 from slmlab.run.tables import read_table
+from slmlab.terminal import printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,7 +100,7 @@ def score(
             f"The column `{column}_note` has all reasons."
         )
         log.info(line)
-        print(line, file=sys.stderr)
+        print(printable(line), file=sys.stderr)
     scores = [math.nan if value is None else value for value, _ in results]
     return frame.assign(
         **{
