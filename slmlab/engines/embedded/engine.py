@@ -80,8 +80,9 @@ class Engine:
         """The process that has ``model`` in memory; it is loaded first if needed."""
         num_ctx = options.get("num_ctx") or hardware.env_number("OLLAMA_CONTEXT_LENGTH")
         num_ctx = effective_context(num_ctx or DEFAULT_CONTEXT, model.context_length)
-        threads = options.get("num_thread") or hardware.usable_cores()
-        settings = LoadSettings(num_ctx, threads)
+        # Threads beyond the cores only wait for each other; ten thousand hang the machine.
+        cores, threads = hardware.usable_cores(), options.get("num_thread") or 0
+        settings = LoadSettings(num_ctx, min(threads, cores) if threads > 0 else cores)
         path = self.store.blob(model.blob)
         if not path.exists():
             raise ApiError(404, f"model '{model.name}' not found")

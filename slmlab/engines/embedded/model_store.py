@@ -199,8 +199,10 @@ class ModelStore:
     def sweep(self) -> None:
         """Remove what downloads left behind that were killed over an hour ago.
 
-        What a later pull goes on with stays for a week.
+        What a later pull goes on with stays for a week. Uploaded files that no model was made of
+        stay for a day; all of them while a model's own facts cannot be read.
         """
+        self._sweep_unnamed()
         for path in self.blobs.iterdir():
             kept = "-partial" in path.name
             if kept or path.name.startswith(("pull-", "partial-")):
@@ -209,6 +211,16 @@ class ModelStore:
                 )
                 if newest < time.time() - (7 * 24 * 3600 if kept else 3600):
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def _sweep_unnamed(self) -> None:
+        models = self.all()
+        if len(models) < len(list(self.manifests.glob("*.json"))):
+            return
+        named = {self.blob(model.blob) for model in models}
+        for path in self.blobs.iterdir():
+            unnamed = DIGEST.fullmatch(path.name) and path not in named
+            if unnamed and path.stat().st_mtime < time.time() - 24 * 3600:
+                path.unlink()
 
     def free_space(self) -> int:
         """Bytes free on the disk with the models."""

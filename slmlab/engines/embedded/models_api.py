@@ -19,7 +19,7 @@ from slmlab.engines.embedded import gguf_header, llama_cpp, pypi_models, registr
 from slmlab.engines.embedded.engine import Engine
 from slmlab.engines.embedded.model_store import StoredModel
 from slmlab.engines.embedded.pool import LoadError
-from slmlab.engines.embedded.responses import ApiError, read_body, reply
+from slmlab.engines.embedded.responses import ApiError, blocks, read_body, reply
 from slmlab.engines.embedded.schemas import (
     CopyRequest,
     CreateRequest,
@@ -28,6 +28,9 @@ from slmlab.engines.embedded.schemas import (
     parse,
 )
 from slmlab.engines.model_names import NameNotValid, full_name, read_name
+
+# Bytes of the disk that uploads leave free, and after how many this is looked at again.
+KEEP_FREE, CHECK_DISK = 256 * 2**20, 64 * 2**20
 
 
 async def tags(engine: Engine, request: Request) -> Response:
@@ -224,10 +227,16 @@ async def post_blob(engine: Engine, request: Request) -> Response:
     length = int(request.headers.get("content-length") or 0)
     if length > engine.store.free_space():
         raise ApiError(500, "no space left on device")
-    part, real = engine.store.temporary(), hashlib.sha256()
+    part, real, size = engine.store.temporary(), hashlib.sha256(), 0
     try:
         with part.open("wb") as out:
-            async for block in request.stream():
+            async for block in blocks(request):
+                # A client need not say how much it sends.
+                if size // CHECK_DISK != (size + len(block)) // CHECK_DISK and (
+                    engine.store.free_space() < KEEP_FREE
+                ):
+                    raise ApiError(500, "no space left on device")
+                size += len(block)
                 real.update(block)
                 out.write(block)
         if target.name != f"sha256-{real.hexdigest()}":

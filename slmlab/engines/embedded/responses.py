@@ -15,6 +15,11 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 MAX_BODY = 64 * 2**20
+# Lists and objects in a body, and items in them. Each takes a hundred bytes of memory and delays
+# all other requests while it is read. Texts count too: no context holds as many in a prompt.
+MAX_NESTED, MAX_ITEMS = 500_000, 5_000_000
+# Seconds that a client may pause while it sends a body.
+MAX_PAUSE = 60.0
 Result = TypeVar("Result")
 
 
@@ -105,15 +110,30 @@ async def unless_gone(request: Request, work: Awaitable[Result]) -> Result:
                 await task
 
 
+async def blocks(request: Request) -> AsyncIterator[bytes]:
+    """The request body as it comes; a client that pauses for too long is refused."""
+    stream = request.stream()
+    while True:
+        try:
+            yield await asyncio.wait_for(anext(stream), MAX_PAUSE)
+        except StopAsyncIteration:
+            return
+        except asyncio.TimeoutError as error:
+            raise ApiError(408, f"no data came for {MAX_PAUSE:.0f} seconds") from error
+
+
 async def read_body(request: Request) -> bytes:
     """The whole request body; one larger than any real request is refused."""
     parts, size = [], 0
-    async for block in request.stream():
+    async for block in blocks(request):
         size += len(block)
         if size > MAX_BODY:
             raise ApiError(413, f"request body is larger than {MAX_BODY // 2**20} MiB")
         parts.append(block)
-    return b"".join(parts)
+    body = b"".join(parts)
+    if body.count(b"[") + body.count(b"{") > MAX_NESTED or body.count(b",") > MAX_ITEMS:
+        raise ApiError(413, "request body has too many lists, objects or items")
+    return body
 
 
 class OnlyLocal:

@@ -6,7 +6,7 @@ import os
 import time
 
 from slmlab.engines.embedded import model_store
-from slmlab.engines.embedded.model_store import ModelStore
+from slmlab.engines.embedded.model_store import ModelStore, StoredModel
 
 
 class TestStore:
@@ -32,3 +32,31 @@ def test_what_was_left_by_a_killed_download_goes_after_an_hour(tmp_path):
         os.utime(path, (time.time() - 7200,) * 2)
     store.sweep()
     assert {path.name for path in store.blobs.iterdir()} == {new.name, kept.name, begun.name}
+
+
+def test_uploads_that_no_model_was_made_of_go_after_a_day(tmp_path):
+    store, day = ModelStore(tmp_path), 24 * 3600
+    named, unnamed, new = (store.blob(f"{number:064x}") for number in range(3))
+    for path in (named, unnamed, new):
+        path.write_bytes(b"GGUF")
+    for path in (named, unnamed):
+        os.utime(path, (time.time() - 2 * day,) * 2)
+    store.write(
+        StoredModel(
+            name="named:latest",
+            blob=named.name.removeprefix("sha256-"),
+            size=4,
+            modified="2026-01-01T00:00:00+00:00",
+            architecture="llama",
+            parameters=1,
+            quantization="F16",
+            context_length=None,
+            metadata={},
+        )
+    )
+    store.manifests.joinpath("torn%3Alatest.json").write_text("{")
+    store.sweep()
+    assert unnamed.exists()  # it may be the torn one's
+    store.manifests.joinpath("torn%3Alatest.json").unlink()
+    store.sweep()
+    assert {*store.blobs.iterdir()} == {named, new}
