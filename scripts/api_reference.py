@@ -78,7 +78,12 @@ AREAS = (
             "slmlab.widgets.catalog_explorer.CatalogExplorer",
         ),
     ),
-    Area("course", "The course", ("check",), ("slmlab.weights", "slmlab.distillation")),
+    Area(
+        "course",
+        "The course",
+        ("check",),
+        ("slmlab.weights", "slmlab.distillation", "slmlab.finetuning"),
+    ),
     Area("errors", "Errors", (), ("slmlab.errors",)),
 )
 

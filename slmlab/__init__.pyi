@@ -6,6 +6,7 @@ from . import models as models
 from . import paths as paths
 from .checkup import doctor as doctor
 from .course import distillation as distillation
+from .course import finetuning as finetuning
 from .course import weights as weights
 from .course.exercises import check as check
 from .engines import server as server

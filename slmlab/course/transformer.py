@@ -106,7 +106,27 @@ def tokenizer(model: Transformer) -> Tokenizer:
     return made
 
 
-def forward(model: Transformer, tokens: Sequence[int]) -> Array:
+def chat_text(model: Transformer, prompt: str) -> str:
+    """A prompt as the model's chat template puts it before the answer, control tokens and all.
+
+    Raises:
+        ModelError: a base model, which has no chat template.
+
+    Examples:
+        >>> slmlab.weights.chat_text(slmlab.weights.read(), "Hi").split()[-1]
+        '<|im_start|>assistant'
+    """
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    template = model.metadata.get("tokenizer.chat_template")
+    if not template:
+        raise ModelError(f"{model.path.name} is a base model: it has no chat template.")
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    messages = [{"role": "user", "content": prompt}]
+    return environment.from_string(template).render(messages=messages, add_generation_prompt=True)
+
+
+def forward(model: Transformer, tokens: Sequence[int] | Array) -> Array:
     """The forward pass: logits for the next token after each token, (tokens, vocabulary).
 
     A complete Llama-type transformer: embeddings; in each block causal attention and a feed-forward
@@ -114,22 +134,35 @@ def forward(model: Transformer, tokens: Sequence[int]) -> Array:
     vocabulary. https://arxiv.org/abs/2302.13971, with grouped-query attention
     (https://arxiv.org/abs/2305.13245).
 
+    It computes with numpy, or, where the model's tensors are JAX's, with JAX, which can also give
+    the gradients of what is computed from its result (``slmlab.finetuning``).
+
     Examples:
         >>> model = slmlab.weights.read()
         >>> tokens = slmlab.weights.tokenizer(model).encode("A cat sat").ids
         >>> slmlab.weights.forward(model, tokens).shape  # tokens × vocabulary
         (3, 49152)
     """
+    weight = model.tensors
+    # A model without an output matrix reuses its embeddings (tied embeddings).
+    unembedding = weight.get("output.weight", weight["token_embd.weight"])
+    return cast(Array, hidden_states(model, tokens) @ unembedding.T)
+
+
+def hidden_states(model: Transformer, tokens: Sequence[int] | Array) -> Array:
+    """What the last block hands on for each token, (tokens, embedding length), normalized."""
     hyperparameters, weight = model.metadata, model.tensors
     heads = int(hyperparameters["llama.attention.head_count"])
     kv_heads = int(hyperparameters["llama.attention.head_count_kv"])
     head_size = int(hyperparameters["llama.embedding_length"]) // heads
     epsilon = float(hyperparameters["llama.attention.layer_norm_rms_epsilon"])
+    embeddings = weight["token_embd.weight"]
+    xp = array_module(embeddings)
     n = len(tokens)
     angles = rope_angles(n, head_size, float(hyperparameters["llama.rope.freq_base"]))
     causal_mask = np.triu(np.full((n, n), -np.inf, dtype=np.float32), k=1)
 
-    x = weight["token_embd.weight"][np.asarray(tokens)]
+    x = embeddings[xp.asarray(tokens)]
     for layer in range(model.layers):
         w = {part: weight[f"blk.{layer}.{part}.weight"] for part in BLOCK_TENSORS}
         h = rms_norm(x, w["attn_norm"], epsilon)
@@ -137,17 +170,19 @@ def forward(model: Transformer, tokens: Sequence[int]) -> Array:
         keys = apply_rope((h @ w["attn_k"].T).reshape(n, kv_heads, head_size), angles)
         values = (h @ w["attn_v"].T).reshape(n, kv_heads, head_size)
         # Grouped-query attention: several query heads share a key head and a value head.
-        keys, values = (np.repeat(one, heads // kv_heads, axis=1) for one in (keys, values))
+        keys, values = (xp.repeat(one, heads // kv_heads, axis=1) for one in (keys, values))
         scores = queries.transpose(1, 0, 2) @ keys.transpose(1, 2, 0) / head_size**0.5
         attention = softmax(scores + causal_mask)
         attended = (attention @ values.transpose(1, 0, 2)).transpose(1, 0, 2).reshape(n, -1)
         x = x + attended @ w["attn_output"].T
         h = rms_norm(x, w["ffn_norm"], epsilon)
         x = x + (silu(h @ w["ffn_gate"].T) * (h @ w["ffn_up"].T)) @ w["ffn_down"].T
-    x = rms_norm(x, weight["output_norm.weight"], epsilon)
-    # A model without an output matrix reuses its embeddings (tied embeddings).
-    unembedding = weight.get("output.weight", weight["token_embd.weight"])
-    return cast(Array, x @ unembedding.T)
+    return rms_norm(x, weight["output_norm.weight"], epsilon)
+
+
+def array_module(array: Any) -> Any:
+    """numpy, or for an array of JAX's ``jax.numpy``: they have the same functions."""
+    return array.__array_namespace__() if hasattr(array, "__array_namespace__") else np
 
 
 def softmax(logits: npt.NDArray[Floats], temperature: float = 1.0) -> npt.NDArray[Floats]:
@@ -159,14 +194,15 @@ def softmax(logits: npt.NDArray[Floats], temperature: float = 1.0) -> npt.NDArra
         array([0.5, 0.5])
     """
     scaled = logits / temperature
-    exponentials = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    exponentials = array_module(logits).exp(scaled - scaled.max(axis=-1, keepdims=True))
     return cast("npt.NDArray[Floats]", exponentials / exponentials.sum(axis=-1, keepdims=True))
 
 
 def log_softmax(logits: npt.NDArray[Floats]) -> npt.NDArray[Floats]:
     """The natural logarithm of ``softmax(logits)``, accurate even for tiny probabilities."""
+    xp = array_module(logits)
     shifted = logits - logits.max(axis=-1, keepdims=True)
-    normalizer = np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    normalizer = xp.log(xp.exp(shifted).sum(axis=-1, keepdims=True))
     return cast("npt.NDArray[Floats]", shifted - normalizer)
 
 
@@ -204,12 +240,12 @@ def perplexity(model: Transformer, texts: str | Sequence[str]) -> float:
 def rms_norm(x: Array, weight: Array, epsilon: float) -> Array:
     """Root-mean-square layer normalization, https://arxiv.org/abs/1910.07467."""
     mean_square = (x * x).mean(axis=-1, keepdims=True)
-    return cast(Array, x / np.sqrt(mean_square + epsilon) * weight)
+    return cast(Array, x / array_module(x).sqrt(mean_square + epsilon) * weight)
 
 
 def silu(x: Array) -> Array:
     """The sigmoid linear unit, x × sigmoid(x); gates the feed-forward network (SwiGLU)."""
-    return cast(Array, x / (1 + np.exp(-x)))
+    return cast(Array, x / (1 + array_module(x).exp(-x)))
 
 
 def rope_angles(n: int, head_size: int, base: float) -> npt.NDArray[np.float64]:
@@ -225,9 +261,9 @@ def rope_angles(n: int, head_size: int, base: float) -> npt.NDArray[np.float64]:
 def apply_rope(x: Array, angles: npt.NDArray[np.float64]) -> Array:
     """Rotate queries or keys (n, heads, head_size) by the angles of their positions.
 
-    GGUF files of this architecture store the two numbers that are rotated together side by side,
-    so each pair can be read as one complex number.
+    GGUF files of this architecture store the two numbers that are rotated together side by side.
     """
-    rotations = np.exp(1j * angles).astype(np.complex64)[:, None, :]
-    pairs = np.ascontiguousarray(x).view(np.complex64)
-    return cast(Array, (pairs * rotations).view(np.float32))
+    cos, sin = (part.astype(np.float32)[:, None, :] for part in (np.cos(angles), np.sin(angles)))
+    first, second = x[..., 0::2], x[..., 1::2]
+    pairs = (first * cos - second * sin, first * sin + second * cos)
+    return cast(Array, array_module(x).stack(pairs, axis=-1).reshape(x.shape))

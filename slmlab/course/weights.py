@@ -21,7 +21,15 @@ import numpy as np
 import numpy.typing as npt
 
 from slmlab import models, paths
-from slmlab.course.transformer import Array, Transformer, forward, perplexity, softmax, tokenizer
+from slmlab.course.transformer import (
+    Array,
+    Transformer,
+    chat_text,
+    forward,
+    perplexity,
+    softmax,
+    tokenizer,
+)
 from slmlab.engines.embedded.gguf_header import GGUFError, read_header
 from slmlab.errors import ModelError, did_you_mean
 from slmlab.models.choose import LESSON_PREFIX
@@ -30,6 +38,7 @@ __all__ = [
     "TENSOR_TYPES",
     "Array",
     "Transformer",
+    "chat_text",
     "default_model_file",
     "drop_layers",
     "forward",
