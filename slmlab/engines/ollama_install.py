@@ -123,6 +123,11 @@ def install(
     if problem := proxies.problem():
         raise InstallError(f"Ollama cannot be downloaded here: {problem}")
     architecture = _architecture()
+    if not hasattr(tarfile, "data_filter"):
+        raise InstallError(
+            f"Ollama cannot be installed with Python {platform.python_version()}, which cannot "
+            "unpack archives safely; Python 3.10.12, 3.11.4 and later ones can."
+        )
     if gpu is None:
         gpu = hardware.machine().gpu is not None
     try:

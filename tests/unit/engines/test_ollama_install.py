@@ -52,6 +52,15 @@ def test_other_systems_get_the_sentence_that_helps(files, tmp_path, monkeypatch,
         install(files, tmp_path)
 
 
+def test_a_python_that_cannot_unpack_safely_says_so_before_the_download(
+    files, tmp_path, monkeypatch
+):
+    monkeypatch.delattr("tarfile.data_filter")  # as in Python 3.10.11 and 3.11.3
+    with pytest.raises(InstallError, match="cannot unpack archives safely"):
+        install(files, tmp_path)
+    assert not [*tmp_path.iterdir()]
+
+
 def test_a_folder_that_cannot_be_written(files, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InstallError, match="cannot be installed into"):
