@@ -16,6 +16,7 @@ import functools
 import ipaddress
 import os
 import socket
+import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     import httpx
 
 LISTENING = "0A"  # the state of a socket in /proc/net/tcp
+# From linux/netlink.h and linux/sock_diag.h.
+NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY = 4, 20
+NLM_F_REQUEST, NLM_F_DUMP = 0x1, 0x300
+NLMSG_ERROR, NLMSG_DONE = 2, 3
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 # Addresses that slmlab chose, and that the reader did not name.
 _chosen: set[str] = set()
@@ -102,6 +107,39 @@ def _takes_all(bound: Address, ip: Address) -> bool:
 
 def _listening() -> Iterator[tuple[Address, int, int]]:
     """The address, port and user id of each TCP socket that listens on this machine."""
+    try:
+        yield from [*_ask_kernel(socket.AF_INET), *_ask_kernel(socket.AF_INET6)]
+    except OSError:  # not in every container
+        yield from _read_tables()
+
+
+def _ask_kernel(family: int) -> Iterator[tuple[Address, int, int]]:
+    """The same by sock_diag(7), which takes a tenth of a millisecond, and the tables up to twenty.
+
+    Raises:
+        OSError: the kernel does not answer.
+    """
+    header = struct.pack("=IHHII", 72, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, 1, 0)
+    wanted = struct.pack("=BBBBI48x", family, socket.IPPROTO_TCP, 0, 0, 1 << int(LISTENING, 16))
+    length = 4 if family == socket.AF_INET else 16
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as kernel:
+        kernel.settimeout(1)
+        kernel.send(header + wanted)
+        while True:
+            data = kernel.recv(2**16)
+            while data:
+                size, kind = struct.unpack_from("=IH", data)
+                if kind == NLMSG_DONE:
+                    return
+                if kind == NLMSG_ERROR:
+                    raise OSError("the kernel does not list sockets")
+                (port,) = struct.unpack_from("!H", data, 20)
+                (uid,) = struct.unpack_from("=I", data, 80)
+                yield _unmapped(data[24 : 24 + length]), port, uid
+                data = data[(size + 3) // 4 * 4 :]
+
+
+def _read_tables() -> Iterator[tuple[Address, int, int]]:
     for table in ("tcp", "tcp6"):
         with contextlib.suppress(FileNotFoundError):
             for line in Path("/proc/net", table).read_text().splitlines()[1:]:
@@ -114,7 +152,12 @@ def _listening() -> Iterator[tuple[Address, int, int]]:
 def _ip(digits: str) -> Address:
     """An address as the kernel prints it: each four bytes as one number of the processor."""
     words = [int(digits[at : at + 8], 16) for at in range(0, len(digits), 8)]
-    ip = ipaddress.ip_address(b"".join(word.to_bytes(4, sys.byteorder) for word in words))
+    return _unmapped(b"".join(word.to_bytes(4, sys.byteorder) for word in words))
+
+
+def _unmapped(content: bytes) -> Address:
+    """The address of these 4 or 16 bytes; IPv4 where it is that, written as IPv6."""
+    ip = ipaddress.ip_address(content)
     return getattr(ip, "ipv4_mapped", None) or ip
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import pwd
+import socket
+import time
 
 import httpx
 import ollama
@@ -14,9 +18,10 @@ from slmlab.engines.client import client_kwargs
 from slmlab.errors import ServerError
 from tests.support.engines import SMOL, engine_process
 from tests.support.other_user import OTHER, needs_root, other_server
-from tests.support.processes import free_port, wait_for
+from tests.support.processes import free_port
 
 pytestmark = needs_root
+LOOPBACK = ipaddress.ip_address("127.0.0.1")
 
 
 @pytest.fixture
@@ -110,6 +115,22 @@ def test_sockets_and_their_users():
         for address in (other.url, f"http://localhost:{port}"):
             assert access.other_user_at(address) == OTHER
         assert access.listeners(f"http://127.0.0.2:{port}") == set()
-    wait_for(lambda: not access.listeners(other.url), 10, "the socket to close")
+        here = [*access._ask_kernel(socket.AF_INET), *access._ask_kernel(socket.AF_INET6)]
+        for found in (here, [*access._read_tables()]):
+            uid = pwd.getpwnam(OTHER).pw_uid
+            assert [one for one in found if one[1] == port] == [(LOOPBACK, port, uid)]
+
+
+def test_a_request_waits_for_the_check_only_a_moment(default_port):
+    """A tenth of a millisecond here, where a first token takes fifty."""
+    with other_server(default_port) as other:
+        access.choose(other.url)
+        started = time.perf_counter()
+        assert all(access.owner_to_distrust(other.url) == OTHER for _ in range(50))
+        assert time.perf_counter() - started < 50 * 0.005
+
+
+def test_a_socket_that_takes_all_addresses():
+    port = free_port()
     with other_server(port, "0.0.0.0"):
         assert access.other_user_at(f"http://127.0.0.2:{port}") == OTHER
