@@ -278,12 +278,8 @@ def _run_comparison(
 
 
 def _serve(args: argparse.Namespace) -> None:
-    try:
-        from slmlab.engines.embedded.routes import serve
-    except ImportError as error:
-        raise SlmlabError(
-            f"The embedded engine needs the package {error.name}: pip install {error.name}"
-        ) from error
+    from slmlab.engines.embedded.serve import serve
+
     try:
         paths.make(paths.embedded_models())
     except OSError as error:
@@ -291,7 +287,12 @@ def _serve(args: argparse.Namespace) -> None:
             f"The engine cannot keep models in {paths.embedded_models()}: {error.strerror}. Set "
             "SLMLAB_HOME to a folder of your own."
         ) from error
-    serve(args.port)
+    try:
+        serve(args.port)
+    except ImportError as error:
+        raise SlmlabError(
+            f"The embedded engine needs the package {error.name}: pip install {error.name}"
+        ) from error
 
 
 def _stop(_: argparse.Namespace) -> None:

@@ -138,7 +138,7 @@ def wait_until_ready(address: str, is_coming: Callable[[], bool]) -> dict[str, A
     """
     waiting = tenacity.Retrying(
         retry=tenacity.retry_if_result(lambda facts: facts is None and is_coming()),
-        wait=tenacity.wait_exponential(multiplier=0.05, max=0.5),
+        wait=tenacity.wait_fixed(0.03),
         stop=tenacity.stop_after_delay(START_DEADLINE),
     )
     try:

@@ -72,7 +72,7 @@ def test_nobody_stops_the_rest(few_files):
 
 def test_idle_connections_are_closed_and_live_ones_stay(tmp_path):
     port = free_port()
-    code = f"from slmlab.engines.embedded import routes\nroutes.IDLE = 1\nroutes.serve({port})"
+    code = f"from slmlab.engines.embedded import serve\nserve.IDLE = 1\nserve.serve({port})"
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-c", code]
     with (
@@ -96,9 +96,9 @@ def test_an_upload_ends_before_the_disk_is_full(tmp_path):
     """As if the disk had to keep more free than it has: the upload does not say how long it is."""
     port = free_port()
     code = (
-        "from slmlab.engines.embedded import models_api, routes\n"
+        "from slmlab.engines.embedded import models_api, serve\n"
         "models_api.KEEP_FREE, models_api.CHECK_DISK = 2**62, 2**20\n"
-        f"routes.serve({port})"
+        f"serve.serve({port})"
     )
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-c", code]

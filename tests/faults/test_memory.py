@@ -24,6 +24,7 @@ from tests.support.engines import GEMMA, SMOL, engine_process, runners
 class TestMemory:
     def test_an_allocation_that_fails_while_loading(self, lab_with_models):
         host = slmlab.start("embedded", quiet=True).host
+        models.load(SMOL, num_ctx=512)  # in the process that the engine started with
         found = engine_process(host)
         in_use = found.memory_info().vms
         found.rlimit(psutil.RLIMIT_AS, (in_use + 400 * 2**20, psutil.RLIM_INFINITY))
@@ -36,13 +37,15 @@ class TestMemory:
 
     def test_a_process_that_the_system_ends_while_it_loads(self, lab_with_models):
         host = slmlab.start("embedded", quiet=True).host
-        over = threading.Event()
+        models.load(SMOL, num_ctx=512)  # in the process that the engine started with
+        over, before = threading.Event(), runners(host)
 
         def end_it() -> None:
             while not over.is_set():
                 for one in runners(host):
-                    one.kill()
-                    return
+                    if one not in before:
+                        one.kill()
+                        return
 
         thread = threading.Thread(target=end_it)
         thread.start()
@@ -53,6 +56,15 @@ class TestMemory:
             over.set()
             thread.join()
         assert SMOL in str(caught.value)
+
+    def test_the_process_that_the_engine_started_with_is_killed_before_it_is_needed(
+        self, lab_with_models
+    ):
+        host = slmlab.start("embedded", quiet=True).host
+        (waiting,) = runners(host)
+        waiting.kill()
+        assert generate(SMOL, "Say A.", num_predict=2).tokens == 2
+        assert waiting not in runners(host)
 
     def test_a_process_that_the_system_ends_before_it_is_told_what_to_load(
         self, models_home, monkeypatch

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 
 class FakeProcess:
     """A process that runs until it is killed."""
@@ -10,6 +12,7 @@ class FakeProcess:
 
     def __init__(self) -> None:
         self.returncode: int | None = None
+        self.stdin = io.BytesIO()
 
     def kill(self) -> None:
         self.returncode = -9

@@ -7,7 +7,7 @@
 ``engine``: ``model_store`` keeps models on disk, ``pool`` one process for each loaded model,
 ``worker`` is that process, ``llama_cpp`` talks to it, ``completions`` reads what it writes.
 ``pypi_models`` has the models that come as PyPI packages, ``registry_pull`` gets any other,
-``gguf_header`` reads the header of a model file.
+``gguf_header`` reads the header of a model file. ``serve`` starts all of it.
 """
 
 # The header of each answer that says whether its prompt was truncated, which Ollama does not

@@ -9,11 +9,10 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any
 
-import aiohttp
 import orjson
 
 from slmlab.engines.embedded.llama_cpp import llama_error
-from slmlab.engines.embedded.pool import Worker
+from slmlab.engines.embedded.pool import Worker, WorkerLost
 from slmlab.engines.embedded.responses import ApiError
 
 
@@ -52,7 +51,7 @@ async def complete(worker: Worker, body: dict[str, Any]) -> AsyncGenerator[Piece
                 yield piece
                 return
             yield piece
-    raise _BROKEN_OFF
+    raise WorkerLost("the model runner ended in mid-answer")
 
 
 async def chat(worker: Worker, body: dict[str, Any]) -> AsyncGenerator[Piece, None]:
@@ -79,7 +78,7 @@ async def chat(worker: Worker, body: dict[str, Any]) -> AsyncGenerator[Piece, No
                 yield piece
                 return
             yield piece
-    raise _BROKEN_OFF
+    raise WorkerLost("the model runner ended in mid-answer")
 
 
 async def as_call(answer: AsyncGenerator[Piece, None]) -> AsyncGenerator[Piece, None]:
@@ -94,9 +93,6 @@ async def as_call(answer: AsyncGenerator[Piece, None]) -> AsyncGenerator[Piece, 
                 except ValueError:  # it was cut off
                     piece.text = text
             yield piece
-
-
-_BROKEN_OFF = aiohttp.ServerDisconnectedError("the model runner ended in mid-answer")
 
 
 def _gather(calls: dict[int, dict[str, str]], part: dict[str, Any]) -> None:

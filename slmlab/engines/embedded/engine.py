@@ -5,17 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-import aiohttp
-
 from slmlab import hardware
 from slmlab.engines.embedded.model_store import ModelStore, StoredModel
-from slmlab.engines.embedded.pool import LoadError, LoadSettings, Pool, Worker, parse_keep_alive
+from slmlab.engines.embedded.pool import (
+    LoadError,
+    LoadSettings,
+    Pool,
+    Worker,
+    WorkerLost,
+)
 from slmlab.engines.embedded.responses import ApiError
+from slmlab.engines.embedded.worker_process import WorkerProcess
 from slmlab.engines.model_names import NameNotValid, full_name
 from slmlab.memory import effective_context, parallel_requests
 
@@ -36,11 +43,12 @@ class BlobDownload:
 class Engine:
     """The state that the handlers of all requests share."""
 
-    def __init__(self, store: ModelStore) -> None:
+    def __init__(self, store: ModelStore, first_worker: WorkerProcess | None = None) -> None:
         self.store = store
         self.pool = Pool(
             max_loaded=hardware.env_number("OLLAMA_MAX_LOADED_MODELS") or 3,
             parallel=parallel_requests("embedded"),
+            spare=first_worker,
         )
         # One download of a model at a time: a second pull of the same name waits for the first.
         self.pulls: dict[str, asyncio.Lock] = {}
@@ -91,8 +99,8 @@ class Engine:
                 yield worker
         except LoadError as error:
             raise ApiError(500, str(error)) from error
-        except aiohttp.ClientError as error:
-            log.warning("the process of %s failed during a request: %r", model.name, error)
+        except WorkerLost as error:
+            log.warning("%s", error)
             raise ApiError(
                 500,
                 "model runner has unexpectedly stopped, this may be due to resource limitations "
@@ -107,3 +115,33 @@ def keep_alive_seconds(value: object) -> float:
         return parse_keep_alive(value, default)
     except ValueError as error:
         raise ApiError(400, str(error)) from error
+
+
+def parse_keep_alive(value: object, default: float = 300.0) -> float:
+    """Seconds in an Ollama ``keep_alive``: 300, "5m", "1h30m", negative for ever, None = default.
+
+    Raises:
+        ValueError: the text is not a duration.
+    """
+    if value is None:
+        return default
+    if isinstance(value, bool):
+        raise ValueError("invalid keep_alive")
+    if isinstance(value, (int, float)):
+        return math.inf if value < 0 else float(value)
+    units = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+    text = str(value).strip()
+    negative, rest, seconds = text.startswith("-"), text.lstrip("+-"), 0.0
+    if rest.isdigit():
+        return math.inf if negative else float(rest)
+    if not rest:
+        raise ValueError(f'time: invalid duration "{value}"')
+    position = 0
+    for part in re.finditer(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)", rest):
+        if part.start() != position:
+            break
+        seconds += float(part[1]) * units[part[2]]
+        position = part.end()
+    if position != len(rest):
+        raise ValueError(f'time: invalid duration "{value}"')
+    return math.inf if negative else seconds

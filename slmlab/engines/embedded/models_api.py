@@ -15,7 +15,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from slmlab.engines.embedded import gguf_header, llama_cpp, pypi_models, registry_pull
+from slmlab.engines.embedded import gguf_header, llama_cpp, pypi_models
 from slmlab.engines.embedded.engine import Engine
 from slmlab.engines.embedded.model_store import StoredModel
 from slmlab.engines.embedded.pool import LoadError
@@ -96,6 +96,9 @@ async def pull(engine: Engine, request: Request) -> Response:
         raise ApiError(400, str(error)) from error
     if wanted := pypi_models.find(name.full):
         return await reply(request, _pypi_steps(engine, wanted), args.stream)
+    # Its HTTP client takes long to import, and most engines never need it.
+    from slmlab.engines.embedded import registry_pull
+
     steps = registry_pull.steps(engine, name, bool(args.insecure))
     return await reply(request, steps, args.stream)
 

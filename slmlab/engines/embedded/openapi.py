@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -51,6 +50,8 @@ class Operation:
 
 def description(operations: Iterable[Operation]) -> dict[str, Any]:
     """The OpenAPI 3.1 document of these operations."""
+    from pydantic.json_schema import models_json_schema  # takes a while, and is seldom needed
+
     operations = list(operations)
     schemas = {one.body for one in operations if one.body and one.body != "file"}
     refs, definitions = models_json_schema(

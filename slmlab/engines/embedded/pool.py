@@ -6,27 +6,21 @@ import asyncio
 import contextlib
 import json
 import logging
-import math
-import os
-import re
 import secrets
-import sys
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import aiohttp
 import psutil
 
-from slmlab import hardware
+from slmlab.engines.embedded import worker_process
 from slmlab.engines.embedded.model_store import StoredModel
-from slmlab.engines.embedded.worker_output import (
-    WorkerOutput,
-    how_it_ended,
-    memory_error,
-    reason_in,
-)
+from slmlab.engines.embedded.waiting_threads import SLEEP, SPIN
+from slmlab.engines.embedded.worker_output import how_it_ended, memory_error, reason_in
+from slmlab.engines.embedded.worker_process import WorkerProcess
+from slmlab.hardware import usable_cores
 from slmlab.memory import (
     CacheShape,
     batch_size,
@@ -36,16 +30,11 @@ from slmlab.memory import (
     pooling,
 )
 
+if TYPE_CHECKING:
+    import aiohttp
+
 log = logging.getLogger(__name__)
 
-# llama.cpp's threads synchronize several hundred times for each token, and wait by spinning. By
-# default they spin for so long that, if anything else runs on the same cores (another model, a
-# browser), a waiting thread blocks the core for the thread that it waits for. So on few cores they
-# sleep after a short while. Measured on two cores, against 10,000 (the default is longer still):
-# two models at once write 45 + 41 tokens/s instead of 6 + 6; one alone 119 instead of 130. It was
-# not measured with more cores.
-FEW_CORES = 4
-SPIN = {"GOMP_SPINCOUNT": "300"}
 # Texts that an encoder embeds at once: on two cores 69 short ones a second with 16, 33 with 4, and
 # no more with 32.
 TEXTS_AT_ONCE = 16
@@ -59,6 +48,10 @@ class LoadError(RuntimeError):
 
 class NoMemory(LoadError):
     """There is not enough free memory for it now."""
+
+
+class WorkerLost(RuntimeError):
+    """A worker broke off a request: most often its process has ended."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +74,7 @@ class Worker:
     last_used: float = 0.0
     keep_alive: float = 0.0
     stale: bool = False
+    sleeps: bool = False
 
     @property
     def alive(self) -> bool:
@@ -101,6 +95,13 @@ class Worker:
         except psutil.Error:
             return self.model.size
 
+    def share_cores(self, shared: bool) -> None:
+        """Let its threads sleep while they wait for each other, or spin if the cores are theirs."""
+        if shared != self.sleeps and self.process.stdin:
+            self.sleeps = shared
+            with contextlib.suppress(OSError, RuntimeError):  # the process may have ended
+                self.process.stdin.write((SLEEP if shared else SPIN).encode())
+
     async def close(self) -> None:
         """End the process and wait for it."""
         if self.alive:
@@ -114,12 +115,14 @@ class Worker:
 class Pool:
     """The loaded models of one engine."""
 
-    def __init__(self, max_loaded: int, parallel: int) -> None:
+    def __init__(self, max_loaded: int, parallel: int, spare: WorkerProcess | None = None) -> None:
+        """Nothing is loaded yet; ``spare`` is a started process for the first model."""
         self.max_loaded, self.parallel = max_loaded, parallel
         self.loaded: list[Worker] = []
         # This condition guards `loaded` and all workers' `users`, and is notified of each change.
         self.changed = asyncio.Condition()
         self.loading: set[str] = set()
+        self._spare = spare
 
     @contextlib.asynccontextmanager
     async def use(
@@ -129,15 +132,20 @@ class Pool:
 
         Raises:
             LoadError: it does not fit into memory, or llama.cpp refuses the file.
+            WorkerLost: its process broke off a request.
         """
         worker = await self._borrow(model, path, settings)
+        self._share_cores()
+        import aiohttp  # here already, since a model was loaded
+
         try:
             yield worker
-        except aiohttp.ClientError:
-            worker.stale = True  # it broke off; that its process has ended may not be known yet
-            raise
+        except (aiohttp.ClientError, WorkerLost) as error:
+            worker.stale = True  # that its process has ended may not be known yet
+            raise WorkerLost(f"the process of {model.name} broke off: {error!r}") from error
         finally:
             worker.users -= 1
+            self._share_cores()
             worker.last_used = time.monotonic()
             worker.keep_alive = keep_alive
             if worker.users == 0 and (keep_alive == 0 or worker.stale):
@@ -172,6 +180,13 @@ class Pool:
             self.loaded.append(worker)
             self.changed.notify_all()
         return worker
+
+    def _share_cores(self) -> None:
+        """Tell the busy workers whether they have more threads together than there are cores."""
+        busy = [worker for worker in self.loaded if worker.users]
+        threads = sum(worker.settings.threads for worker in busy)
+        for worker in busy:
+            worker.share_cores(len(busy) > 1 and threads > usable_cores())
 
     def _find(self, model: StoredModel) -> Worker | None:
         for worker in self.loaded:
@@ -222,18 +237,11 @@ class Pool:
                 f"({free / 2**30:.1f} GiB)"
             )
         key = secrets.token_urlsafe(32)
-        spin = SPIN if hardware.usable_cores() <= FEW_CORES else {}
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "slmlab.engines.embedded.worker",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=spin | os.environ,
-        )
-        assert process.stdin and process.stdout and process.stderr  # noqa: S101  pipes
-        output = WorkerOutput(process.stderr)
+        worker, self._spare = self._spare, None
+        if worker is None or not worker.alive:
+            worker = await worker_process.start()
+        process, output = worker.process, worker.output
+        assert process.stdin and process.stdout  # noqa: S101  pipes
         config = {
             "path": str(path),
             "key": key,
@@ -249,6 +257,9 @@ class Pool:
             # The process may have ended already; uvloop then raises RuntimeError.
             with contextlib.suppress(OSError, RuntimeError):
                 process.stdin.write(json.dumps(config).encode() + b"\n")
+            # It takes a while to import, and the model takes longer to load.
+            import aiohttp
+
             line = await process.stdout.readline()
             answer = json.loads(line) if line else {"error": await how_it_ended(process)}
             if "error" in answer:
@@ -258,9 +269,7 @@ class Pool:
                 kind = NoMemory if "out of memory" in answer["error"] else LoadError
                 raise kind(f"unable to load model: {reason_in(text) or answer['error']}")
         except BaseException:
-            if process.returncode is None:
-                process.kill()
-            await process.wait()
+            await worker.end()
             raise
         # aiohttp uses proxies from the environment only with trust_env.
         client = aiohttp.ClientSession(
@@ -303,36 +312,8 @@ class Pool:
 
     async def close(self) -> None:
         """End all workers."""
+        if self._spare:
+            await self._spare.end()
         workers, self.loaded = self.loaded, []
         for worker in workers:
             await worker.close()
-
-
-def parse_keep_alive(value: object, default: float = 300.0) -> float:
-    """Seconds in an Ollama ``keep_alive``: 300, "5m", "1h30m", negative for ever, None = default.
-
-    Raises:
-        ValueError: the text is not a duration.
-    """
-    if value is None:
-        return default
-    if isinstance(value, bool):
-        raise ValueError("invalid keep_alive")
-    if isinstance(value, (int, float)):
-        return math.inf if value < 0 else float(value)
-    units = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-    text = str(value).strip()
-    negative, rest, seconds = text.startswith("-"), text.lstrip("+-"), 0.0
-    if rest.isdigit():
-        return math.inf if negative else float(rest)
-    if not rest:
-        raise ValueError(f'time: invalid duration "{value}"')
-    position = 0
-    for part in re.finditer(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)", rest):
-        if part.start() != position:
-            break
-        seconds += float(part[1]) * units[part[2]]
-        position = part.end()
-    if position != len(rest):
-        raise ValueError(f'time: invalid duration "{value}"')
-    return math.inf if negative else seconds

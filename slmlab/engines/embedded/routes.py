@@ -20,7 +20,6 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 import slmlab
-from slmlab import paths
 from slmlab.engines.embedded import (
     embed_api,
     generate_api,
@@ -31,17 +30,10 @@ from slmlab.engines.embedded import (
     schemas,
 )
 from slmlab.engines.embedded.engine import Engine
-from slmlab.engines.embedded.model_store import ModelStore
 from slmlab.engines.embedded.openapi import Operation
 from slmlab.engines.embedded.responses import ApiError, OnlyLocal, error_body, speaks_openai
 
 log = logging.getLogger(__name__)
-
-# Seconds after which an idle connection is closed. Clients close theirs before, or notice: httpx
-# after 5 seconds, Go's after 90. With uvicorn's default of five, a client would now and then reuse
-# a connection just as it is being closed.
-IDLE = 120
-MANY_FILES = 65_536
 
 
 async def root(engine: Engine, request: Request) -> Response:
@@ -266,58 +258,3 @@ async def _no_disk(request: Request, error: Exception) -> Response:
 
 async def _failed(request: Request, error: Exception) -> Response:
     return _refusal(request, 500, f"{type(error).__name__}: {error}")
-
-
-def serve(port: int) -> None:
-    """Serve on 127.0.0.1 until interrupted (``python -m slmlab serve``)."""
-    import uvicorn
-
-    store = ModelStore(paths.embedded_models())
-    with contextlib.suppress(OSError):
-        store.sweep()
-    _allow_many_connections()
-    config = uvicorn.Config(
-        app(Engine(store)),
-        host="127.0.0.1",
-        port=port,
-        http=_protocol(),
-        lifespan="on",
-        log_level="warning",
-        server_header=False,
-        timeout_graceful_shutdown=2,
-        timeout_keep_alive=IDLE,
-    )
-    uvicorn.Server(config).run()
-
-
-def _protocol() -> type[Any]:
-    """HTTP as uvicorn speaks it, but that it also closes connections on which nothing comes."""
-    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
-    class Protocol(HttpToolsProtocol):
-        def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
-            self._wait()
-
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            if self.cycle is None or self.cycle.response_complete:
-                self._wait()
-
-        def _wait(self) -> None:
-            if self.timeout_keep_alive_task is None:
-                self.timeout_keep_alive_task = self.loop.call_later(
-                    self.timeout_keep_alive, self.timeout_keep_alive_handler
-                )
-
-    return Protocol
-
-
-def _allow_many_connections() -> None:
-    """Use as many file descriptors as the system allows; the usual limit may be 256."""
-    with contextlib.suppress(ImportError, OSError, ValueError):  # Windows has no such limit
-        import resource
-
-        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        many = MANY_FILES if hard == resource.RLIM_INFINITY else min(hard, MANY_FILES)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (many, hard))

@@ -2,7 +2,8 @@
 
 It has its own process so that a crash in native code only affects one model, and so that unloading
 really frees the memory. The configuration comes as one line of JSON on stdin; the address is
-printed as one line on stdout. When stdin closes, as it does however the parent ends, the process
+printed as one line on stdout. Later lines on stdin say how its threads are to wait for each other
+(see ``waiting_threads``). When stdin closes, as it does however the parent ends, the process
 ends too.
 """
 
@@ -14,6 +15,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from slmlab import memory
+from slmlab.engines.embedded.waiting_threads import SLEEP, WaitingThreads
 from slmlab.processes import end_with_parent
 
 if TYPE_CHECKING:
@@ -32,6 +34,12 @@ def parameters(config: dict[str, Any]) -> xllamacpp.CommonParams:
     params.ui = False
     if config.get("chat_template"):  # it may have come beside the file
         params.chat_template = config["chat_template"]
+    # To fit a model to the memory of a GPU, llama.cpp reads it twice.
+    gpu = (
+        xllamacpp.ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_GPU,
+        xllamacpp.ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_IGPU,
+    )
+    params.fit_params = any(device["type"] in gpu for device in xllamacpp.get_device_info())
     params.n_ctx = config["num_ctx"] * config["parallel"]
     params.n_parallel = config["parallel"]
     cache_type = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{memory.cache_type().upper()}")
@@ -59,17 +67,23 @@ def main() -> None:
     # llama.cpp prints to stdout too, so the address goes to a private copy of it.
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    config = json.loads(sys.stdin.readline())
 
+    # This takes a while, so it comes before anybody asks for a model.
     import xllamacpp
 
+    line = sys.stdin.readline()
+    if not line:  # the engine ended and never needed this process
+        return
+    config = json.loads(line)
     try:
         server = xllamacpp.Server(parameters(config))
     except Exception as error:
         print(json.dumps({"error": str(error)}), file=answer, flush=True)
         raise SystemExit(1) from error
     print(json.dumps({"address": server.listening_address}), file=answer, flush=True)
-    sys.stdin.read()
+    threads = WaitingThreads()
+    for line in sys.stdin:
+        threads.sleep(line == SLEEP)
     # The native server's teardown may wait for running requests, which nobody needs any more.
     os._exit(0)
 

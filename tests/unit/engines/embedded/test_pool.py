@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from slmlab.engines.embedded import pool as pool_module
-from slmlab.engines.embedded.pool import LoadError, LoadSettings, Pool, Worker, parse_keep_alive
+from slmlab.engines.embedded.engine import parse_keep_alive
+from slmlab.engines.embedded.pool import LoadError, LoadSettings, Pool, Worker
+from slmlab.hardware import usable_cores
 from tests.support.fake_process import FakeProcess
 
 SETTINGS = LoadSettings(num_ctx=512, threads=1)
@@ -95,6 +97,27 @@ class TestBorrowing:
             assert not old.alive
             assert pool.loaded == [new]
         assert pool.loads == ["a", "a"]
+
+    @in_pool
+    async def test_threads_sleep_while_two_models_want_more_of_them_than_there_are_cores(
+        self, pool
+    ):
+        all_cores = LoadSettings(512, usable_cores())
+        async with pool.borrow("a", all_cores) as one:
+            assert not one.sleeps
+            async with pool.borrow("b", all_cores) as two:
+                assert one.sleeps and two.sleeps
+            assert not one.sleeps
+        async with pool.borrow("b", all_cores):
+            assert not two.sleeps
+        for worker in (one, two):
+            assert worker.process.stdin.getvalue() == b"sleep\nspin\n"
+
+    @pytest.mark.skipif(usable_cores() < 2, reason="needs two cores")
+    @in_pool
+    async def test_threads_spin_where_every_one_has_a_core(self, pool):
+        async with pool.borrow("a") as one, pool.borrow("b") as two:
+            assert not one.sleeps and not two.sleeps
 
     @in_pool
     async def test_other_settings_wait_until_nobody_uses_it(self, pool):
