@@ -45,8 +45,9 @@ def prompt_keys(frame: pd.DataFrame, *, as_sent: bool = False) -> list[str]:
     """For each row a key that is the same for all rows of one prompt.
 
     ``prompt_id`` counts within one comparison. In a table that joins several comparisons two
-    prompts may share a number, so their texts are part of the key, unless the table has templates
-    or system prompts, which make several texts of one prompt.
+    prompts may share a number, so their texts are part of the key, unless the table has templates,
+    system prompts, or a widget's columns with settings and histories of their own (``variant``),
+    which make several texts of one prompt.
 
     Args:
         frame: what ``slmlab.compare`` returned, or several of these in one.
@@ -56,7 +57,7 @@ def prompt_keys(frame: pd.DataFrame, *, as_sent: bool = False) -> list[str]:
     names = ["task", "prompt_id"]
     if as_sent:
         names += ["template", "system", "prompt"]
-    elif not any(name in frame for name in ("template", "system")):
+    elif not any(name in frame for name in ("template", "system", "variant")):
         names.append("prompt")
     return [key_of(row) for row in frame[[one for one in names if one in frame]].to_dict("records")]
 

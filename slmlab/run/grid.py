@@ -30,6 +30,7 @@ TAKEN = {field.name for field in fields(Generation)} | {
     "tokens_per_s",
     "prompt_tokens_per_s",
     "cut",
+    "turn",
     "flags",
     "repeat",
     "prompt_id",

@@ -106,6 +106,13 @@ class Generation:
         return "truncated" * self.truncated
 
     @property
+    def turn(self) -> int:
+        """Which question of its conversation this answers: from 1 on; 1 for a text."""
+        if isinstance(self.prompt, str):
+            return 1
+        return max(1, sum(one["role"] == "user" for one in self.prompt))
+
+    @property
     def seed(self) -> int:
         """The seed that was sent."""
         return int(self.options["seed"])

@@ -38,7 +38,7 @@ COLUMN_TYPES: dict[str, str] = {
     **{name: type(value).__name__ for name, value in DEFAULT_OPTIONS.items()},
     **dict.fromkeys(EXTRA_OPTIONS, "int"),
     **dict.fromkeys(("tokens_per_s", "prompt_tokens_per_s", "model_load_s", "score"), "float"),
-    **dict.fromkeys(("repeat", "prompt_id"), "int"),
+    **dict.fromkeys(("repeat", "prompt_id", "turn"), "int"),
     **dict.fromkeys(("system", "template", "quantization", "score_note"), "str | None"),
     "cut": "bool",
     **dict.fromkeys(("stop", "given_prompt"), "str or list | None"),
@@ -90,7 +90,8 @@ def to_frame(
 
     Further columns: ``tokens_per_s`` (decode) and ``prompt_tokens_per_s`` (prefill; only if the
     prompt was fresh and not truncated, see ``Generation.prompt_fresh``), each from five tokens on;
-    ``cut``, and ``flags`` (joined by ``, ``). ``columns`` gives additional columns for each row, by
+    ``cut``, ``turn`` (of its conversation; 1 for a text) and ``flags`` (joined by ``, ``).
+    ``columns`` gives additional columns for each row, by
     name.
 
     Examples:
@@ -106,6 +107,7 @@ def to_frame(
             "tokens_per_s": record.tokens_per_s,
             "prompt_tokens_per_s": record.prompt_tokens_per_s,
             "cut": record.cut,
+            "turn": record.turn,
             "flags": ", ".join(flags(record)),
         }
         rows.append(row | options | (dict(columns[number]) if columns else {}))

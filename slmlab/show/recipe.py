@@ -54,7 +54,7 @@ def _arguments(frame: pd.DataFrame, rows: list[dict[str, Any]]) -> dict[str, Any
     """The arguments of compare() besides models and prompts that are not the defaults."""
     found: dict[str, Any] = {}
     for name in ("template", "system", "quantization"):
-        if name in frame:
+        if name in frame and not _as_sent(frame):
             values = _distinct(row[name] for row in rows)
             found[name] = values if len(values) > 1 else values[0]
     repeats = max(int(row["repeat"]) for row in rows) + 1
@@ -95,6 +95,8 @@ def _models(rows: list[dict[str, Any]]) -> list[str]:
 
 def _prompts(frame: pd.DataFrame) -> list[Any]:
     """The prompts as they were passed to compare(): as rows of a table if they had more columns."""
+    if _as_sent(frame):
+        return _distinct(frame["prompt"])
     keys = prompt_keys(frame)
     own = [
         name
@@ -120,6 +122,14 @@ def _prompts(frame: pd.DataFrame) -> list[Any]:
         else:
             prompts.append({"prompt": _without_system(row)} | columns)
     return prompts
+
+
+def _as_sent(frame: pd.DataFrame) -> bool:
+    """Whether the prompts are repeated as they were sent, with their templates and system prompts.
+
+    In a widget each column may have its own, and in a conversation its own history.
+    """
+    return "variant" in frame
 
 
 def _is_of_the_prompt(column: pd.Series, keys: Sequence[str]) -> bool:

@@ -240,22 +240,33 @@ def _cases(frame: pd.DataFrame, axes: list[str]) -> list[dict[str, Any]]:
 
 def _case(rows: list[dict[str, Any]], axes: list[str]) -> dict[str, Any]:
     first = next((row_html(row) for row in rows if not isinstance(row["error"], str)), Markup())
-    prompt = sanitize.prompt_text(rows[0]["prompt"])
+    names = [
+        ", ".join([row["model"], *(f"{name}: {shorten(row[name])}" for name in axes)])
+        for row in rows
+    ]
+    sent = {sanitize.prompt_text(row["prompt"]): None for row in rows}
+    prompt = asked = next(iter(sent))
+    if len(sent) > 1:
+        # Templates, system prompts, or conversations, in which each model has its own history.
+        last = rows[0]["prompt"]
+        asked = sanitize.prompt_text(last if isinstance(last, str) else last[-1]["content"])
+        prompt = "\n\n".join(
+            f"{name}:\n{sanitize.prompt_text(row['prompt'])}"
+            for name, row in zip(names, rows, strict=True)
+        )
     task = rows[0].get("task")
     number = f"Prompt {rows[0]['prompt_id']}" + (f" of {task}" if isinstance(task, str) else "")
     return {
-        "summary": f"{number}, run {rows[0]['repeat']}: {shorten(prompt, 110)}",
+        "summary": f"{number}, run {rows[0]['repeat']}: {shorten(asked, 110)}",
         "prompt": prompt,
         "answers": [
             {
-                "name": ", ".join(
-                    [row["model"], *(f"{name}: {shorten(row[name])}" for name in axes)]
-                ),
+                "name": name,
                 "flags": [flag for flag in row["flags"].split(", ") if flag],
                 "html": marked(_answer_html(row), first),
                 "numbers": _numbers(row),
             }
-            for row in rows
+            for name, row in zip(names, rows, strict=True)
         ],
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import ipywidgets as widgets
 from markupsafe import Markup
@@ -11,6 +12,7 @@ from slmlab.run import results
 from slmlab.run.record import FEWEST_TOKENS, Generation
 from slmlab.run.streaming import Answer
 from slmlab.widgets import controls, markup
+from slmlab.widgets.column_settings import ColumnSettings, SettingsFields
 
 # A label, the record's attribute, its format, and whether more is better (None: neither).
 MEASURES = (
@@ -29,6 +31,7 @@ class Column(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         letter: str,
         vote: Callable[[str], None],
         set_reference: Callable[[str, bool], None],
+        shared: SettingsFields,
     ) -> None:
         wide = widgets.Layout(width="auto")
         model = widgets.Dropdown(description=f"Model {letter}", layout=wide)
@@ -42,9 +45,12 @@ class Column(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             layout=widgets.Layout(width="auto"),
         )
         reference.observe(lambda change: set_reference(letter, change["new"]), "value")
-        super().__init__([model, hidden, answer, strip, controls.row(best, reference)])
+        settings = ColumnSettings(letter, shared)
+        buttons = controls.row(best, reference)
+        super().__init__([model, hidden, settings, answer, strip, buttons])
         self.letter, self.model, self.hidden = letter, model, hidden
         self.answer, self.strip, self.best, self.reference = answer, strip, best, reference
+        self.settings = settings
         self._drawn: tuple[object, ...] | None = None
 
     def offer(self, names: Sequence[str], model: str | None) -> None:
@@ -53,9 +59,20 @@ class Column(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         if model in names:
             self.model.value = model
 
+    @property
+    def choice(self) -> tuple[Any, ...]:
+        """The model with the column's settings, which blind columns exchange."""
+        return self.model.value, self.settings.state
+
+    @choice.setter
+    def choice(self, choice: tuple[Any, ...]) -> None:
+        self.model.value, self.settings.state = choice
+
     def hide(self, hidden: bool) -> None:
         """Hide or show the model's name."""
-        self.model.layout.display = "none" if hidden else ""
+        # Settings of its own would tell two columns of one model apart.
+        for part in (self.model, self.settings):
+            part.layout.display = "none" if hidden else ""
         title = Markup("<span class='slmlab-title'>Model {}</span>").format(self.letter)
         self.hidden.value = title if hidden else ""
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from slmlab.engines.address import is_local
-from slmlab.run.options import DROPPED_BY_LANGCHAIN, full_options
+from slmlab.run.options import DROPPED_BY_LANGCHAIN, Prompt, full_options
 
 
 def langchain_code(
@@ -56,6 +56,32 @@ def langchain_code(
         f"options = {{\n{sent}}}\n"
         "chain = prompt | llm.bind(options=options, reasoning=False)\n"
         f"chain.invoke({dict(values)}){'.content' if chat else ''}"
+    )
+
+
+def conversation_code(model: str, prompt: Prompt, host: str, options: Mapping[str, Any]) -> str:
+    """A program that sends the messages of a conversation, whose last line is the answer.
+
+    Args:
+        model: the model's name.
+        prompt: the messages up to the last question.
+        host: the server's address.
+        options: sampling options that were set; the others are slmlab's defaults.
+
+    Raises:
+        PromptError: an option is not usable.
+    """
+    arguments = f"model={model!r}, base_url={host!r}"
+    if is_local(host):
+        arguments += ", client_kwargs={'trust_env': False}"
+    sent = "".join(f"    {name!r}: {value!r},\n" for name, value in full_options(options).items())
+    said = "".join(f"    {dict(one)!r},\n" for one in prompt if not isinstance(one, str))
+    return (
+        "from langchain_ollama import ChatOllama\n\n"
+        f"llm = ChatOllama({arguments})\n"
+        f"options = {{\n{sent}}}\n"
+        f"messages = [\n{said}]\n"
+        "llm.bind(options=options, reasoning=False).invoke(messages).content"
     )
 
 

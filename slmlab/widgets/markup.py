@@ -66,6 +66,11 @@ def region_html(label: str, body: Markup, busy: str = "false") -> Markup:
     ).format(label, busy, body)
 
 
+def note_html(text: str) -> Markup:
+    """A note that somebody should not miss; nothing for an empty text."""
+    return WRONG.format(text) if text else Markup()
+
+
 def flags_html(flags: Iterable[str]) -> Markup:
     """The flags of a record as small labels."""
     return Markup().join(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
@@ -16,18 +15,22 @@ from slmlab.run.options import Options, Prompt, parameters_of
 from slmlab.run.record import Generation
 from slmlab.run.store import write
 from slmlab.run.streaming import Answer, Answers
-from slmlab.show import sanitize
 from slmlab.show.markdown import code_block
 from slmlab.widgets import controls, export, markup
+from slmlab.widgets.conversation import Setup, Turn, ask, path
+from slmlab.widgets.follow_up import FollowUp
 from slmlab.widgets.langchain_code import langchain_code
 from slmlab.widgets.live import AnswersPanel
 from slmlab.widgets.option_fields import FIELDS, OptionFields
+from slmlab.widgets.playground_run import Run
+from slmlab.widgets.transcript import Transcript
 
 if TYPE_CHECKING:
     import pandas as pd
     from typing_extensions import Unpack
 
 OWN = "(my own)"
+Turns = tuple[Turn, ...]
 
 
 def playground(
@@ -42,8 +45,9 @@ def playground(
     """Try out a model with different prompts, templates, system prompts and settings.
 
     The answer is streamed. Below it are its times, its speed, and whether the prompt or the answer
-    was cut. Arrows lead back through earlier runs; "Show the code" gives the equivalent LangChain
-    code.
+    was cut. A follow-up goes on from the answer on the screen; an earlier question can be asked
+    again with another text. Arrows lead back through earlier runs; "Show the code" gives the
+    equivalent LangChain code.
 
     Args:
         model: the model to start with (default: the first on the server).
@@ -56,7 +60,8 @@ def playground(
 
     Returns:
         An ipywidget: the last line of a cell shows it, and it can be put into an ``HBox`` or
-        ``Tab``. Its ``records`` are those of all runs, and ``frame`` the same as a DataFrame.
+        ``Tab``. Its ``records`` are those of all runs, ``frame`` the same as a DataFrame, and
+        ``conversation`` the messages on the screen, as ``slmlab.compare`` takes them.
 
     Raises:
         PromptError: the prompt, an option or the template is not usable.
@@ -68,36 +73,6 @@ def playground(
         [10]
     """
     return Playground(model, prompt, template, system, host, options)
-
-
-@dataclass(frozen=True)
-class Run:
-    """An answer, and the inputs and settings that it was made with."""
-
-    answer: Answer
-    values: dict[str, str]
-    template: str
-    system: str
-    settings: dict[str, Any]
-
-    def as_markdown(self) -> str:
-        """The run as a document, with a program that repeats it."""
-        answer = self.answer
-        about = str(answer.record) if answer.record else answer.error
-        code = langchain_code(
-            answer.model,
-            self.template,
-            self.values,
-            system=self.system,
-            host=answer.host,
-            options=answer.options,
-        )
-        return (
-            f"# {answer.model}\n\n{about}\n\n## Prompt\n\n{sanitize.prompt_text(answer.prompt)}\n\n"
-            f"## Answer\n\n{answer.text}\n\n## Settings\n\n```json\n"
-            f"{json.dumps(dict(answer.options), indent=1)}\n```\n\n"
-            f"## Code\n\n```python\n{code}\n```\n"
-        )
 
 
 class Playground(AnswersPanel):
@@ -126,6 +101,8 @@ class Playground(AnswersPanel):
         wide = widgets.Layout(width="auto")
         self.where = widgets.HTML()
         self.output, self.metrics, self.code = (widgets.HTML(layout=wide) for _ in range(3))
+        self.earlier = Transcript()
+        self.follow_up_box = FollowUp("A further question", self.follow_up, self.to_json)
         self._ask_for_variables()
         self.arrange(
             controls.row(self.model, self.template),
@@ -144,8 +121,10 @@ class Playground(AnswersPanel):
                 self.system,
                 controls.row(*self.settings.fields.values()),
             ),
+            self.earlier,
             self.output,
             self.metrics,
+            self.follow_up_box,
             controls.folded("Show the code", self.code),
         )
         self._find_models(wanted[0] if wanted else None)
@@ -238,19 +217,33 @@ class Playground(AnswersPanel):
         if self.running or not self._find_models():
             return
         with self.errors_shown():
-            answer = Answer(self.model.value, self.prompt(), self.host, self.settings.options)
-            answers = Answers([answer])
-            self.runs.append(
-                Run(
-                    answer,
-                    self.values,
-                    self.template_text.value,
-                    self.system.value,
-                    self.settings.values,
-                )
-            )
-            self.place = len(self.runs) - 1
-            self.begin(answers)
+            prompt = self.prompt()
+            text = prompt if isinstance(prompt, str) else prompt[-1]["content"]
+            self._put(prompt, text, (), self.values, self.template_text.value)
+
+    def follow_up(self) -> None:
+        """Send the follow-up, after the turns that it goes on from."""
+        if self.running or not self.runs or not self._find_models():
+            return
+        run, text = self.runs[self.place], self.follow_up_box.text.value
+        turns = run.turns[: self.follow_up_box.point.after]
+        with self.errors_shown():
+            (prompt,) = ask(text, turns, None, [Setup(system=self.system.value)])
+            plain = {"question": text}, prompts.TEMPLATES["plain"]
+            self._put(prompt, text, turns, *((run.values, run.template) if turns else plain))
+            self.follow_up_box.clear()
+
+    def _put(
+        self, prompt: Prompt, text: str, turns: Turns, values: dict[str, str], template: str
+    ) -> None:
+        system, options = self.system.value, self.settings.options
+        answer = Answer(self.model.value, prompt, self.host, options)
+        answers = Answers([answer])
+        setup = Setup(system=system, options=options)
+        turns = (*turns, Turn(text, [answer], [setup], path(text, turns, None)))
+        self.runs.append(Run(answer, values, template, system, self.settings.values, turns))
+        self.place = len(self.runs) - 1
+        self.begin(answers)
 
     def go(self, steps: int) -> None:
         """Go to an earlier or later run, and restore its inputs and settings."""
@@ -281,6 +274,20 @@ class Playground(AnswersPanel):
         """
         return export.to_frame(run.answer for run in self.runs)
 
+    @property
+    def conversation(self) -> list[dict[str, Any]]:
+        """The conversation on the screen, as one row that ``slmlab.compare`` takes.
+
+        Raises:
+            SlmlabError: there is no answer yet.
+        """
+        return export.conversations(self.runs[self.place].turns if self.runs else ())
+
+    def to_json(self) -> None:
+        """Write the conversation on the screen to a JSON file in the current folder."""
+        with self.errors_shown():
+            self.say(export.save_conversations(self.runs[self.place].turns))
+
     def save(self) -> None:
         """Write the run on the screen to a file in the current folder."""
         with self.errors_shown():
@@ -294,6 +301,8 @@ class Playground(AnswersPanel):
         running = self.running
         if self.runs:
             answer = self.runs[self.place].answer
+            self.earlier.draw(self.runs[self.place].turns)
+            self.follow_up_box.offer(self.runs[self.place].turns, running)
             self.where.value = Markup("<span>{} of {}</span>").format(
                 self.place + 1, len(self.runs)
             )
@@ -329,7 +338,7 @@ class Playground(AnswersPanel):
         head = Markup("<p><strong>Playground</strong> · {} · {}</p>").format(
             str(self.model.value), json.dumps(self.values, ensure_ascii=False)
         )
-        parts = (self.message, self.output, self.metrics, self.code)
+        parts = (self.message, self.earlier, self.output, self.metrics, self.code)
         return head + Markup().join(map(markup.shown, parts))
 
     def __str__(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,23 +10,24 @@ import ipywidgets as widgets
 from markupsafe import Markup
 
 from slmlab.errors import PromptError
-from slmlab.run import results
 from slmlab.run.options import Options, Prompt, parameters_of
 from slmlab.run.streaming import Answer, Answers
 from slmlab.show.answers import side_by_side_html
 from slmlab.show.report import report
 from slmlab.widgets import controls, export, markup
-from slmlab.widgets.column import Column, draw_strips
+from slmlab.widgets.column import draw_strips
+from slmlab.widgets.column_settings import SettingsFields
+from slmlab.widgets.columns import FEWEST, MOST, Columns
+from slmlab.widgets.conversation import LETTERS, Point, Setup, Turn, ask, path
+from slmlab.widgets.follow_up import FollowUp
 from slmlab.widgets.live import AnswersPanel
-from slmlab.widgets.option_fields import OptionFields
+from slmlab.widgets.transcript import Transcript
 from slmlab.widgets.voting import Ballot
 
 if TYPE_CHECKING:
     import pandas as pd
     from typing_extensions import Unpack
 
-FEWEST, MOST = 2, 6
-LETTERS = "ABCDEF"
 TURN_BY_TURN = "In turn: each model has the machine to itself, so times can be compared."
 AT_ONCE = "All at once: quicker on a GPU, but models share it, so times cannot be compared."
 
@@ -36,7 +36,10 @@ def side_by_side(
     models: str | Sequence[str] | None = None,
     prompt: str | None = None,
     *,
+    template: str = "plain",
     system: str = "",
+    think: bool = False,
+    columns: Sequence[Mapping[str, Any]] | None = None,
     voter: str | None = None,
     votes_file: str | Path = "votes.jsonl",
     host: str | None = None,
@@ -48,10 +51,18 @@ def side_by_side(
     reference: words that differ from it are marked in the others. Names can be hidden until the
     vote; votes are saved in a file that can be merged with others (``slmlab.votes``).
 
+    Below the answers a follow-up goes on: to all models, each with its own answers so far, or all
+    with one's answer; from the end or from an earlier turn, which can also be asked again with
+    another text. A column can have settings of its own, to see a model beside itself.
+
     Args:
         models: the models (default: the first three on the server).
         prompt: the text to start with.
+        template: a template's name or text with one variable, which the first prompt fills.
         system: a system prompt to start with.
+        think: let models that can think do so before they answer.
+        columns: settings of their own for the columns, in order: options, ``template``, ``system``
+            and ``think``, such as ``[{"temperature": 0}, {"temperature": 1}]``; ``{}`` for none.
         voter: the name under which votes are saved (default: the user's).
         votes_file: the file for the votes.
         host: the server (default: ``slmlab.server.host()``).
@@ -59,21 +70,29 @@ def side_by_side(
 
     Returns:
         An ipywidget: the last line of a cell shows it, and it can be put into an ``HBox`` or
-        ``Tab``. Its ``frame`` has all runs as a DataFrame.
+        ``Tab``. Its ``frame`` has all runs as a DataFrame, and ``conversations`` the messages on
+        the screen, one row for each column, as ``slmlab.compare`` takes them.
 
     Raises:
-        PromptError: the prompt or an option is not usable, or there are not two to six models.
+        PromptError: the prompt or a setting is not usable, or there are not two to six models.
 
     Examples:
         >>> lab = slmlab.side_by_side(names, "Why is the sky blue?", num_predict=10)
         >>> lab.run()  # as the button does
         >>> len(lab.frame)
         2
+        >>> slmlab.side_by_side(
+        ...     [names[0]] * 2, "Name a colour.", columns=[{"temperature": 0}, {"temperature": 1}]
+        ... )
     """
     names = controls.model_names(models)
     if names and not isinstance(models, str) and not FEWEST <= len(names) <= MOST:
         raise PromptError(f"Two to six models fit side by side; got {len(names)}.")
-    return SideBySide(names, prompt, system, voter, votes_file, host, options)
+    own = list(columns or [])
+    if len(own) > (len(names) if names else MOST) or not all(isinstance(x, Mapping) for x in own):
+        raise PromptError(f"columns is a list of settings, at most one for each model; got {own}.")
+    setup = Setup(template, system, think, options)
+    return SideBySide(names, prompt, setup, own, voter, votes_file, host)
 
 
 class SideBySide(AnswersPanel):
@@ -83,27 +102,29 @@ class SideBySide(AnswersPanel):
         self,
         models: list[str] | None,
         prompt: str | None,
-        system: str,
+        setup: Setup,
+        own: Sequence[Mapping[str, Any]],
         voter: str | None,
         votes_file: str | Path,
         host: str | None,
-        options: Mapping[str, Any],
     ) -> None:
         super().__init__("side-by-side")
-        shown = ("temperature", "seed", "num_ctx", "num_predict")
-        self.settings = OptionFields(shown, options, parameters_of(side_by_side))
+        self.shared = SettingsFields(setup, parameters_of(side_by_side))
         self.host = controls.host_here(host)
         self.ballot = Ballot(voter, votes_file)
-        self.runs: list[list[Answer]] = []
-        self.voted = False
+        # All that was asked, and the conversation on the screen.
+        self.runs: list[Turn] = []
+        self.turns: list[Turn] = []
+        self.revealed = False
         self.prompt_text = controls.text_area(
             "Prompt", controls.first_text(prompt), "What all models shall answer", rows=3
         )
-        self.system = controls.system_area(system)
         self._make_buttons()
-        self.timing_note, self.table = widgets.HTML(), widgets.HTML()
-        self.columns: list[Column] = []
-        self.columns_box = controls.row(kind="columns")
+        self.follow_up_box = FollowUp(
+            "A question to all models, after their answers", self.follow_up, self.to_json
+        )
+        self.timing_note, self.table, self.earlier = widgets.HTML(), widgets.HTML(), Transcript()
+        self.columns = Columns(self.vote, self.draw, self.shared)
         self.arrange(
             self.prompt_text,
             controls.row(
@@ -115,17 +136,19 @@ class SideBySide(AnswersPanel):
                 self.at_once,
                 self.blind,
             ),
-            controls.folded(
-                "System prompt and settings",
-                self.system,
-                controls.row(*self.settings.fields.values(), self.ballot.voter),
-            ),
+            controls.folded("System prompt and settings", self.shared, self.ballot.voter),
             self.timing_note,
-            self.columns_box,
+            self.earlier,
+            self.columns,
             controls.row(self.tie_button, self.table_button, self.report_button),
+            self.follow_up_box,
             self.table,
         )
-        self._first_columns(models)
+        names, wanted = [], None
+        with self.errors_shown():
+            names = controls.resolved(None, self.host)
+            wanted = controls.resolved(models, self.host) if models else None
+        self.columns.begin(names, wanted, own)
         self._note_timing()
         self.draw()
 
@@ -144,113 +167,79 @@ class SideBySide(AnswersPanel):
         self.table_button = button("To a table", self.to_table, "All runs, also as CSV")
         self.report_button = button("To a report", self.to_report, "One HTML file")
 
-    # Columns.
-
-    def _first_columns(self, models: list[str] | None) -> None:
-        self.names: list[str] = []
-        wanted = None
-        with self.errors_shown():
-            self.names = controls.resolved(None, self.host)
-            wanted = controls.resolved(models, self.host) if models else None
-        start = wanted or self.names[:3]
-        for name in start if len(start) >= FEWEST else [*start, *start, None, None][:FEWEST]:
-            self._add_column(name)
-
-    def _add_column(self, name: str | None) -> None:
-        column = Column(LETTERS[len(self.columns)], self.vote, self.set_reference)
-        column.offer(self.names, name)
-        self._set_columns([*self.columns, column])
-
-    def _set_columns(self, columns: list[Column]) -> None:
-        self.columns = columns
-        self.columns_box.children = tuple(columns)
-
     def add(self) -> None:
         """Add a column, with the next model that has none yet."""
-        shown = {column.model.value for column in self.columns}
-        unused = [name for name in self.names if name not in shown]
-        if len(self.columns) < MOST and not self.running:
-            self._add_column(unused[0] if unused else next(iter(self.names), None))
+        if not self.running:
+            self.columns.add_next()
             self.draw()
 
     def drop(self) -> None:
         """Remove the last column."""
-        if len(self.columns) > FEWEST and not self.running:
-            self._set_columns(self.columns[:-1])
+        if not self.running:
+            self.columns.drop()
             self.draw()
 
     # Running.
 
     def prompt(self) -> Prompt:
-        """The prompt as it will be sent."""
-        return controls.with_system(self.prompt_text.value, self.system.value)
+        """The first prompt as it will be sent to columns without settings of their own."""
+        return self.shared.setup.prompt(self.prompt_text.value, [])
 
     def run(self) -> None:
-        """Send the prompt to all models."""
+        """Send the prompt to all models, as the first turn of a conversation."""
+        self._ask(self.prompt_text.value, Point())
+
+    def follow_up(self) -> None:
+        """Send the follow-up to all models, after the turns that it goes on from."""
+        if self._ask(self.follow_up_box.text.value, self.follow_up_box.point):
+            self.follow_up_box.clear()
+
+    def _ask(self, text: str, point: Point) -> bool:
+        """Ask all models; returns whether anything was sent."""
         if self.running:
-            return
+            return False
         with self.errors_shown():
-            self._update_models()
-            chosen = [column.model.value for column in self.columns]
-            if self.blind.value:
-                random.shuffle(chosen)
-                for column, name in zip(self.columns, chosen, strict=True):
-                    column.model.value = name
-            options = self.settings.options
-            answers = [Answer(name, self.prompt(), self.host, options) for name in chosen]
+            self.columns.update(self.host)
+            turns = self.turns[: point.after]
+            before = path(text, turns, point.column)
+            if self.blind.value and not turns:
+                self.columns.shuffle()
+            setups = self.columns.setups
+            prompts = ask(text, turns, point.column, setups)
+            answers = self.columns.answers(prompts, self.host)
             run = Answers(answers, self.at_once.value)
-            self.runs.append(answers)
-            self.voted = False
+            self.turns = [*turns, Turn(text, answers, setups, before, point.column)]
+            self.runs.append(self.turns[-1])
+            self.revealed = self.revealed and bool(turns)
             self.begin(run)
-
-    def _update_models(self) -> None:
-        """Offer the models that are on the server now.
-
-        Raises:
-            ModelError: there is none, or a selected one is gone.
-            ServerError: no server answers.
-        """
-        names = controls.resolved(None, self.host)
-        for column in self.columns:
-            if column.model.value is not None:
-                controls.resolved([column.model.value], self.host)
-        if names != self.names:
-            self.names = names
-            for place, column in enumerate(self.columns):
-                keep = column.model.value
-                column.offer(names, keep if keep in names else names[place % len(names)])
+            return True
+        return False
 
     def again(self) -> None:
         """Run again with the next seed."""
         if not self.running:
-            self.settings.fields["seed"].value += 1
-            self.run()
+            self.columns.next_seed()
+            if len(self.turns) > 1:
+                self._ask(self.turns[-1].text, Point(len(self.turns) - 1, self.turns[-1].source))
+            else:
+                self.run()
 
     # Voting.
 
     def vote(self, letter: str | None) -> None:
-        """Save a vote for one answer against all others, or for a tie; then show the names."""
-        if self.answers is None or self.running or self.voted:
+        """Save a vote for one answer of the last turn against all others, or for a tie."""
+        turn = self.turns[-1] if self.turns else None
+        if turn is None or self.running or turn.voted:
             return
-        answers = self.answers.answers
         best = None if letter is None else LETTERS.index(letter)
         with self.errors_shown():
-            prompt = answers[0].prompt
-            text = prompt if isinstance(prompt, str) else prompt[-1]["content"]
-            cast = self.ballot.choose(text, [one.model for one in answers], best)
-            self.voted = True
+            cast = self.ballot.choose("\n".join(turn.texts), turn.names, best)
+            turn.voted, turn.best, self.revealed = True, best, True
             self.draw()
             self.table.value = self.ballot.ratings_html()
-            result = "All equally good." if best is None else f"Best: {answers[best].model}."
+            result = "All equally good." if best is None else f"Best: {turn.names[best]}."
             count = "1 vote" if cast == 1 else f"{cast} votes"
             self.say(f"{result} {count} saved in {self.ballot.file.resolve()}")
-
-    def set_reference(self, letter: str, on: bool) -> None:
-        """Make one answer the reference, or none."""
-        for column in self.columns:
-            if on and column.letter != letter:
-                column.reference.value = False
-        self.draw()
 
     # Results.
 
@@ -261,19 +250,31 @@ class SideBySide(AnswersPanel):
         Raises:
             SlmlabError: there is no answer yet.
         """
-        return export.to_frame(answer for run in self.runs for answer in run)
+        return export.turns_to_frame(self.runs)
+
+    @property
+    def conversations(self) -> list[dict[str, Any]]:
+        """The conversation on the screen, a row for each column, as ``slmlab.compare`` takes it.
+
+        ``prompt`` is the list of messages up to the last question; ``model`` and ``text`` say who
+        answered it what.
+
+        Raises:
+            SlmlabError: there is no answer yet.
+        """
+        return export.conversations(self.turns)
+
+    def to_json(self) -> None:
+        """Write the conversation on the screen to a JSON file in the current folder."""
+        with self.errors_shown():
+            self.say(export.save_conversations(self.turns))
 
     def to_table(self) -> None:
         """Show all runs as a table and write them to a CSV file in the current folder."""
         with self.errors_shown():
             frame = self.frame
             self.table.value = export.frame_html(frame)
-            path = controls.new_file("side-by-side", "csv")
-            results.to_csv(frame, path)
-            self.say(
-                f"Written to {path.resolve()}\nAs a DataFrame: lab = slmlab.side_by_side() in a "
-                "cell, and lab.frame in another."
-            )
+            self.say(export.save_frame(frame))
 
     def to_report(self) -> None:
         """Write a report of all runs to the current folder."""
@@ -291,44 +292,38 @@ class SideBySide(AnswersPanel):
     def _draw(self) -> None:
         # Read first, so that an answer that ends during drawing is drawn completely next time.
         running = self.running
-        answers = self.answers.answers if self.answers else []
-        hidden = self.blind.value and not (self.voted and self.runs)
-        referred = next((c.letter for c in self.columns if c.reference.value), None)
-        reference = None
-        if referred and LETTERS.index(referred) < len(answers):
-            reference = answers[LETTERS.index(referred)].text
-        for place, column in enumerate(self.columns):
-            answer = answers[place] if place < len(answers) else None
-            column.hide(hidden)
-            column.draw(answer, None if column.letter == referred else reference)
+        answers = self.turns[-1].answers if self.turns else []
+        hidden = self.blind.value and not self.revealed
+        self.earlier.draw(self.turns, hidden)
+        self.columns.draw(answers, hidden)
         # The speed would give small models away, so it is hidden as long as the names are.
-        draw_strips(self.columns, [] if hidden else answers)
+        draw_strips(self.columns.children, [] if hidden else answers)
         # Last, so that buttons become enabled only when everything is drawn.
         self._set_buttons(answers, running)
 
     def _set_buttons(self, answers: list[Answer], running: bool) -> None:
         some = bool(self.runs)
-        to_vote = some and not running and not self.voted
-        for place, column in enumerate(self.columns):
-            ended = place < len(answers) and answers[place].state in ("done", "stopped")
-            column.set_buttons(running, ended, to_vote)
+        to_vote = some and not running and not self.turns[-1].voted
+        self.columns.set_buttons(answers, running, to_vote)
         self.tie_button.disabled = not to_vote
         self.table_button.disabled = self.report_button.disabled = running or not some
         self.again_button.disabled = running or not some
         self.add_button.disabled = running or len(self.columns) >= MOST
         self.drop_button.disabled = running or len(self.columns) <= FEWEST
         self.stop_button.disabled = not running
+        self.follow_up_box.offer(self.turns, running)
         self.run_button.disabled = self.at_once.disabled = self.blind.disabled = running
 
     # Without a front end.
 
     def static_html(self) -> str:
         """The answers side by side; runs a given prompt that was not run yet."""
-        if not self.runs and self.prompt_text.value.strip() and self.names:
+        if not self.runs and self.prompt_text.value.strip() and self.columns.names:
             self.run()
-        return Markup("<p><strong>Prompt</strong> {}</p>{}{}{}").format(
+        return Markup("<p><strong>Prompt</strong> {}</p>{}{}{}{}").format(
             self.prompt_text.value or "(none)",
             markup.shown(self.message),
+            markup.shown(self.earlier),
             side_by_side_html(column.static_html() for column in self.columns),
             markup.shown(self.table),
         )
@@ -338,8 +333,10 @@ class SideBySide(AnswersPanel):
         lines = [f"Side by side at {self.host}: {', '.join(models) or 'no model yet'}."]
         if not models:
             lines.append(self.message_text)
-        elif self.runs:
-            lines += [f"{one.model}:\n{one.text}" for one in self.runs[-1]]
+        elif self.turns:
+            turn = self.turns[-1]
+            answers = zip(turn.names, turn.answers, strict=True)
+            lines += [f"{name}:\n{one.text}" for name, one in answers]
         else:
             lines.append(
                 "Open this in Jupyter, Colab or VS Code to use it, or run "

@@ -35,6 +35,16 @@ class TestTables:
         ] * 5
         assert row["on_cpu"] == 2
 
+    def test_a_record_knows_its_turn_also_from_a_file(self, tmp_path):
+        talk = [{"role": role, "content": "x"} for role in ("user", "assistant", "user")]
+        frame = results.to_frame(
+            record(prompt=prompt)
+            for prompt in ("x", talk[:1], talk, [{"role": "system", "content": "x"}, *talk])
+        )
+        assert list(frame["turn"]) == [1, 1, 2, 2]
+        results.to_csv(frame, tmp_path / "frame.csv")
+        assert list(results.read(tmp_path / "frame.csv")["turn"]) == [1, 1, 2, 2]
+
     def test_no_time_to_first_token_of_a_prompt_from_ollamas_cache(self):
         read = {"prompt_tokens": 100, "ttft_s": 0.1}
         again = record(**read, prompt_fresh=False, cached_tokens=99)

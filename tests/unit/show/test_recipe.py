@@ -138,3 +138,23 @@ def test_templates_and_system_prompts_are_not_counted_as_prompts():
     )
     assert len(found) == 8
     assert len(set(prompt_keys(found))) == 2
+
+
+def test_prompts_of_a_widget_are_repeated_as_they_were_sent():
+    """Its columns have templates, system prompts and histories of their own."""
+    talk = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]
+    sent = ["Hi", [{"role": "system", "content": "Be kind."}, *talk[:1]], [*talk, talk[0]]]
+    frame = results.to_frame(
+        [record(model="a", prompt=prompt) for prompt in sent],
+        [
+            {"prompt_id": number, "repeat": 0, "variant": "a", "system": system}
+            for number, system in ((0, None), (0, "Be kind."), (1, None))
+        ],
+    )
+    assert len(set(prompt_keys(frame))) == 2
+    names: dict = {"slmlab": None}
+    lines = recipe(frame).splitlines()
+    first = lines.index("prompts = [")
+    exec("\n".join(lines[first : lines.index("]", first) + 1]), names)
+    assert names["prompts"] == sent
+    assert "system=" not in recipe(frame)

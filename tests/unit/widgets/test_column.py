@@ -6,6 +6,8 @@ import re
 
 from slmlab.run.streaming import Answer
 from slmlab.widgets.column import Column, strips_html
+from slmlab.widgets.column_settings import SettingsFields
+from slmlab.widgets.conversation import Setup
 from tests.support.records import record
 
 
@@ -45,7 +47,7 @@ def test_what_is_not_known_is_left_out():
 
 
 def test_a_column_is_drawn_again_only_where_something_came():
-    column = Column("A", print, print)
+    column = Column("A", print, print, SettingsFields(Setup()))
     sent = []
     column.answer.observe(sent.append, "value")
     answer = Answer("<m>", "p", "h", state="writing", pieces=["Hello"])

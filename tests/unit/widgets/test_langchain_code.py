@@ -12,7 +12,7 @@ from slmlab.run.options import (
     EXTRA_OPTIONS,
     full_options,
 )
-from slmlab.widgets.langchain_code import langchain_code
+from slmlab.widgets.langchain_code import conversation_code, langchain_code
 
 HERE, THERE = "http://127.0.0.1:11434", "http://192.0.2.1:11434"
 TEMPLATE = "Explain {topic} {{now}}."
@@ -75,3 +75,17 @@ def test_a_system_prompt_makes_it_a_chat():
     assert (type(llm.bound).__name__, llm.bound.base_url) == ("ChatOllama", THERE)
     assert llm.kwargs == {"options": full_options({"stop": "END"}), "reasoning": False}
     assert names["call"].endswith(".content")
+
+
+def test_a_conversation_is_sent_with_all_its_messages():
+    talk = [
+        {"role": role, "content": f"It's {role}'s {{x}}."}
+        for role in ("system", "user", "assistant", "user")
+    ]
+    *setup, call = conversation_code("m:1b", talk, HERE, {"temperature": 0.25}).splitlines()
+    names: dict = {}
+    exec("\n".join(setup), names)
+    assert names["messages"] == talk
+    assert (names["llm"].model, names["llm"].base_url) == ("m:1b", HERE)
+    assert names["options"] == full_options({"temperature": 0.25})
+    assert call == "llm.bind(options=options, reasoning=False).invoke(messages).content"

@@ -13,7 +13,7 @@ from slmlab.errors import ModelError, PromptError, SlmlabError
 from slmlab.run import results, streaming
 from slmlab.run.options import full_options
 from slmlab.widgets import markup
-from slmlab.widgets.playground import Run
+from slmlab.widgets.playground_run import Run
 from tests.support.processes import free_port
 from tests.support.records import record
 
@@ -154,14 +154,13 @@ class TestSideBySide:
         assert panel.add_button.disabled
         for _ in range(9):
             panel.drop()
-        assert panel.columns_box.children == tuple(panel.columns)
         assert len(panel.columns) == 2
         assert panel.drop_button.disabled
 
     def test_a_system_prompt_goes_before_the_prompt(self):
         panel = slmlab.side_by_side(prompt="Why?", system="Be kind.")
         assert [one["role"] for one in panel.prompt()] == ["system", "user"]
-        panel.system.value = "  "
+        panel.shared.system.value = "  "
         assert panel.prompt() == "Why?"
 
 
