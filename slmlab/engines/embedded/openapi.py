@@ -17,6 +17,7 @@ from slmlab.engines.embedded.engine import Engine
 _ERRORS = {
     400: "The request is invalid",
     404: "There is no such model",
+    408: "The body stopped coming",
     413: "The body is too large",
     500: "The model or the disk failed; the message says how",
     501: "A model that writes was asked to embed",
