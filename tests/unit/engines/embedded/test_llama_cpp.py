@@ -61,10 +61,10 @@ class TestSampling:
             assert body[llama_cpp.LLAMA_NAMES.get(name, name)] == value
 
     def test_what_it_is_loaded_with(self, engine_run, llama):
-        options = {"num_ctx": 512, "num_thread": 3}
+        options = {"num_ctx": 512, "num_thread": 1}
         engine_run(lambda client, _: client.post("/api/generate", json=request(options=options)))
         ((name, settings),) = llama.loads
-        assert (name, settings.num_ctx, settings.threads) == ("chat:latest", 512, 3)
+        assert (name, settings.num_ctx, settings.threads) == ("chat:latest", 512, 1)
 
     def test_no_more_context_than_the_model_was_trained_with(self, engine_run, llama):
         options = {"num_ctx": 100_000}
