@@ -24,8 +24,8 @@ VIEW = "application/vnd.jupyter.widget-view+json"
 INDEX = """\
 # slmlab
 
-**Meet small language models by running them.** Eleven notebooks, from the first prompt to a student
-network taught by a teacher, all on the machine in front of you. Every figure and every answer below
+**Meet small language models by running them.** Twelve notebooks, from the first prompt to a model
+that you trained yourself, all on the machine in front of you. Every figure and every answer below
 came out of a run; your own run gives your own numbers.
 
 {table}

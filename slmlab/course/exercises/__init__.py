@@ -5,7 +5,19 @@ guessed numbers do not pass. What it needs for that (the model, the texts) is pa
 answer. A check never raises an exception because of an answer.
 """
 
-from slmlab.course.exercises import notebooks_00_to_03, notebooks_04_to_06, notebooks_07_to_10
+from slmlab.course.exercises import (
+    notebook_11,
+    notebooks_00_to_03,
+    notebooks_04_to_06,
+    notebooks_07_to_10,
+)
 from slmlab.course.exercises.checking import CHECKS, check
 
-__all__ = ["CHECKS", "check", "notebooks_00_to_03", "notebooks_04_to_06", "notebooks_07_to_10"]
+__all__ = [
+    "CHECKS",
+    "check",
+    "notebook_11",
+    "notebooks_00_to_03",
+    "notebooks_04_to_06",
+    "notebooks_07_to_10",
+]

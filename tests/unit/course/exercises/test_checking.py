@@ -30,8 +30,8 @@ class TestCheck:
         with pytest.raises(TaskError, match=r"Did you mean '01\.2'"):
             slmlab.check("01.2.")
 
-    def test_all_33_are_there(self):
-        numbers = [f"{book:02}.{n}" for book in range(11) for n in (1, 2, 3)]
+    def test_all_36_are_there(self):
+        numbers = [f"{book:02}.{n}" for book in range(12) for n in (1, 2, 3)]
         assert sorted(exercises.CHECKS) == numbers
 
     def test_an_untouched_cell_is_open(self, capsys):
@@ -40,7 +40,17 @@ class TestCheck:
             for cell in nbformat.read(path, as_version=4).cells:
                 if "exercise" in cell.metadata.get("tags", []):
                     lesson = dict.fromkeys(
-                        ("machine", "names", "model", "text", "texts", "logits", "scored")
+                        [
+                            "machine",
+                            "names",
+                            "model",
+                            "text",
+                            "texts",
+                            "logits",
+                            "scored",
+                            "recorded",
+                            "held_out",
+                        ]
                     )
                     lesson |= {"slmlab": slmlab, "training_curve": len}
                     exec(cell.source, lesson)
