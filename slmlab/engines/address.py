@@ -69,6 +69,11 @@ def read_address(text: str, source: str = "host") -> str:
     if name in ("0.0.0.0", "::"):  # noqa: S104  the text that we replace, not a bind
         name = "127.0.0.1"
     name = f"[{name}]" if ":" in name else name
+    if path.endswith("/v1"):  # as clients of OpenAI's API want it
+        raise ServerError(
+            f"{source}={shown!r} ends in /v1, where a server has OpenAI's API; slmlab speaks "
+            f"Ollama's, at {parts.scheme}://{name}:{port}{path.removesuffix('/v1')}"
+        )
     address = f"{parts.scheme}://{name}:{port}{path}"
     if parts.username:
         _credentials[address] = unquote(parts.username), unquote(parts.password or "")

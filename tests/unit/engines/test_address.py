@@ -85,6 +85,12 @@ class TestReadAddress:
         assert raised.value.__cause__ is None
         assert raised.value.__suppress_context__ or raised.value.__context__ is None
 
+    @pytest.mark.parametrize("text", ["http://gpu:80/v1", "gpu:80/v1/", "http://ada:pw@gpu:80/v1"])
+    def test_the_address_of_openais_api_is_another(self, text):
+        with pytest.raises(ServerError, match=r"ends in /v1.* at http://gpu:80$") as error:
+            read_address(text)
+        assert "pw" not in str(error.value)
+
     def test_localhost_is_a_second_name_and_no_second_server(self):
         assert server_key("http://localhost:5") == server_key("http://127.0.0.1:5")
         others = ["http://localhost:6", "http://[::1]:5", "http://gpu:5", "https://localhost:5"]
