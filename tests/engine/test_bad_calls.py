@@ -59,7 +59,7 @@ BAD_CALLS: dict[str, tuple[Callable[[], object], type[SlmlabError], str]] = {
         PromptError,
         "other",
     ),
-    "a template that is broken": (asking(["x"], template="Say {"), PromptError, "not well formed"),
+    "a template that is broken": (asking(["x"], template="Say {"), PromptError, "not well-formed"),
     "a file that is not there": (
         asking(Path("missing.csv")),
         PromptError,

@@ -56,7 +56,7 @@ class TestKilledKernel:
         blobs = paths.embedded_models() / "blobs"
 
         def kill() -> None:
-            wait_for(lambda: any(blobs.glob("pull-*/tmp/*")), 60, "the download")
+            wait_for(lambda: any(blobs.glob("pull-*/*/tmp/*")), 60, "the download")
             engine_process(host).kill()
 
         killer = threading.Thread(target=kill)
