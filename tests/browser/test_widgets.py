@@ -13,7 +13,7 @@ import pandas as pd
 import slmlab
 from slmlab.evaluation import votes
 from slmlab.run import results
-from tests.support.engines import GEMMA, SMOL
+from tests.support.engines import GEMMA, MINILM, MODELS, SMOL
 from tests.support.widgets import STORY, button, pressable, shoot, shown, side_by_side, texts
 
 
@@ -198,7 +198,10 @@ class TestCatalogue:
             page.locator(".slmlab input[type=text]").first.fill("")
             page.keyboard.press("Tab")
             page.locator(".slmlab input[type=checkbox]").nth(1).check()
-            page.wait_for_function("document.querySelectorAll('.slmlab-tall tbody tr').length == 2")
+            here = len([*MODELS, MINILM])
+            page.wait_for_function(
+                f"document.querySelectorAll('.slmlab-tall tbody tr').length == {here}"
+            )
             page.locator(".slmlab select").last.select_option("Llama 3.2 1B")
             page.wait_for_selector("a[href*='llama-models']")
             button(page, "Pull").click()
