@@ -17,7 +17,7 @@ class TestFit:
         monkeypatch.setenv("OLLAMA_HOST", engine.url)
         if engine.kind == "ollama":
             monkeypatch.setenv("OLLAMA_NUM_PARALLEL", "4")
-        for name in [one.name for one in models.installed() if "mine" not in one.name][:2]:
+        for name in [name for name in models.writers() if "mine" not in name][:2]:
             models.load(name, num_ctx)
             (shown,) = [one.memory for one in models.loaded() if one.name == name]
             estimate = slmlab.will_it_fit(name, num_ctx)

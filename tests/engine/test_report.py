@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 
 import pytest
@@ -11,6 +10,7 @@ from bs4 import BeautifulSoup
 import slmlab
 from slmlab.evaluation import statistics, tasks
 from slmlab.run import results
+from slmlab.show.markdown import to_html
 from slmlab.show.report import SPEED_COLUMNS
 from tests.support.engines import GEMMA, SMOL
 from tests.support.records import same
@@ -27,7 +27,7 @@ class TestReport:
         assert text.count('class="plot"') == 4
         assert text.count('class="answer"') == len(frame)
         assert not re.search(r'(src|href)="(?!data:)', text), "nothing is loaded from elsewhere"
-        recipe = text[text.index("<pre>") : text.index("</pre>")]
+        recipe = recipe_of(text)
         assert "repeats=2" in recipe
         assert "num_predict=12" in recipe
 
@@ -44,7 +44,7 @@ class TestReport:
             **settings,
         )
         page = slmlab.report(slmlab.score(made), tmp_path / "r.html").read_text()
-        program = html.unescape(page[page.index("<pre>") + 5 : page.index("</pre>")])
+        program = recipe_of(page)
         names: dict = {}
         exec(program, names)  # as a reader would
         same(made, names["frame"][made.columns])
@@ -68,8 +68,13 @@ class TestReport:
             assert float(shown["mean"]) == pytest.approx(computed["mean"], abs=0.006)
         answers = [one.get_text() for one in page.select(".answer")]
         for text in frame["text"]:
-            words = " ".join(text.split())
+            words = " ".join(BeautifulSoup(to_html(text), "html.parser").get_text().split())
             assert any(words in " ".join(answer.split()) for answer in answers)
+
+
+def recipe_of(page: str) -> str:
+    """The program in a report that makes its comparison again."""
+    return BeautifulSoup(page, "html.parser").select_one("pre.recipe").get_text()
 
 
 def rows_of(page: BeautifulSoup, title: str) -> list[dict[str, str]]:

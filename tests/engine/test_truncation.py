@@ -78,10 +78,10 @@ def test_a_server_that_may_be_forbidden_to_cut_is_asked_so(here, messages):
     def ask(text):
         options = {"num_ctx": LITTLE, "temperature": 0}
         prompt = chat(text, "I see.", "What comes in?") if messages else text
-        truncated = ask_again(
-            Session(), here.url, "0.33.1", here.model, prompt, 1, options, False, timeout=60
-        )
-        assert truncated is generate(here.model, prompt, **options, num_predict=1).truncated
+        first = generate(here.model, prompt, **options, num_predict=1)
+        tokens, server = first.prompt_tokens, (Session(), here.url, "0.33.1", here.model)
+        truncated = ask_again(*server, prompt, tokens, options, False, timeout=60)
+        assert truncated is first.truncated
         return truncated
 
     assert ask(ENGLISH * 12) is True

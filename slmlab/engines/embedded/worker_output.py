@@ -32,9 +32,9 @@ class WorkerOutput:
             self.end = (self.end + block)[-(2**14) :]
 
     async def text(self) -> str:
-        """The end of the output; call this when the worker has ended."""
+        """The end of the output, for a worker that has ended or is about to."""
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(asyncio.shield(self.reading), 2)
+            await asyncio.wait_for(asyncio.shield(self.reading), 20)
         return self.end.decode(errors="replace")
 
 
