@@ -14,6 +14,8 @@ from slmlab.errors import ModelError
 from tests.support.engines import SMOL, engine_process
 from tests.support.faults import note, times
 
+COUNTS = ("handles", "threads", "server's handles", "server's threads", "processes")
+
 
 @pytest.mark.alone
 class TestTime:
@@ -54,9 +56,13 @@ class TestTime:
             rounds += 1
         if rounds % 5 == 1:  # the model was just unloaded
             work(rounds)
-        last = measure()
+        last, until = measure(), time.monotonic() + 30
+        # On a busy machine the last connections may still be closing; a leak stays.
+        while time.monotonic() < until and any(last[one] > first[one] + 3 for one in COUNTS):
+            time.sleep(0.5)
+            last = measure()
         note(rounds=rounds, before=first, after=last)
-        for what in ("handles", "threads", "server's handles", "server's threads", "processes"):
+        for what in COUNTS:
             assert last[what] <= first[what] + 3, what
         for what in ("MiB", "server's MiB"):
             assert last[what] <= first[what] + 60, what
