@@ -103,6 +103,7 @@ def connect() -> http.client.HTTPConnection:
 def request(tokens: int) -> dict:
     """The same request for every side."""
     options = full_options({"temperature": 0, "num_predict": tokens})
+    options["cache_prompt"] = False  # as generate() asks, so that each reads the whole prompt
     return {"model": MODEL.name, "prompt": PROMPT, "options": options}
 
 
