@@ -6,8 +6,10 @@ Set ``SLMLAB_HOME`` to move all of it (to a bigger disk, or to Google Drive's fo
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import platform
+import sys
 from pathlib import Path
 
 import platformdirs
@@ -86,3 +88,14 @@ def existing_parent(path: Path) -> Path:
 def results() -> Path:
     """The default folder for the records of comparisons."""
     return home() / "results"
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, as 64 hex digits."""
+    with path.open("rb") as file:
+        if sys.version_info >= (3, 11):
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        while block := file.read(2**20):
+            digest.update(block)
+        return digest.hexdigest()

@@ -13,6 +13,7 @@ import pytest
 from markupsafe import Markup
 
 from slmlab.show.markdown import STYLE, to_html
+from tests.support.browser import wcag_violations
 from tests.support.paths import ROOT
 from tests.support.widgets import SHOTS
 
@@ -85,17 +86,8 @@ def test_nothing_is_wider_than_its_page(page, width):
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_wcag_aa(page, dark):
-    from axe_playwright_python.sync_playwright import Axe
-
     show(page, dark)
-    rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
-    found = Axe().run(page, context="main", options={"runOnly": rules})
-    wrong = [
-        (one["id"], node["html"][:200])
-        for one in found.response["violations"]
-        for node in one["nodes"]
-    ]
-    assert not wrong
+    assert not wcag_violations(page, "main")
 
 
 def test_code_is_selected_where_a_page_may_not_copy(page):

