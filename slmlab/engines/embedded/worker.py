@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 from slmlab import memory
@@ -79,6 +80,8 @@ def main() -> None:
         server = xllamacpp.Server(parameters(config))
     except Exception as error:
         print(json.dumps({"error": str(error)}), file=answer, flush=True)
+        # A thread of llama.cpp's writes its log, with the reason in it, and cannot be waited for.
+        time.sleep(0.3)
         raise SystemExit(1) from error
     print(json.dumps({"address": server.listening_address}), file=answer, flush=True)
     threads = WaitingThreads()
