@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from slmlab.errors import SlmlabError
+from slmlab.errors import SlmlabError, did_you_mean
 from slmlab.run.frames import COMPARED, need, prompt_keys
 from slmlab.run.options import DEFAULT_OPTIONS
 
@@ -174,13 +174,22 @@ def means(
     return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "n"])
 
 
-def paired(frame: pd.DataFrame, score: str = "score", by: str = "model") -> pd.DataFrame:
-    """Compare every two models (templates, …) on the same prompts.
+def paired(
+    frame: pd.DataFrame, score: str = "score", by: str = "model", against: Any = None
+) -> pd.DataFrame:
+    """Compare every two models (templates, …) on the same prompts, or each with one of them.
 
     Repeats of a prompt are averaged first; a prompt counts if both have a score. The test is the
     sign test: among the prompts on which one did better than the other, is the split further from
     half and half than chance explains? It only uses the order of the scores. ``p_adjusted`` is
     corrected for the number of pairs (Benjamini and Hochberg 1995).
+
+    Args:
+        frame: a scored comparison.
+        score: the column with the scores.
+        by: the column that says what is compared.
+        against: one value of that column, with which each other one is compared. Fewer pairs need
+            less of a correction, so name it before you see the scores.
 
     Returns:
         One row for each pair: ``a``, ``b``, ``a_better``, ``b_better``, ``same`` (prompts), ``n``,
@@ -192,11 +201,17 @@ def paired(frame: pd.DataFrame, score: str = "score", by: str = "model") -> pd.D
 
     Examples:
         >>> print(slmlab.statistics.paired(frame)["sentence"][0])
+        >>> pairs = slmlab.statistics.paired(frame, against=names[0])
     """
     import pandas as pd
     from scipy import stats
 
     need(frame, score, by)
+    if against is not None and against not in set(frame[by]):
+        raise SlmlabError(
+            f"No row has {against!r} in the column {by!r}."
+            f"{did_you_mean(str(against), map(str, frame[by].unique()))}"
+        )
     case = [name for name in CASE if name in frame and name != by]
     known = frame.assign(**{name: frame[name].fillna("") for name in case})
     known[PROMPT] = _prompts(frame, by)
@@ -205,6 +220,10 @@ def paired(frame: pd.DataFrame, score: str = "score", by: str = "model") -> pd.D
     names = [name for name in dict.fromkeys(frame[by]) if name in table]
     rows = []
     for a, b in itertools.combinations(names, 2):
+        if against is not None and against not in (a, b):
+            continue
+        if b == against:
+            a, b = b, a
         both = table[[a, b]].dropna()
         if both.empty:
             continue

@@ -43,7 +43,8 @@ def load(name: str | Path | Iterable[str | Path], items: int | None = None) -> p
     In a JSON or Parquet file every value has its own type. In CSV, TSV and Excel every cell is a
     text, except lists, objects and numbers in columns where the row's ``scorer`` takes them:
     ``labels``, ``schema``, ``max_words``, ``tolerance``, and ``expected`` for ``contains``,
-    ``facts``, ``json_fields`` and ``number``. A conversation is a JSON list of messages.
+    ``facts``, ``json_fields`` and ``number``; and except ``num_predict``. A conversation is a JSON
+    list of messages.
 
     Args:
         name: a set's name (see ``names``), the path of your own file with a column ``prompt``
@@ -55,8 +56,9 @@ def load(name: str | Path | Iterable[str | Path], items: int | None = None) -> p
 
     Returns:
         One row for each item: ``id``, ``prompt``, ``scorer`` (see ``slmlab.scorers``), ``expected``
-        and other columns for the scorer, and ``task`` (the set's name, if the file has no such
-        column).
+        and other columns for the scorer, ``num_predict`` (how many tokens ``slmlab.compare`` lets
+        the answer have: what such an answer takes) and ``task`` (the set's name, if the file has no
+        such column).
 
     Raises:
         TaskError: there is no such set, or a file has no column ``prompt``.

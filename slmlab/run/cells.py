@@ -1,8 +1,8 @@
 """Cells of tables: values in plain Python, and what the texts in a CSV file mean.
 
-Every cell of a CSV file is a text, with one exception: if the scorer of its row takes a list, an
-object or a number in that column, and the text is written as one, it becomes one. No other text is
-ever converted.
+Every cell of a CSV file is a text, with one exception: if the scorer of its row, or ``compare``,
+takes a list, an object or a number in that column, and the text is written as one, it becomes one.
+No other text is ever converted.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from collections.abc import Mapping
 from typing import Any
 
 NUMBER = (int, float)
-# The columns that scorers read; in a text file, a blank cell in one of them counts as missing.
-SCORER_COLUMNS = (
+# The columns that scorers and compare() read; in a text file, a blank cell in one of them counts as
+# missing.
+READ_COLUMNS = (
     "scorer",
     "expected",
     "labels",
@@ -30,6 +31,7 @@ SCORER_COLUMNS = (
     "max_words",
     "tolerance",
     "decimal",
+    "num_predict",
 )
 # The types of columns that are not texts, whatever the scorer …
 KINDS: dict[str, tuple[type, ...]] = {
@@ -38,6 +40,7 @@ KINDS: dict[str, tuple[type, ...]] = {
     "max_words": NUMBER,
     "tolerance": NUMBER,
     "stop": (list,),
+    "num_predict": NUMBER,
 }
 # … and the types that scorers take as `expected` besides a text.
 EXPECTED: dict[str, tuple[type, ...]] = {
@@ -124,7 +127,7 @@ def typed(row: Mapping[str, Any], scorer: Any = None) -> dict[str, Any]:
 def from_text(cells: Mapping[str, str]) -> dict[str, Any]:
     """The row that the cells of a text file stand for."""
     row: dict[str, Any] = dict(cells)
-    for column in (one for one in SCORER_COLUMNS if one in row):
+    for column in (one for one in READ_COLUMNS if one in row):
         if not (text := parse(row[column]) if row[column][:1] == '"' else "x").strip():
             row[column] = text
         elif not row[column].strip():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from slmlab.run import results
 from slmlab.run.generate import Target, resolve_target
 from slmlab.run.grid import Cell, GridOptions, plan
 from slmlab.run.job import GenerationJob, Loaded
-from slmlab.run.options import Prompt, parameters_of
+from slmlab.run.options import Prompt, full_options, parameters_of
 from slmlab.run.progress import Progress
 from slmlab.run.record import Generation
 from slmlab.run.scheduler import Inline, Listener, NoServerLeft, Scheduler
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SERVER_COMES_BACK_WITHIN = 60.0
+# How many times as many tokens an answer gets that was cut and is asked for again.
+ASKED_AGAIN_FOR = 4
 
 
 def compare(
@@ -45,6 +47,7 @@ def compare(
     repeats: int = 1,
     timing: bool = True,
     think: bool = False,
+    ask_again: bool = False,
     store: str | Path | None = None,
     fresh: bool = False,
     executor: Executor | None = None,
@@ -69,7 +72,8 @@ def compare(
         prompts: one prompt or several: texts, conversations (lists of messages), or a table (a
             DataFrame, a list of dicts, a dict of columns, a ``datasets.Dataset``, or the path of a
             file: ``.csv``, ``.tsv``, ``.json``, ``.jsonl``, ``.parquet``, ``.xlsx``) with a column
-            ``prompt``. All columns of a table are copied to the result.
+            ``prompt``. A column ``num_predict`` limits each row's answer, unless that option is
+            given. All other columns of a table are copied to the result.
         template: a template's name or text, or several; filled with each text or row's columns.
         system: a system prompt, or several to compare (None: without one).
         quantization: tags such as ``q4_0``, appended to each model's name.
@@ -79,6 +83,10 @@ def compare(
             runs (``OLLAMA_NUM_PARALLEL``; by default Ollama runs 1, the embedded engine 4), for
             when only the answers matter.
         think: let models that can think do so; off by default for all of them.
+        ask_again: ask once more, with four times as many tokens, where ``num_predict`` cut the
+            answer, and keep what comes then. For answers that are to be scored: one that was cut
+            before its result says more about the limit than about the model. The column
+            ``asked_again`` tells where.
         store: the folder of the records (default: ``results`` in slmlab's own folder). On Colab it
             can be on Drive.
         fresh: measure again even what the store already has.
@@ -127,13 +135,15 @@ def compare(
     )
     servers = _servers(host, hosts)
     targets = _targets(cells, servers)
-    keys = [key(targets[servers[0], one.model], one.prompt, one.options, think) for one in cells]
+
+    def name_of(cell: Cell) -> str:
+        return key(targets[servers[0], cell.model], cell.prompt, cell.options, think)
+
+    keys = [name_of(cell) for cell in cells]
     records = RecordStore(Path(store).expanduser() if store else paths.results())
-    found = {} if fresh else records.find(keys, machine_id() if timing else None)
-    todo: dict[str, Cell] = {}
-    for name, cell in zip(keys, cells, strict=True):
-        if name not in found:
-            todo.setdefault(name, cell)
+    on = machine_id() if timing else None
+    found = {} if fresh else records.find(keys, on)
+    todo = _missing(zip(keys, cells, strict=True), found)
     if todo:
         records.make_folder()
     before = len(cells) - len(todo)
@@ -163,6 +173,13 @@ def compare(
     try:
         with _executor(executor, threads) as pool:
             scheduler.run(todo, pool)
+            if ask_again:
+                longer = comparison.ask_again(name_of)
+                if not fresh:
+                    found |= records.find([name for name, _ in longer if name not in found], on)
+                todo = _missing(longer, found)
+                progress.more(len(todo))
+                scheduler.run(todo, pool)
     except KeyboardInterrupt as error:
         raise Interrupted(
             f"Stopped. {comparison.so_far()}; run the same compare(…) again to continue.",
@@ -241,6 +258,15 @@ def _executor(given: Executor | None, threads: int) -> contextlib.AbstractContex
     return Inline() if threads == 1 else ThreadPoolExecutor(threads)
 
 
+def _missing(named: Iterable[tuple[str, Cell]], found: Mapping[str, Generation]) -> dict[str, Cell]:
+    """The cells that have no record yet, each once, by the key of their record."""
+    todo: dict[str, Cell] = {}
+    for name, cell in named:
+        if name not in found:
+            todo.setdefault(name, cell)
+    return todo
+
+
 # Running.
 
 
@@ -261,6 +287,8 @@ class _Comparison(Listener[Cell, Loaded, Generation]):
         self.cells, self.keys, self.found = cells, keys, found
         self.store, self.progress, self.timing = store, progress, timing
         self.on_cell, self.on_record = on_cell, on_record
+        # The keys of the second, longer answers, by those of the first; None if nobody asks again.
+        self._longer: dict[str, str] | None = None
         # By key: the seconds that loading its model took. By server: what is loaded there, and
         # hashes of how the prompts began that it has read since.
         self._load_s: dict[str, float | None] = {}
@@ -304,6 +332,19 @@ class _Comparison(Listener[Cell, Loaded, Generation]):
         fresh = record.prompt_fresh or unseen  # a server that reads all says so itself
         return replace(record, cold=(record.cold and first) or again, prompt_fresh=fresh)
 
+    def ask_again(self, name_of: Callable[[Cell], str]) -> list[tuple[str, Cell]]:
+        """The cells whose answers were cut, with room for more, by the keys of their records."""
+        self._longer, again = {}, []
+        for cell, name in zip(self.cells, self.keys, strict=True):
+            if _ended_by_num_predict(self.found[name]):
+                tokens = cell.options["num_predict"] * ASKED_AGAIN_FOR
+                longer = replace(
+                    cell, options=full_options({**cell.options, "num_predict": tokens})
+                )
+                self._longer[name] = name_of(longer)
+                again.append((self._longer[name], longer))
+        return again
+
     def so_far(self) -> str:
         """A sentence on how much is finished."""
         done = sum(name in self.found for name in self.keys)
@@ -311,18 +352,25 @@ class _Comparison(Listener[Cell, Loaded, Generation]):
 
     def frame(self) -> pd.DataFrame:
         """The finished cells, in the grid's order."""
-        there = [
-            (cell, name)
-            for cell, name in zip(self.cells, self.keys, strict=True)
-            if name in self.found
-        ]
-        return results.to_frame(
-            [self.found[name] for _, name in there],
-            [
-                {"repeat": cell.repeat, "model_load_s": self._load_s.get(name), **cell.columns}
-                for cell, name in there
-            ],
-        )
+        rows: list[Generation] = []
+        columns: list[dict[str, Any]] = []
+        for cell, name in zip(self.cells, self.keys, strict=True):
+            if name not in self.found:
+                continue
+            longer = (self._longer or {}).get(name)
+            kept = longer if longer is not None and longer in self.found else name
+            rows.append(self.found[kept])
+            load_s = self._load_s.get(kept)
+            facts = {"repeat": cell.repeat, "model_load_s": load_s, **cell.columns}
+            columns.append(
+                facts if self._longer is None else {**facts, "asked_again": kept == longer}
+            )
+        return results.to_frame(rows, columns)
+
+
+def _ended_by_num_predict(record: Generation) -> bool:
+    """Whether more tokens would have let the answer go on; the context's end leaves no room."""
+    return record.cut and 0 < record.options["num_predict"] <= record.tokens
 
 
 def _unseen(prompt: Prompt, seen: set[int]) -> bool:

@@ -38,6 +38,7 @@ TAKEN = {field.name for field in fields(Generation)} | {
     "system",
     "quantization",
     "model_load_s",
+    "asked_again",
     "score",
     "score_note",
     *DEFAULT_OPTIONS,
@@ -97,7 +98,8 @@ def plan(
 
     The arguments are those of ``slmlab.compare``; ``parameters`` are the names of its parameters,
     for the hint at a mistyped option. An option with a list of values is an axis of the grid.
-    Repeat ``r`` has the seed ``seed + r`` on every model, so that rows can be paired.
+    Repeat ``r`` has the seed ``seed + r`` on every model, so that rows can be paired. Unless
+    ``num_predict`` is given, a table's column ``num_predict`` limits the answer to each row.
 
     Raises:
         ModelError: a model is not a name.
@@ -109,6 +111,7 @@ def plan(
         rows(prompts),
         [None] if template is None else _as_list(template),
         f"{path}: " if path else "",
+        own_limits=options.get("num_predict") is None,
     )
     if isinstance(repeats, bool) or not hasattr(repeats, "__index__"):
         raise PromptError(f"repeats is a whole number; got {repeats!r}.")
@@ -121,22 +124,26 @@ def plan(
     if not (names and filled and systems and tags and settings) or repeats < 1:
         raise PromptError("compare() needs at least one model, one prompt and one repeat.")
     with_systems = [
-        (_with_system(prompt, text), columns | ({"system": text} if system is not None else {}))
-        for prompt, columns in filled
+        (
+            _with_system(prompt, text),
+            columns | ({"system": text} if system is not None else {}),
+            limit,
+        )
+        for prompt, columns, limit in filled
         for text in systems
     ]
     return [
         Cell(
             model=_with_tag(name, tag),
             prompt=prompt,
-            options=sent if repeat == 0 else {**sent, "seed": sent["seed"] + repeat},
+            options={**sent, **limit, "seed": sent["seed"] + repeat},
             repeat=repeat,
             columns=columns | ({"quantization": tag} if tag else {}),
         )
         for name, tag in itertools.product(names, tags)
         for sent in settings
         for repeat in range(repeats)
-        for prompt, columns in with_systems
+        for prompt, columns, limit in with_systems
     ]
 
 
@@ -176,18 +183,22 @@ def _with_system(prompt: Prompt, system: str | None) -> Prompt:
 
 
 def _fill(
-    rows: Sequence[Any], names: list[str | None], where: str
-) -> list[tuple[Prompt, dict[str, Any]]]:
-    """For each template and row, the prompt as sent and its columns in the result."""
+    rows: Sequence[Any], names: list[str | None], where: str, own_limits: bool
+) -> list[tuple[Prompt, dict[str, Any], dict[str, int]]]:
+    """For each template and row: the prompt as sent, its columns in the result, its own limit."""
     filled = []
     for name in names:
         variables = [] if name is None else _variables(name)
         for number, row in enumerate(rows):
             columns = {"prompt_id": number} | ({} if name is None else {"template": name})
+            limit: dict[str, int] = {}
             try:
                 if isinstance(row, Mapping):
+                    if own_limits and "num_predict" in row:
+                        limit = _limit(row["num_predict"])
+                        row = {key: row[key] for key in row if key != "num_predict"}
                     columns |= _own_columns(row)
-                filled.append((_prompt(row, name, variables), columns))
+                filled.append((_prompt(row, name, variables), columns, limit))
             except PromptError as error:
                 if len(rows) == 1 and not where:
                     raise
@@ -208,6 +219,13 @@ def _variables(template: str) -> list[str]:
             "Write {question} where the text of the column `question` should go."
         )
     return found
+
+
+def _limit(value: Any) -> dict[str, int]:
+    """A row's own ``num_predict``, as an option; none where the cell is empty."""
+    if value is None:
+        return {}
+    return {"num_predict": full_options({"num_predict": value})["num_predict"]}
 
 
 def _own_columns(row: Mapping[str, Any]) -> dict[str, Any]:

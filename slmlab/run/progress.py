@@ -38,6 +38,11 @@ class Progress:
             self.description = description
             self.bar.set_description_str(printable(description))
 
+    def more(self, cells: int) -> None:
+        """Cells that came to the plan."""
+        if self.bar is not None and cells:
+            self.bar.total += cells
+
     def step(self, record: Generation) -> None:
         """Count one finished cell."""
         self.tokens += record.prompt_tokens + record.tokens

@@ -40,7 +40,7 @@ COLUMN_TYPES: dict[str, str] = {
     **dict.fromkeys(("tokens_per_s", "prompt_tokens_per_s", "model_load_s", "score"), "float"),
     **dict.fromkeys(("repeat", "prompt_id", "turn"), "int"),
     **dict.fromkeys(("system", "template", "quantization", "score_note"), "str | None"),
-    "cut": "bool",
+    **dict.fromkeys(("cut", "asked_again"), "bool"),
     **dict.fromkeys(("stop", "given_prompt"), "str or list | None"),
 }
 for _name in ("prompt", "options"):  # texts or lists

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import slmlab
 from slmlab.run.cells import plain
+from slmlab.run.compare import ASKED_AGAIN_FOR
 from slmlab.run.frames import key_of, need, prompt_keys
 from slmlab.run.grid import TAKEN
 from slmlab.run.options import DEFAULT_OPTIONS, EXTRA_OPTIONS, Prompt
@@ -34,6 +35,7 @@ def recipe(frame: pd.DataFrame) -> str:
         frame: what ``slmlab.compare`` returned, scored or not.
     """
     need(frame, *NEEDED)
+    frame = _as_first_asked(frame)
     rows = frame.to_dict("records")
     arguments = _arguments(frame, rows)
     lines = ["import slmlab", "", "slmlab.start()"]
@@ -64,7 +66,12 @@ def _arguments(frame: pd.DataFrame, rows: list[dict[str, Any]]) -> dict[str, Any
         found["timing"] = False
     if any(row["think"] for row in rows):
         found["think"] = True
+    if "asked_again" in frame:
+        found["ask_again"] = True
+    own_limits = _has_own_limits(frame)
     for name in (one for one in OPTIONS if one in frame):
+        if name == "num_predict" and own_limits:
+            continue
         # Repeat r ran with the seed `seed + r`.
         values = _distinct(
             _option(name, row[name] - row["repeat"] if name == "seed" else row[name])
@@ -81,6 +88,22 @@ def _option(name: str, value: Any) -> Any:
     if value is None or name == "stop":
         return value
     return type(DEFAULT_OPTIONS.get(name, 0))(value)
+
+
+def _as_first_asked(frame: pd.DataFrame) -> pd.DataFrame:
+    """The table with the limits before compare() asked again where they cut the answer."""
+    if "asked_again" not in frame or "num_predict" not in frame:
+        return frame
+    longer = frame["asked_again"].fillna(False).astype(bool)
+    first = frame["num_predict"].where(~longer, frame["num_predict"] // ASKED_AGAIN_FOR)
+    return frame.assign(num_predict=first)
+
+
+def _has_own_limits(frame: pd.DataFrame) -> bool:
+    """Whether each prompt has its own ``num_predict``, as a table of prompts can give it."""
+    if _as_sent(frame) or "num_predict" not in frame or frame["num_predict"].nunique() < 2:
+        return False
+    return _is_of_the_prompt(frame["num_predict"], prompt_keys(frame))
 
 
 def _models(rows: list[dict[str, Any]]) -> list[str]:
@@ -104,6 +127,7 @@ def _prompts(frame: pd.DataFrame) -> list[Any]:
         if name not in (*TAKEN, *OPTIONS, "score", "score_note")
         and _is_of_the_prompt(frame[name], keys)
     ]
+    own += ["num_predict"] * _has_own_limits(frame)
     first = {key: row for key, row in reversed([*zip(keys, frame.to_dict("records"), strict=True)])}
     prompts: list[Any] = []
     for key in dict.fromkeys(keys):

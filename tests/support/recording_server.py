@@ -114,20 +114,22 @@ class RecordingServer:
             return {"response": text} | more
 
         thoughts = self.thinking if body.get("think") else ""
+        most = body["options"].get("num_predict", -1)
+        pieces = self.pieces[:most] if most > 0 else self.pieces
         last = {
-            "done_reason": "stop",
+            "done_reason": "length" if len(pieces) < len(self.pieces) else "stop",
             "load_duration": self.load_ns.pop(0) if self.load_ns else 1,
             "prompt_eval_count": 7,
             "prompt_eval_duration": 10**8,
             **self.counters,
-            "eval_count": len(self.pieces),
+            "eval_count": len(pieces),
             "eval_duration": 10**9,
         }
         if body.get("stream", True) is False:
-            lines = [part("".join(self.pieces), thoughts) | last]
+            lines = [part("".join(pieces), thoughts) | last]
         else:
             lines = [part("", thoughts)] if thoughts else []
-            lines += [part(piece) for piece in self.pieces] + [part("") | last]
+            lines += [part(piece) for piece in pieces] + [part("") | last]
         for n, line in enumerate(lines):
             done = n == len(lines) - 1
             line |= {"model": body["model"], "created_at": "2026-01-01T00:00:00Z", "done": done}

@@ -49,7 +49,8 @@ def score(
 
     An answer has no score (NaN) where the generation failed, and where its row cannot be used: a
     blank ``expected``, a regular expression that is none, … Then ``score_note`` has the reason, a
-    line on stderr says how many there are, and the other rows are scored all the same.
+    line on stderr says how many there are, and the other rows are scored all the same. Another
+    line says how many of the answers were cut by ``num_predict`` and not asked for again.
 
     Args:
         frame: what ``slmlab.compare`` returned.
@@ -99,8 +100,12 @@ def score(
             f"{len(reasons)} of {len(rows)} answers have no score; in row {number}: {note} "
             f"The column `{column}_note` has all reasons."
         )
-        log.info(line)
-        print(printable(line), file=sys.stderr)
+        _say(line)
+    if cut := sum(_cut_short(row) for row in rows):
+        _say(
+            f"{cut} of {len(rows)} scored answers were cut by num_predict, perhaps before their "
+            "result: compare(…, ask_again=True) asks those again with four times as many tokens."
+        )
     scores = [math.nan if value is None else value for value, _ in results]
     return frame.assign(
         **{
@@ -108,6 +113,19 @@ def score(
             f"{column}_note": pd.Series(notes, index=frame.index, dtype=object),
         }
     )
+
+
+def _say(line: str) -> None:
+    log.info(line)
+    print(printable(line), file=sys.stderr)
+
+
+def _cut_short(row: Row) -> bool:
+    """Whether ``num_predict`` cut an answer, and nobody asked again with more room."""
+    if not plain(row.get("cut")) or plain(row.get("asked_again")):
+        return False
+    # An answer that ended before its limit met the end of the context.
+    return bool(plain(row.get("tokens", math.inf)) >= plain(row.get("num_predict", 0)))
 
 
 def _refuse_foreign_tests(rows: Sequence[Row]) -> None:

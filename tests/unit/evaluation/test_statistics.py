@@ -76,6 +76,19 @@ class TestStatistics:
         assert (pairs["p_adjusted"] >= pairs["p"]).all()
         assert "corrected for 28 comparisons" in pairs["sentence"][0]
 
+    def test_planned_comparisons_are_fewer_and_need_less_of_a_correction(self):
+        won = [1] * 8
+        frame = scored(b=won, a=[0] * 8, c=[0, 1] * 4, d=won)
+        planned = statistics.paired(frame, against="a")
+        assert planned[["a", "b"]].to_numpy().tolist() == [["a", "b"], ["a", "c"], ["a", "d"]]
+        assert planned["difference"].tolist() == [-1, -0.5, -1]
+        assert "corrected for 3 comparisons" in planned["sentence"][0]
+        every = statistics.paired(frame)
+        assert len(every) == 6
+        assert planned["p_adjusted"][0] < every["p_adjusted"][0]
+        with pytest.raises(SlmlabError, match="No row has 'A' in the column 'model'"):
+            statistics.paired(frame, against="A")
+
     def test_other_things_than_models(self):
         frame = scored(a=[1, 1, 1, 1, 1, 1, 1], b=[0, 0, 0, 0, 0, 0, 0]).rename(
             columns={"model": "template"}
@@ -112,6 +125,26 @@ class TestStatistics:
 
 class TestDifference:
     """Intervals of differences are two-sided, whatever the differences are."""
+
+    @given(
+        some.lists(
+            some.tuples(some.sampled_from([0, 0.25, 1]), some.sampled_from([0, 0.25, 1])),
+            min_size=1,
+            max_size=40,
+        ),
+        some.booleans(),
+    )
+    def test_it_holds_its_mean_and_is_turned_by_turning_the_two(self, pairs, rates):
+        a, b = zip(*((int(x), int(y)) if rates else (x, y) for x, y in pairs), strict=True)
+        found, turned = statistics.difference(a, b), statistics.difference(b, a)
+        assert turned.value == pytest.approx(-found.value)
+        if not math.isnan(found.low):
+            assert found.low <= found.value + 1e-9 and found.value <= found.high + 1e-9
+            assert (turned.low, turned.high) == pytest.approx((-found.high, -found.low))
+        if rates:
+            assert -1 - 1e-9 <= found.low < found.high <= 1 + 1e-9
+        if rates and a == b:
+            assert found.low < 0 < found.high, "ties prove nothing, in neither direction"
 
     @pytest.mark.parametrize(
         ("both", "only_a", "only_b", "neither", "low", "high"),

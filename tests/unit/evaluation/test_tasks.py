@@ -52,6 +52,7 @@ class TestTasks:
             assert table["id"].is_unique
             assert table["prompt"].is_unique
             assert set(table["scorer"]) <= set(scorers.SCORERS)
+            assert table["num_predict"].between(16, 256).all()
 
     def test_a_right_answer_scores_and_a_wrong_one_does_not(self):
         """Every item's own expectation, written out as an answer, has to get the full score."""

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import slmlab
-from slmlab.errors import PromptError
+from slmlab.errors import Interrupted, PromptError
 from slmlab.run.compare import _executor, _servers
 from slmlab.run.grid import GridOptions
 from slmlab.run.options import Options
@@ -79,3 +79,74 @@ class TestTimes:
         frame = self.compare(wire)
         assert frame["prompt_fresh"].isna().all() and frame["model_load_s"].isna().all()
         assert wire.loaded == {"a:1b": 4096, "b:1b": 4096}
+
+
+class TestCutAnswers:
+    """Answers that num_predict cuts, and what asking again makes of them."""
+
+    def compare(self, wire, *prompts, **more):
+        return slmlab.compare("a:1b", prompts or "Why?", host=wire.url, timing=False, **more)
+
+    def lengths(self, wire):
+        return [body["options"]["num_predict"] for body in wire.sent("/api/generate")]
+
+    def test_they_are_asked_again_with_four_times_as_many_tokens(self, wire, capsys):
+        wire.pieces = ["one", " two", " three", " four", " five"]
+        frame = self.compare(wire, num_predict=2, ask_again=True)
+        assert frame["text"].tolist() == ["one two three four five"]
+        assert frame[["num_predict", "asked_again", "cut"]].to_numpy().tolist() == [
+            [8, True, False]
+        ]
+        assert self.lengths(wire) == [2, 8]
+        assert "2/2" in capsys.readouterr().out
+        slmlab.score(frame.assign(expected="five"), "contains")
+        assert capsys.readouterr().err == ""
+
+    def test_once_and_what_is_cut_then_stays_so(self, wire, capsys):
+        wire.pieces = ["word"] * 9
+        frame = self.compare(wire, num_predict=2, ask_again=True, quiet=True)
+        assert frame[["num_predict", "asked_again", "cut"]].to_numpy().tolist() == [[8, True, True]]
+        slmlab.score(frame.assign(expected="x"), "contains")
+        assert capsys.readouterr().err == ""
+
+    def test_a_score_says_which_were_cut_and_nobody_asked_again(self, wire, capsys):
+        wire.pieces = ["word"] * 9
+        frame = self.compare(wire, "Why?", "How?", num_predict=2, quiet=True)
+        assert "asked_again" not in frame
+        slmlab.score(frame.assign(expected="x"), "contains")
+        assert "2 of 2 scored answers were cut by num_predict" in capsys.readouterr().err
+        # The end of the context cut these: more tokens would change nothing.
+        slmlab.score(frame.assign(expected="x", num_predict=100), "contains")
+        assert capsys.readouterr().err == ""
+
+    def test_only_what_was_cut_is_asked_again_and_both_answers_are_kept(self, wire):
+        rows = [{"prompt": "Why?", "num_predict": 2}, {"prompt": "How?", "num_predict": 3}]
+        wire.pieces = ["one", " two", " three"]
+        for _ in range(2):
+            frame = self.compare(wire, *rows, ask_again=True, quiet=True)
+            assert frame["num_predict"].tolist() == [8, 3]
+            assert frame["asked_again"].tolist() == [True, False]
+        assert sorted(self.lengths(wire)) == [2, 3, 8], "the second time they are read"
+        short = self.compare(wire, *rows, quiet=True)
+        assert short["text"].tolist() == ["one two", "one two three"]
+
+    def test_a_cap_on_all_answers_holds_for_these_too(self, wire, monkeypatch):
+        monkeypatch.setenv("SLMLAB_TOKENS", "2")
+        frame = self.compare(wire, num_predict=3, ask_again=True, quiet=True)
+        assert not frame["asked_again"].any()
+        wire.pieces = ["word"] * 9
+        frame = self.compare(wire, "Well?", num_predict=3, ask_again=True, quiet=True)
+        assert frame[["num_predict", "asked_again", "cut"]].to_numpy().tolist() == [[2, True, True]]
+        assert self.lengths(wire) == [2, 2]
+
+    def test_what_was_finished_is_kept_when_the_second_round_is_stopped(self, wire):
+        wire.pieces = ["one", " two", " three"]
+
+        def stop(cell):
+            if cell.options["num_predict"] == 8:
+                raise KeyboardInterrupt
+
+        with pytest.raises(Interrupted) as stopped:
+            self.compare(wire, num_predict=2, ask_again=True, quiet=True, on_cell=stop)
+        assert stopped.value.frame["text"].tolist() == ["one two"]
+        assert stopped.value.frame["asked_again"].tolist() == [False]

@@ -43,6 +43,11 @@ GRIDS = {
     "axes": (["a"], ["One?"], {"temperature": [0.0, 1.0], "seed": [1, 100], "repeats": 2}),
     "several stops": (["a"], ["One?"], {"stop": [["a"], ["b", "c"]]}),
     "table": (["a", "b"], TASKS, {}),
+    "limits of the rows": (
+        ["a"],
+        [{**one, "num_predict": n} for one, n in zip(TASKS, (8, 16), strict=True)],
+        {},
+    ),
     "a quote, a brace and a line break": (["a"], ["Say 'no', \"yes\", {x}\nand \\n."], {}),
     "a template for texts": (["a"], ["One", "Two"], {"template": "Q: {question}\nA:"}),
     "templates for texts": (["a"], ["One"], {"template": ["plain", "step_by_step"]}),
@@ -109,6 +114,16 @@ def test_scores_timing_and_thinking(monkeypatch):
     pd.testing.assert_frame_equal(again[found.columns], found)
     assert again["think"].all()
     assert (again["in_flight"] == 4).all()
+
+
+def test_limits_are_those_before_cut_answers_were_asked_again(monkeypatch):
+    rows = [{**one, "num_predict": n} for one, n in zip(TASKS, (8, 16), strict=True)]
+    found = frame_of(["a", "b"], rows, {})
+    longer = found.assign(asked_again=[True, False, False, True], num_predict=[32, 16, 8, 64])
+    program = recipe(longer)
+    assert "ask_again=True" in program
+    again = run(program.replace(", ask_again=True", ""), monkeypatch)
+    pd.testing.assert_frame_equal(again[found.columns], found)
 
 
 def test_prompts_of_joined_comparisons_are_told_apart(tmp_path):
