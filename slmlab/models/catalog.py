@@ -1,7 +1,8 @@
 """The catalogue of small language models: facts with their sources, and what fits this machine.
 
 The facts are in ``data/catalog.json``: per model ``{"name", "ollama_tag", "facts"}``, where each
-fact is ``[value, source]``; facts that were not found are left out and show as unknown.
+fact is ``[value, source]``; facts that were not found are left out and show as unknown. ``latest``
+is true where Ollama's library has this model as ``:latest`` too.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ FACTS = (
     "parameters",
     "active_parameters",
     "layers",
+    "cache_layers",
     "kv_heads",
     "head_size",
     "sliding_window",
@@ -45,11 +47,14 @@ FACTS = (
     "languages",
     "license",
     "download_gb",
+    "quantization",
     "benchmark",
 )
-# Ollama's usual quantization is Q4_K_M: 4.89 bits for each weight of Llama 3.1 8B
-# (https://github.com/ggml-org/llama.cpp/blob/master/tools/quantize/README.md).
-BITS_PER_WEIGHT = 4.89
+# Bits per weight of a whole file: of Llama 3.1 8B
+# (https://github.com/ggml-org/llama.cpp/blob/master/tools/quantize/README.md), and for Q4_0 of a
+# block, since that list lacks it. Where the quantization is not known, it is Ollama's usual one.
+BITS_PER_WEIGHT = {"F16": 16.0, "Q8_0": 8.5, "Q4_K_M": 4.89, "Q4_0": 4.5}
+USUAL_QUANTIZATION = "Q4_K_M"
 
 
 @functools.lru_cache(maxsize=1)
@@ -58,14 +63,23 @@ def _read() -> dict[str, Any]:
     return facts
 
 
+def _models() -> list[dict[str, Any]]:
+    models: list[dict[str, Any]] = _read()["models"]
+    return models
+
+
 def table() -> pd.DataFrame:
     """All facts: one row for each model, ``name``, ``ollama_tag`` and a column for each fact.
 
-    ``parameters`` and ``active_parameters`` are counts (active: the parameters that a mixture of
-    experts uses for one token), ``context`` and ``training_tokens`` are tokens, ``head_size`` is
-    dimensions per head. ``sliding_window`` is the window in tokens of layers that have one; every
+    ``parameters`` and ``active_parameters`` are counts, rounded where the source rounds (active:
+    those that a mixture of experts uses for one token, or those without the embeddings of each
+    layer), ``context`` and ``training_tokens`` are tokens, ``head_size`` is dimensions per head.
+    ``cache_layers`` is how many of the ``layers`` have a KV cache of their own, if not all.
+    ``sliding_window`` is the window in tokens of layers that have one; every
     ``full_attention_every``-th layer attends to the whole context instead. ``released`` is year and
-    month, ``download_gb`` the size of the tag in Ollama's library (GB). Unknown facts are None.
+    month; ``download_gb`` and ``quantization`` are the size (GB) and the format of the tag in
+    Ollama's library. A ``benchmark`` names its test and how it was run: scores of different tests,
+    or of base and instruct models, can't be compared. Unknown facts are None.
 
     Examples:
         >>> table = slmlab.catalog.table()
@@ -76,7 +90,7 @@ def table() -> pd.DataFrame:
     rows = [
         {"name": one["name"], "ollama_tag": one["ollama_tag"]}
         | {fact: one["facts"].get(fact, (None, ""))[0] for fact in FACTS}
-        for one in _read()["models"]
+        for one in _models()
     ]
     # As objects, so that counts stay whole numbers beside None.
     return pd.DataFrame(rows, dtype=object)
@@ -93,10 +107,10 @@ def sources(name: str) -> dict[str, str]:
         'https://...'
     """
     known = _read()["sources"]
-    for one in _read()["models"]:
+    for one in _models():
         if one["name"] == name:
             return {fact: known.get(source, source) for fact, (_, source) in one["facts"].items()}
-    names = [one["name"] for one in _read()["models"]]
+    names = [one["name"] for one in _models()]
     raise ModelError(f"The catalogue has no model {name!r}.{_nearest(str(name), names)}")
 
 
@@ -119,10 +133,11 @@ def last_checked() -> str:
 
 
 def memory(row: dict[str, Any], num_ctx: int = 4096, parallel: int = 1) -> int | None:
-    """Bytes that a model takes at Ollama's usual 4-bit quantization; None if unknown.
+    """Bytes that a model takes in the quantization of Ollama's library; None if unknown.
 
     Weights, KV cache and overhead, by the same formula as ``slmlab.will_it_fit``, which is for
-    installed models.
+    installed models. Where the size of the download is not known, the weights are estimated from
+    the parameters and the quantization.
 
     Args:
         row: a row of ``table()``.
@@ -135,7 +150,8 @@ def memory(row: dict[str, Any], num_ctx: int = 4096, parallel: int = 1) -> int |
     """
     if row["parameters"] is None:
         return None
-    weights = row["parameters"] * BITS_PER_WEIGHT / 8
+    bits = BITS_PER_WEIGHT[row.get("quantization") or USUAL_QUANTIZATION]
+    weights = row["parameters"] * bits / 8
     if row["download_gb"]:
         weights = row["download_gb"] * 1e9
     length = effective_context(num_ctx, row.get("context"))
@@ -149,7 +165,8 @@ def cache_shape(row: dict[str, Any]) -> CacheShape | None:
         >>> rows = slmlab.catalog.table().to_dict("records")
         >>> shapes = {row["name"]: slmlab.catalog.cache_shape(row) for row in rows}
     """
-    layers, heads, size = (row[name] for name in ("layers", "kv_heads", "head_size"))
+    layers = row.get("cache_layers") or row["layers"]
+    heads, size = row["kv_heads"], row["head_size"]
     if layers is None or heads is None or size is None:
         return None
     window, every = row["sliding_window"], row["full_attention_every"]
@@ -182,16 +199,17 @@ def on_this_machine(num_ctx: int = 4096, *, host: str | None = None) -> pd.DataF
     frame["fits"] = pd.Series(
         [None if bytes_ is None else bytes_ <= room for bytes_ in needed], dtype=object
     )
-    here = [_installed_as(tag, installed) for tag in frame["ollama_tag"]]
+    here = [_installed_as(one["ollama_tag"], installed, "latest" in one) for one in _models()]
     frame["here"] = pd.Series(here, dtype=object)
     return frame
 
 
-def _installed_as(tag: str | None, installed: list[str]) -> str | None:
+def _installed_as(tag: str | None, installed: list[str], latest: bool = False) -> str | None:
     """The full name of an installed model of this tag, with or without a quantization."""
     if tag is None:
         return None
-    exact = [name for name in installed if inventory.is_among(tag, [name])]
+    tags = [tag, f"{tag.split(':')[0]}:latest"] if latest else [tag]
+    exact = [name for name in installed if any(inventory.is_among(one, [name]) for one in tags)]
     # smollm2:135m is installed as smollm2:135m-instruct-q4_1, but llama3.2 not as llama3.2-vision.
     longer = [name for name in installed if ":" in tag and name.startswith(f"{tag}-")]
     return next(iter(exact + longer), None)

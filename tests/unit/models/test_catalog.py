@@ -33,3 +33,40 @@ class TestCatalogData:
         assert frame.loc["Phi-3.5 MoE", "parameters"] > 40e9
         assert frame.loc["Llama 3.2 1B", "parameters"] == 1_235_814_400
         assert catalog.memory(frame.loc["Llama 3.2 1B"].to_dict()) < 2 * 2**30
+
+    def test_what_is_known_is_plausible(self):
+        """A digit too many, or the wrong unit, in any fact."""
+        assert len(catalog.table()) > 40
+        for row in catalog.table().to_dict("records"):
+            name, bits = row["name"], catalog.BITS_PER_WEIGHT
+            assert 1e7 < row["parameters"] < 5e10, name
+            assert (row["active_parameters"] or 0) < row["parameters"], name
+            assert (row["cache_layers"] or 0) <= (row["layers"] or 99), name
+            assert row["quantization"] in {None, *bits}, name
+            if row["download_gb"] and row["quantization"]:
+                # Embeddings and encoders keep more bits than the blocks.
+                each = row["download_gb"] * 8e9 / row["parameters"]
+                assert 0.95 * bits[row["quantization"]] < each < 2.4 * bits[row["quantization"]], (
+                    name
+                )
+
+    def test_a_model_takes_what_its_file_takes(self):
+        """Those that one formula for all had made dangerously small."""
+        frame = catalog.table().set_index("name")
+        for name, least in (("Gemma 4 E2B", 7.2), ("Qwen3.5 2B", 2.7), ("SmolLM2 1.7B", 1.8)):
+            assert catalog.memory(frame.loc[name].to_dict()) > least * 1e9
+        row = frame.loc["Llama 3.2 1B"].to_dict() | {"download_gb": None}
+        assert catalog.memory(row) > row["parameters"] * 8.5 / 8
+        assert catalog.memory(row | {"quantization": None}) < row["parameters"] * 8.5 / 8
+
+    def test_only_layers_with_a_cache_take_memory_for_it(self):
+        frame = catalog.table().set_index("name")
+        row = frame.loc["Gemma 4 E2B"].to_dict()
+        shape = catalog.cache_shape(row)
+        assert (shape.full, shape.windowed) == (3 * 512, 12 * 512)
+        assert catalog.cache_shape(row | {"cache_layers": None}).full == 7 * 512
+
+    def test_the_latest_of_a_family_is_recognized(self):
+        name = catalog._installed_as("llama3.2:3b", ["llama3.2:latest"], True)
+        assert name == "llama3.2:latest"
+        assert catalog._installed_as("llama3.2:1b", ["llama3.2:latest"]) is None
