@@ -212,7 +212,8 @@ def paired(
             f"No row has {against!r} in the column {by!r}."
             f"{did_you_mean(str(against), map(str, frame[by].unique()))}"
         )
-    case = [name for name in CASE if name in frame and name != by]
+    # A variant is a model with all its settings.
+    case = [name for name in CASE if name in frame and name != by and by != "variant"]
     known = frame.assign(**{name: frame[name].fillna("") for name in case})
     known[PROMPT] = _prompts(frame, by)
     case.append(PROMPT)
@@ -263,6 +264,8 @@ def _prompts(frame: pd.DataFrame, by: str) -> list[str]:
     the user's own), each way makes another text of the same prompt. Then only the number counts,
     provided that it stands for a single text within each way.
     """
+    if by == "variant":
+        return prompt_keys(frame)
     sent = prompt_keys(frame, as_sent=True)
     if by in COMPARED or by in DEFAULT_OPTIONS or by == "quantization":
         return sent

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import textwrap
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from slmlab.errors import SlmlabError, did_you_mean
+from slmlab.errors import PromptError, SlmlabError, did_you_mean
 from slmlab.run.cells import plain
+from slmlab.run.options import Prompt
+from slmlab.run.prompts import fill, variables
 from slmlab.run.record import Generation
 
 if TYPE_CHECKING:
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 COMPARED = {one.name for one in fields(Generation)} | {
     *("repeat", "prompt_id", "tokens_per_s", "prompt_tokens_per_s", "cut", "flags"),
 }
+# The columns of ways to put one prompt.
+WAYS = ("template", "system", "variant")
 
 
 def need(frame: object, *columns: str) -> None:
@@ -45,21 +50,79 @@ def prompt_keys(frame: pd.DataFrame, *, as_sent: bool = False) -> list[str]:
     """For each row a key that is the same for all rows of one prompt.
 
     ``prompt_id`` counts within one comparison. In a table that joins several comparisons two
-    prompts may share a number, so their texts are part of the key, unless the table has templates,
-    system prompts, or a widget's columns with settings and histories of their own (``variant``),
-    which make several texts of one prompt.
+    prompts may share a number, so their texts are part of the key. Where the table has templates,
+    system prompts or a widget's columns (``variant``), which make several texts of one prompt, a
+    number that stands for several texts in one of these ways is told apart by what was asked.
 
     Args:
         frame: what ``slmlab.compare`` returned, or several of these in one.
         as_sent: whether the texts that a template or system prompt makes of one prompt count as
             different prompts.
     """
-    names = ["task", "prompt_id"]
-    if as_sent:
-        names += ["template", "system", "prompt"]
-    elif not any(name in frame for name in ("template", "system", "variant")):
-        names.append("prompt")
-    return [key_of(row) for row in frame[[one for one in names if one in frame]].to_dict("records")]
+    names = [name for name in ("task", "prompt_id") if name in frame]
+    ways = [name for name in WAYS if name in frame]
+    if as_sent or not ways:
+        sent = [name for name in ("template", "system", "prompt") if name in frame]
+        return [key_of(row) for row in frame[names + sent].to_dict("records")]
+    rows = frame.to_dict("records")
+    numbers = [key_of([row[name] for name in names]) for row in rows]
+    texts: dict[tuple[str, str], set[str]] = {}
+    for number, row in zip(numbers, rows, strict=True):
+        way = key_of([row[name] for name in ways])
+        texts.setdefault((number, way), set()).add(key_of(row.get("prompt")))
+    shared = {number for (number, _), several in texts.items() if len(several) > 1}
+    return [
+        key_of([number, asked(row)]) if number in shared else number
+        for number, row in zip(numbers, rows, strict=True)
+    ]
+
+
+def asked(row: Mapping[str, Any]) -> Any:
+    """What a row of a comparison asked: its prompt without template and system prompt.
+
+    A widget's columns (``variant``) have histories of their own, so of their conversations only
+    what the user said counts. None where the template's text cannot be found in the prompt.
+    """
+    prompt = row.get("prompt")
+    if "variant" in row and not isinstance(prompt, str):
+        prompt = [one["content"] for one in prompt or () if one["role"] == "user"]
+    elif prompt is not None:
+        prompt = without_system(row)
+    template = plain(row.get("template"))
+    if not template:
+        return prompt[0] if isinstance(prompt, list) and len(prompt) == 1 else prompt
+    if isinstance(prompt, str):
+        return unfilled(template, prompt, row)
+    return [
+        unfilled(template, str(one), row) if not place else one
+        for place, one in enumerate(prompt or ())
+    ]
+
+
+def without_system(row: Mapping[str, Any]) -> Prompt:
+    """A row's prompt without the system prompt that compare() added."""
+    prompt: Prompt = row["prompt"]
+    if isinstance(prompt, str) or plain(row.get("system")) is None:
+        return prompt
+    rest = [dict(message) for message in prompt[1:]]
+    return rest[0]["content"] if [one["role"] for one in rest] == ["user"] else rest
+
+
+def unfilled(template: str, text: str, row: Mapping[str, Any]) -> Any:
+    """What filled a template: the text of its only variable, or the row's columns of its variables.
+
+    None where neither can be known.
+    """
+    mark = "\0"
+    try:
+        names = variables(template)
+        before, _, after = fill(template, **dict.fromkeys(names, mark)).partition(mark)
+    except PromptError:
+        return None
+    if len(names) == 1 and text.startswith(before) and text.endswith(after):
+        return text[len(before) : len(text) - len(after)]
+    columns = [f"given_{name}" if name in COMPARED else name for name in names]
+    return [plain(row[name]) for name in columns] if all(map(row.__contains__, columns)) else None
 
 
 def key_of(value: Any) -> str:

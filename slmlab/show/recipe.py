@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 import slmlab
 from slmlab.run.cells import plain
 from slmlab.run.compare import ASKED_AGAIN_FOR
-from slmlab.run.frames import key_of, need, prompt_keys
+from slmlab.run.frames import key_of, need, prompt_keys, unfilled, without_system
 from slmlab.run.grid import TAKEN
-from slmlab.run.options import DEFAULT_OPTIONS, EXTRA_OPTIONS, Prompt
-from slmlab.run.prompts import template_text, variables
+from slmlab.run.options import DEFAULT_OPTIONS, EXTRA_OPTIONS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +34,7 @@ def recipe(frame: pd.DataFrame) -> str:
         frame: what ``slmlab.compare`` returned, scored or not.
     """
     need(frame, *NEEDED)
-    frame = _as_first_asked(frame)
+    frame = as_first_asked(frame)
     rows = frame.to_dict("records")
     arguments = _arguments(frame, rows)
     lines = ["import slmlab", "", "slmlab.start()"]
@@ -90,7 +89,7 @@ def _option(name: str, value: Any) -> Any:
     return type(DEFAULT_OPTIONS.get(name, 0))(value)
 
 
-def _as_first_asked(frame: pd.DataFrame) -> pd.DataFrame:
+def as_first_asked(frame: pd.DataFrame) -> pd.DataFrame:
     """The table with the limits before compare() asked again where they cut the answer."""
     if "asked_again" not in frame or "num_predict" not in frame:
         return frame
@@ -139,12 +138,13 @@ def _prompts(frame: pd.DataFrame) -> list[Any]:
         }
         template = plain(row.get("template"))
         if not columns:
-            prompt = _without_system(row)
-            prompts.append(_unfilled(template, str(prompt)) if template else prompt)
+            prompt = without_system(row)
+            text = unfilled(template, str(prompt), row) if template else None
+            prompts.append(text if isinstance(text, str) else prompt)
         elif template or "prompt" in columns:
             prompts.append(columns)
         else:
-            prompts.append({"prompt": _without_system(row)} | columns)
+            prompts.append({"prompt": without_system(row)} | columns)
     return prompts
 
 
@@ -160,23 +160,6 @@ def _is_of_the_prompt(column: pd.Series, keys: Sequence[str]) -> bool:
     """Whether a column has one value for each prompt, as the columns of its table do."""
     pairs = {(key, key_of(value)) for key, value in zip(keys, column, strict=True)}
     return len(pairs) == len(set(keys))
-
-
-def _without_system(row: dict[str, Any]) -> Prompt:
-    """A prompt without the system prompt that compare() added."""
-    prompt: Prompt = row["prompt"]
-    if isinstance(prompt, str) or plain(row.get("system")) is None:
-        return prompt
-    rest = [dict(message) for message in prompt[1:]]
-    return rest[0]["content"] if [one["role"] for one in rest] == ["user"] else rest
-
-
-def _unfilled(template: str, text: str) -> str:
-    """The text that filled a template's only variable."""
-    mark = "\0"
-    filled = template_text(template).format(**dict.fromkeys(variables(template), mark))
-    before, _, after = filled.partition(mark)
-    return text.removeprefix(before).removesuffix(after)
 
 
 def _assigned(name: str, values: list[Any]) -> list[str]:

@@ -140,3 +140,30 @@ def test_what_a_template_makes_of_a_prompt_is_compared_on_that_prompt():
     )
     (pair,) = statistics.paired(frame, by="template").to_dict("records")
     assert (pair["a"], pair["n"], pair["a_better"]) == ("short", 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("template", "texts"),
+    [
+        ("short", ["One\n\nAnswer in one sentence.", "Two\n\nAnswer in one sentence."]),
+        ("Say {word} in {language}.", ["Say yes in French.", "Say no in French."]),
+    ],
+)
+def test_prompts_of_joined_tables_with_a_template_are_told_apart(template, texts):
+    values = [{"word": word, "language": "French"} for word in ("yes", "no")]
+    frames = [
+        answers(text, (1, 0), template=template, **row)
+        for text, row in zip(texts, values, strict=True)
+    ]
+    joined = pd.concat(frames, ignore_index=True)
+    assert len({*prompt_keys(joined)}) == 2
+    rerun = pd.concat([frames[0], frames[0]], ignore_index=True)
+    assert len({*prompt_keys(rerun)}) == 1
+
+
+def test_a_template_that_is_not_known_any_more_leaves_the_number():
+    frame = pd.concat(
+        [answers("A", (1, 0), template="mine"), answers("B", (1, 0), template="{x} {y}")],
+        ignore_index=True,
+    )
+    assert len({*prompt_keys(frame)}) == 1

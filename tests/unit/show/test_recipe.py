@@ -136,8 +136,8 @@ def test_prompts_of_joined_comparisons_are_told_apart(tmp_path):
         assert len(set(prompt_keys(joined))) == 18
         page = slmlab.report(joined, tmp_path / "r.html").read_text()
         assert "18 prompts" in page
-        assert page.count("<summary>Prompt") == 36, "a row for each prompt and repeat"
-    assert "Prompt 0 of two, run 1: Two 0?" in page
+        assert page.count('<details class="prompt"') == 36, "one for each prompt and repeat"
+    assert "<small>two, prompt 0 (run 1)</small> Two 0?" in page
 
 
 def test_a_table_that_was_stored_gives_the_same_program(tmp_path):

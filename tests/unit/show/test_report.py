@@ -8,7 +8,7 @@ import slmlab
 from slmlab.errors import ResultsError, SlmlabError
 from slmlab.run import results
 from slmlab.show import plots
-from tests.support.records import record
+from tests.support.records import comparison, record
 
 
 class TestReport:
@@ -34,3 +34,14 @@ def test_answers_too_short_for_a_speed_make_a_report_all_the_same(tmp_path):
     assert "time to first token" in page
     assert "1,000,000" not in page
     assert "1000000" not in page
+
+
+def test_an_answer_that_was_asked_for_again_is_compared_with_the_others(tmp_path):
+    rows = [
+        {"model": model, "prompt": "P", "prompt_id": 0, "repeat": 0, "num_predict": tokens}
+        | {"asked_again": tokens > 100, "text": "a", "score": 1.0}
+        for model, tokens in (("m", 100), ("n", 400))
+    ]
+    page = slmlab.report(comparison(rows), tmp_path / "r.html").read_text()
+    assert "num_predict 100" not in page.split("Details")[0]
+    assert "varying" not in page

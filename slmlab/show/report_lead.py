@@ -1,0 +1,145 @@
+"""What a report says first: who did better, how sure that is, and at what speed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from slmlab.errors import SlmlabError
+from slmlab.evaluation import statistics
+from slmlab.run import results
+from slmlab.run.frames import prompt_keys
+from slmlab.show.figure import colour, number
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# More pairs than this are told further below.
+MOST_PAIRS = 3
+
+
+@dataclass(frozen=True)
+class Lead:
+    """A headline, the sentences that support it, and a row of numbers for each variant."""
+
+    headline: str
+    sentences: list[str]
+    rows: list[dict[str, Any]]
+
+
+def is_scored(frame: pd.DataFrame) -> bool:
+    """Whether a comparison has scores."""
+    return "score" in frame and bool(frame["score"].notna().any())
+
+
+def lead(frame: pd.DataFrame) -> Lead:
+    """What a comparison found, in which each variant is a model (``variants.as_models``)."""
+    rows = _rows(frame)
+    headline, found = _quality(frame, rows) if is_scored(frame) else _unscored(rows)
+    fast = _speed(rows)
+    return Lead(headline, [*found, *([fast] if fast else [])], rows)
+
+
+def sentences(frame: pd.DataFrame, by_variant: pd.DataFrame) -> list[str]:
+    """A sentence on every two variants; if settings vary too, on the values of each by itself.
+
+    Args:
+        frame: a scored comparison.
+        by_variant: the same with each variant as a model.
+    """
+    settings = [name for name in ("model", "template", "system") if _several(frame, name)]
+    # A grid has every combination; columns of a widget have settings of their own.
+    grid = len(settings) > 1 and "variant" not in frame
+    found: list[str] = []
+    for table, by in ((by_variant, "model"), *((frame, name) for name in settings if grid)):
+        if _several(table, by):
+            try:
+                found += list(statistics.paired(table, by=by)["sentence"])
+            except SlmlabError as error:
+                found.append(str(error))
+    return found
+
+
+def _several(frame: pd.DataFrame, name: str) -> bool:
+    return name in frame and frame[name].nunique(dropna=False) > 1
+
+
+def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """For each variant its colour in the figures, score, speed, and which are the best."""
+    numbers = results.summary(frame).set_index("model")
+    means = statistics.means(frame).set_index("model") if is_scored(frame) else None
+    rows = []
+    for place, (name, one) in enumerate(numbers.iterrows()):
+        row = {"name": name, "colour": colour(place), "answers": int(one["runs"])}
+        row |= {"tokens_per_s": one["tokens_per_s"], "ttft_s": one["ttft_s"]}
+        if means is not None:
+            row |= means.loc[name, ["mean", "low", "high", "n"]].to_dict()
+        rows.append(row)
+    for column, best in (("mean", max), ("tokens_per_s", max), ("ttft_s", min)):
+        known = [row[column] for row in rows if column in row and row[column] == row[column]]
+        shown = {number(value) for value in known}
+        for row in rows:
+            value = row.get(column)
+            row[f"{column}_is_best"] = len(shown) > 1 and number(value) == number(best(known))
+    return rows
+
+
+def _quality(frame: pd.DataFrame, rows: list[dict[str, Any]]) -> tuple[str, list[str]]:
+    """The headline and sentences of a comparison with scores."""
+    ranked = sorted(
+        (row for row in rows if row["mean"] == row["mean"]), key=lambda row: -row["mean"]
+    )
+    prompts = len(set(prompt_keys(frame)))
+    if len(ranked) < 2:
+        score = f"a mean score of {ranked[0]['mean']:.2f} on {_count(prompts, 'prompt')}"
+        return f"{ranked[0]['name']} has {score}", []
+    try:
+        pairs = statistics.paired(frame)
+    except SlmlabError as error:
+        return "The scores cannot be compared", [str(error)]
+    best, next_best = ranked[0]["name"], ranked[1]["name"]
+    first = pairs[pairs["a"].isin((best, next_best)) & pairs["b"].isin((best, next_best))]
+    sure = not first.empty and first["p_adjusted"].iloc[0] < statistics.SIGNIFICANT
+    told = list(first["sentence"])
+    if len(pairs) <= MOST_PAIRS:
+        told += [one for one in pairs["sentence"] if one not in told]
+    if sure:
+        return f"{best} did better" + (" than all others" if len(ranked) > 2 else ""), told
+    if ranked[0]["mean"] == ranked[1]["mean"]:
+        return "None did better than the others" if len(ranked) > 2 else "Neither did better", told
+    return f"{best} scored highest, which may be chance", told
+
+
+def _unscored(rows: list[dict[str, Any]]) -> tuple[str, list[str]]:
+    """The headline and sentences of a comparison without scores."""
+    fastest = [row["name"] for row in rows if row["tokens_per_s_is_best"]]
+    headline = (
+        f"{fastest[0]} is the fastest" if fastest else f"{_count(len(rows), 'model')} answered"
+    )
+    return headline, [
+        "Nobody has scored these answers, so nothing is said of how good they are; "
+        "slmlab.score(frame) or votes do that."
+    ]
+
+
+def _speed(rows: list[dict[str, Any]]) -> str:
+    """A sentence on the fastest and the slowest; empty where that is not known."""
+    timed = sorted(
+        (row for row in rows if row["tokens_per_s"] == row["tokens_per_s"]),
+        key=lambda row: row["tokens_per_s"],
+    )
+    if len(timed) < 2:
+        return ""
+    slow, fast = timed[0], timed[-1]
+    ratio = fast["tokens_per_s"] / slow["tokens_per_s"]
+    if ratio < 1.05:
+        return f"All write about as fast: {number(fast['tokens_per_s'])} tokens per second."
+    times = f"{ratio:.1f} times as fast as" if ratio < 10 else f"{ratio:.0f} times as fast as"
+    return (
+        f"{fast['name']} writes {times} {slow['name']}: {number(fast['tokens_per_s'])} against "
+        f"{number(slow['tokens_per_s'])} tokens per second."
+    )
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' * (count != 1)}"
