@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slmlab.run.frames import need
 from slmlab.show.figure import (
@@ -89,6 +89,7 @@ def points(
     ylabel: str,
     title: str = "",
     by: str | None = None,
+    ends: tuple[str, str] | None = None,
     note: str = "",
     log_x: bool = False,
     log_y: bool = False,
@@ -97,15 +98,18 @@ def points(
 ) -> Drawn:
     """A labelled point for each row without gaps; colour and marker by column ``by``.
 
+    ``ends`` names two columns with the lower and the upper end of an interval of ``y``.
+
     Examples:
         >>> import pandas as pd
         >>> table = pd.DataFrame({"name": ["x", "y"], "size": [0.3, 1.2], "score": [0.4, 0.7]})
         >>> slmlab.plots.points(table, "size", "score", "name", xlabel="size (GB)", ylabel="score")
     """
-    need(frame, x, y, label, *([] if by is None else [by]))
+    need(frame, x, y, label, *([] if by is None else [by]), *(ends or ()))
     known = frame.dropna(subset=[x, y]).astype({x: float, y: float})
     each = (
-        f"{row[label]} at {number(row[x])}, {number(row[y])}" for row in known.to_dict("records")
+        f"{row[label]} at {number(row[x])}, {number(row[y])}" + _from_to(row, ends)
+        for row in known.to_dict("records")
     )
     alt = f"{title or 'Points'}. {ylabel} against {xlabel}: {'; '.join(each)}."
     groups = [("", known)] if by is None else list(known.groupby(by, sort=False))
@@ -121,6 +125,12 @@ def points(
                 markersize=9,
                 markeredgecolor="black",
             )
+            if ends:
+                below, above = rows[y] - rows[ends[0]], rows[ends[1]] - rows[y]
+                spread = [below.clip(lower=0), above.clip(lower=0)]
+                axis.errorbar(
+                    rows[x], rows[y], yerr=spread, fmt="none", ecolor=colour(index), capsize=6
+                )
         _scales(axis, log_x, log_y)
         _label(axis, xlabel, ylabel, title)
         axis.margins(0.12)
@@ -161,6 +171,13 @@ def interval(
         linewidth=2,
         markeredgecolor="black",
     )
+
+
+def _from_to(row: Mapping[Any, Any], ends: tuple[str, str] | None) -> str:
+    """The interval of a point in words; nothing where it is not known."""
+    if ends is None or math.isnan(row[ends[0]]):
+        return ""
+    return f" ({number(row[ends[0]])} to {number(row[ends[1]])})"
 
 
 def _distances(value: float, ends: tuple[float, float] | None) -> list[list[float]] | None:

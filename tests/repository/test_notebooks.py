@@ -94,3 +94,9 @@ class TestForm:
         index = (ROOT / "notebooks/README.md").read_text()
         for name in NAMES:
             assert f"]({name})" in index
+
+    def test_the_index_and_the_heads_tell_the_same_minutes(self, notebook):
+        (head,) = re.findall(r"\*\*Needs\*\* about (\d+) minutes", read(notebook).cells[0].source)
+        index = (ROOT / "notebooks/README.md").read_text()
+        (row,) = re.findall(rf"^.*\]\({re.escape(notebook.name)}\).*$", index, re.MULTILINE)
+        assert row.split("|")[3].strip() == head

@@ -40,7 +40,16 @@ SEES = (
     "The question is meaningless.",
     "He never did.",
 )
-FALLS = ("It is 75.", "In 1987, by a large majority.", "Blue.", "Hm.", "Take three of them.")
+FALLS = (
+    "It is 75.",
+    "In 1987, by a large majority.",
+    "Blue.",
+    "Hm.",
+    "Take three of them.",
+    "75 kilograms, not counting clothes.",
+    "Three, no more and no less.",
+    "It is no doubt a large one, not to mention heavy.",
+)
 
 
 class TestTasks:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import math
 import re
 from pathlib import Path
 
@@ -162,6 +163,18 @@ class TestValues:
         ends = [bar.get_segments()[0][:, 0].tolist() for bar in axes.collections]
         assert ends == [[1050, 1200], [800, 950]]
         assert "n = 30 votes" in drawn.get_supxlabel()
+
+    def test_points_with_intervals(self):
+        ends = {"low": [0.1, 0.5, math.nan], "high": [0.4, 0.9, math.nan]}
+        table = pd.DataFrame({"x": [1, 2, 3], "y": [0.2, 0.7, 0.5], "name": list("abc"), **ends})
+        (axes,) = plots.points(table, "x", "y", "name", ends=("low", "high"), **LABELS).axes
+        (bars,) = axes.containers[0][2]
+        reach = [[float(y) for _, y in segment] for segment in bars.get_segments()]
+        assert reach[:2] == [pytest.approx([0.1, 0.4]), pytest.approx([0.5, 0.9])]
+        data, _ = axes.figure._repr_mimebundle_()
+        assert (
+            "a at 1, 0.2 (0.1 to 0.4); b at 2, 0.7 (0.5 to 0.9); c at 3, 0.5." in data["text/plain"]
+        )
 
     def test_lines_points_and_bars(self):
         table = pd.DataFrame({"x": [3, 1, 2], "y": [5.0, 2.0, None], "name": ["c", "a", "b"]})
