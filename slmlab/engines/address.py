@@ -20,6 +20,12 @@ DEFAULT_PORT = 11434
 # The names of the address at which slmlab's own servers listen.
 LOOPBACK_NAMES = ("127.0.0.1", "localhost")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+# What clients of OpenAI's API want at the end of an address, and what examples of Ollama's show.
+_ROUTE = re.compile(
+    r"/(v1|api)(?:/(?:chat/completions|completions|embeddings|models|responses|messages|chat|"
+    r"generate|embed|tags|ps|show|pull|push|create|copy|delete|version))?$",
+    re.IGNORECASE,
+)
 # The user and password last given for each address.
 _credentials: dict[str, tuple[str, str]] = {}
 
@@ -69,10 +75,11 @@ def read_address(text: str, source: str = "host") -> str:
     if name in ("0.0.0.0", "::"):  # noqa: S104  the text that we replace, not a bind
         name = "127.0.0.1"
     name = f"[{name}]" if ":" in name else name
-    if path.endswith("/v1"):  # as clients of OpenAI's API want it
+    if route := _ROUTE.search(path):
+        what = "OpenAI's API" if route[1].lower() == "v1" else "routes of its API"
         raise ServerError(
-            f"{source}={shown!r} ends in /v1, where a server has OpenAI's API; slmlab speaks "
-            f"Ollama's, at {parts.scheme}://{name}:{port}{path.removesuffix('/v1')}"
+            f"{source}={shown!r} ends in {route[0]}, where a server has {what}; give the server's "
+            f"own address, {parts.scheme}://{name}:{port}{path[: route.start()]}"
         )
     address = f"{parts.scheme}://{name}:{port}{path}"
     if parts.username:

@@ -138,6 +138,8 @@ async def _fit(
     """
     messages, truncated, limit = asked.messages, False, worker.settings.num_ctx
     raw = asked.raw
+    if messages and all(message["role"] == "system" for message in messages):
+        messages = await llama_cpp.with_a_turn(worker, asked.model, messages, asked.template)
     if raw is not None and asked.suffix:
         before, after, gap = await llama_cpp.words_of_a_gap(worker)
         raw = f"{before}{raw}{after}{asked.suffix}{gap}"

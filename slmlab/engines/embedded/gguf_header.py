@@ -360,6 +360,11 @@ class _Reader:
             raise GGUFError("the file is not a GGUF model (its first bytes are not 'GGUF')")
         self.at = 4
         version, tensors, pairs = self.scalar("I"), self.scalar("Q"), self.scalar("Q")
+        if version & 0xFFFF == 0:  # llama.cpp tells them by this too
+            raise GGUFError(
+                "the file is for big-endian machines, such as IBM Z; get the one for all others, "
+                "or turn this one into it with `gguf-convert-endian FILE little`"
+            )
         if version not in (2, 3):
             raise GGUFError(f"GGUF version {version} cannot be read; versions 2 and 3 can")
         if max(tensors, pairs) > 1_000_000:

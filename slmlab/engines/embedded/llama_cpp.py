@@ -201,6 +201,20 @@ async def render(
     return str(answer["prompt"])
 
 
+async def with_a_turn(
+    worker: Worker, model: StoredModel, messages: list[dict[str, Any]], more: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """System messages that no other message follows, so that the model reads them.
+
+    Many templates have no place for them but the user's first turn, and drop them without one;
+    then they are that turn.
+    """
+    prompt = await render(worker, model, messages, more)
+    if all(message["content"].strip() in prompt for message in messages):
+        return messages
+    return [message | {"role": "user"} for message in messages]
+
+
 async def _first_refused(
     worker: Worker, messages: list[dict[str, Any]], more: dict[str, Any], reason: str
 ) -> int:

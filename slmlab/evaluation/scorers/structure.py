@@ -25,6 +25,9 @@ from slmlab.evaluation.scorers.reading import (
 # A limit, because a text full of brackets would take too long.
 ATTEMPTS = 200
 _ABSENT = object()
+# Keywords of JSON Schema whose values are no schemas, and those with a schema for each name.
+_DATA = ("const", "default", "enum", "examples")
+_BY_NAME = ("$defs", "definitions", "dependencies", "dependentSchemas", "properties")
 
 
 def json_valid(text: str, row: Row) -> bool:
@@ -108,6 +111,7 @@ def _fits(value: Any, schema: Any) -> bool:
     # A reference to a schema that names its draft would lead to that draft's own validator.
     schema = {name: one for name, one in schema.items() if name != "$schema"}
     try:
+        schema = _spelled_out(schema, _names(value))
         # An empty registry, so that no reference is fetched from the network.
         validator(schema, registry=referencing.Registry()).validate(value)
     except Unscorable:
@@ -121,40 +125,57 @@ def _fits(value: Any, schema: Any) -> bool:
 
 @functools.cache
 def _bounded(validator: Any) -> Any:
-    """A class of validators in which the schema's regular expressions have a limit of time."""
+    """A class of validators in which the patterns for texts have a limit of time."""
     import jsonschema
-
-    rules = validator.VALIDATORS
 
     def pattern(_: Any, wanted: str, value: Any, __: Any) -> Iterator[Any]:
         if isinstance(value, str) and not patterns.matches(wanted, value):
             yield jsonschema.ValidationError(f"{value!r} does not match {wanted!r}")
 
-    def pattern_properties(validator: Any, rules: Any, value: Any, schema: Any) -> Iterator[Any]:
-        if isinstance(value, dict):
-            for wanted, rule in rules.items():
-                for name, one in value.items():
-                    if patterns.matches(wanted, name):
-                        yield from validator.descend(one, rule, path=name, schema_path=wanted)
-
-    def additional(validator: Any, rule: Any, value: Any, schema: Any) -> Iterator[Any]:
-        if isinstance(value, dict):
-            known = schema.get("patternProperties", {})
-            value = {
-                name: one
-                for name, one in value.items()
-                if not any(patterns.matches(wanted, name) for wanted in known)
-            }
-            schema = {name: one for name, one in schema.items() if name != "patternProperties"}
-        yield from rules["additionalProperties"](validator, rule, value, schema)
-
-    own = {
-        "pattern": pattern,
-        "patternProperties": pattern_properties,
-        "additionalProperties": additional,
-    }
     extend: Any = jsonschema.validators.extend  # it has no types
-    return extend(validator, own)
+    return extend(validator, {"pattern": pattern})
+
+
+def _names(value: Any) -> set[str]:
+    """The names of all fields in a JSON value."""
+    names: set[str] = set()
+    todo = [value]
+    while todo:
+        one = todo.pop()
+        if isinstance(one, dict):
+            names |= one.keys()
+            todo += one.values()
+        elif isinstance(one, list):
+            todo += one
+    return names
+
+
+def _spelled_out(schema: Any, names: set[str]) -> Any:
+    """A schema whose patterns for names of fields list those of ``names`` that they match.
+
+    Three keywords of ``jsonschema`` follow ``patternProperties``, each with ``re``, which has no
+    limit of time. Matching such a list takes no time.
+    """
+    if isinstance(schema, list):
+        return [_spelled_out(one, names) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    spelled: dict[str, Any] = {}
+    for keyword, value in schema.items():
+        if keyword in _DATA:
+            spelled[keyword] = value
+        elif keyword == "patternProperties" and isinstance(value, dict):
+            spelled[keyword] = {}
+            for number, (wanted, rule) in enumerate(value.items()):
+                found = [re.escape(one) for one in sorted(names) if patterns.matches(wanted, one)]
+                # The comment keeps apart two patterns that match the same.
+                exact = f"\\A(?:{'|'.join(found) or '(?!)'})\\Z(?#{number})"
+                spelled[keyword][exact] = _spelled_out(rule, names)
+        elif keyword in _BY_NAME and isinstance(value, dict):
+            spelled[keyword] = {name: _spelled_out(one, names) for name, one in value.items()}
+        else:
+            spelled[keyword] = _spelled_out(value, names)
+    return spelled
 
 
 def _json(text: str, wanted: str) -> Any:

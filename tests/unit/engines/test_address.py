@@ -85,11 +85,29 @@ class TestReadAddress:
         assert raised.value.__cause__ is None
         assert raised.value.__suppress_context__ or raised.value.__context__ is None
 
-    @pytest.mark.parametrize("text", ["http://gpu:80/v1", "gpu:80/v1/", "http://ada:pw@gpu:80/v1"])
-    def test_the_address_of_openais_api_is_another(self, text):
-        with pytest.raises(ServerError, match=r"ends in /v1.* at http://gpu:80$") as error:
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "http://gpu:80/v1",
+            "gpu:80/v1/",
+            "http://ada:pw@gpu:80/v1",
+            "http://gpu:80/V1",
+            "http://gpu:80/v1/chat/completions",
+            "http://gpu/api",
+            "gpu:80/api/chat/",
+            "http://gpu/API/Generate",
+        ],
+    )
+    def test_the_address_of_an_api_is_not_the_servers(self, text):
+        with pytest.raises(ServerError, match=r"(?i)ends in /(v1|api).*, http://gpu:80$") as error:
             read_address(text)
         assert "pw" not in str(error.value)
+
+    def test_a_proxy_may_have_a_prefix(self):
+        with pytest.raises(ServerError, match=r"ends in /api/chat, .*, http://gpu:80/ollama$"):
+            read_address("http://gpu/ollama/api/chat")
+        for path in ("/ollama", "/api/ollama", "/v1/ollama", "/user/ada/proxy/11434", "/api2"):
+            assert read_address(f"http://gpu{path}") == f"http://gpu:80{path}"
 
     def test_localhost_is_a_second_name_and_no_second_server(self):
         assert server_key("http://localhost:5") == server_key("http://127.0.0.1:5")

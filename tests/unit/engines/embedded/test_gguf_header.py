@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 
+import gguf
 import pytest
 
 from slmlab.engines.embedded import gguf_header
@@ -52,6 +53,15 @@ class TestGGUF:
         (tmp_path / "x").write_bytes(content[:40])
         with pytest.raises(gguf_header.HeaderCut):
             gguf_header.read_header(tmp_path / "x", len(content))
+
+    def test_a_file_for_big_endian_machines(self, tmp_path):
+        writer = gguf.GGUFWriter(tmp_path / "x.gguf", "llama", endianess=gguf.GGUFEndian.BIG)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        with pytest.raises(gguf_header.GGUFError, match=r"big-endian.*gguf-convert-endian FILE"):
+            gguf_header.read_header(tmp_path / "x.gguf")
 
     def test_a_projector_in_the_same_file(self, tmp_path):
         content = small_gguf().replace(b"\x02\0\0\0\0\0\0\0t0", b"\x02\0\0\0\0\0\0\0v.")
