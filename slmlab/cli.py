@@ -154,6 +154,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--port", type=_port, default=11434, help="TCP port on 127.0.0.1 (default 11434)"
     )
+    sub.add_argument(
+        "--open",
+        action="store_true",
+        help="let every user of this machine use, change and delete its models, without a key",
+    )
 
     command("stop", _stop, "stop the servers that slmlab started")
     return parser
@@ -287,8 +292,14 @@ def _serve(args: argparse.Namespace) -> None:
             f"The engine cannot keep models in {paths.embedded_models()}: {error.strerror}. Set "
             "SLMLAB_HOME to a folder of your own."
         ) from error
+    if args.open:
+        print(
+            "Open: every user of this machine can use, change and delete the models of this "
+            "engine, without a key.",
+            flush=True,
+        )
     try:
-        serve(args.port)
+        serve(args.port, to_all=args.open)
     except ImportError as error:
         raise SlmlabError(
             f"The embedded engine needs the package {error.name}: pip install {error.name}"

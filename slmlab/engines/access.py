@@ -5,7 +5,7 @@ Ollama's. What is sent there can be read by whoever listens. So a server that sl
 started by itself gets requests only if its listening socket belongs to this user, to root, or to
 the user ``ollama``, under which Ollama's installer runs it as a service.
 
-Linux tells every user whose sockets are. macOS and Windows do not; there, nothing is checked.
+Linux tells whose sockets are (see ``sockets``); where the system does not, nothing is checked.
 """
 
 from __future__ import annotations
@@ -13,32 +13,20 @@ from __future__ import annotations
 import base64
 import contextlib
 import functools
-import ipaddress
 import os
-import socket
-import struct
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
-from slmlab.engines import supervisor
+from slmlab.engines import sockets, supervisor
 from slmlab.engines.address import configured_host, credentials_for, is_local
 from slmlab.errors import ServerError
 
 if TYPE_CHECKING:
     import httpx
 
-LISTENING = "0A"  # the state of a socket in /proc/net/tcp
-# From linux/netlink.h and linux/sock_diag.h.
-NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY = 4, 20
-NLM_F_REQUEST, NLM_F_DUMP = 0x1, 0x300
-NLMSG_ERROR, NLMSG_DONE = 2, 3
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 # Addresses that slmlab chose, and that the reader did not name.
 _chosen: set[str] = set()
 _environment_set_to = ""
+_lent_key = ""
 
 
 class ForeignServer(ServerError):
@@ -55,6 +43,24 @@ def set_environment(address: str) -> None:
     """Set ``OLLAMA_HOST`` in this process to an address that slmlab chose."""
     global _environment_set_to
     os.environ["OLLAMA_HOST"] = _environment_set_to = choose(address)
+
+
+def lend_key(address: str) -> None:
+    """Set ``OLLAMA_API_KEY`` in this process to the key of the embedded engine at an address.
+
+    The ollama client and langchain-ollama send it. It is not set if the reader has set it.
+    """
+    global _lent_key
+    if os.environ.get("OLLAMA_API_KEY", "") == _lent_key and (key := supervisor.key_at(address)):
+        os.environ["OLLAMA_API_KEY"] = _lent_key = key
+
+
+def take_key_back() -> None:
+    """Undo ``lend_key``."""
+    global _lent_key
+    if _lent_key and os.environ.get("OLLAMA_API_KEY") == _lent_key:
+        del os.environ["OLLAMA_API_KEY"]
+    _lent_key = ""
 
 
 def owner_to_distrust(address: str) -> str | None:
@@ -75,90 +81,13 @@ def other_user_at(address: str) -> str | None:
 
     Root and ``ollama`` are trusted. None also if nothing listens, or if the system does not tell.
     """
-    foreign = [uid for uid in listeners(address) if uid not in _trusted()]
+    foreign = [uid for uid in sockets.listeners(address) if uid not in _trusted()]
     return _user(foreign[0]) if foreign else None
 
 
 def _is_named(address: str) -> bool:
     """Whether the reader set ``OLLAMA_HOST`` to this address."""
     return os.environ.get("OLLAMA_HOST") != _environment_set_to and configured_host() == address
-
-
-def listeners(address: str) -> set[int]:
-    """The user ids of the sockets that take connections to an address of this machine."""
-    parts = urlsplit(address)
-    found: set[int] = set()
-    if sys.platform != "linux":
-        return found
-    with contextlib.suppress(OSError):
-        sockets = [(ip, uid) for ip, port, uid in _listening() if port == parts.port]
-        for *_, (name, *_) in socket.getaddrinfo(parts.hostname, parts.port, proto=socket.SOL_TCP):
-            ip = ipaddress.ip_address(name)
-            # The system prefers the socket of just this address.
-            exact = {uid for bound, uid in sockets if bound == ip}
-            found |= exact or {uid for bound, uid in sockets if _takes_all(bound, ip)}
-    return found
-
-
-def _takes_all(bound: Address, ip: Address) -> bool:
-    """Whether a socket bound to a wildcard address takes connections to ``ip``."""
-    return bound.is_unspecified and bound.version >= ip.version
-
-
-def _listening() -> Iterator[tuple[Address, int, int]]:
-    """The address, port and user id of each TCP socket that listens on this machine."""
-    try:
-        yield from [*_ask_kernel(socket.AF_INET), *_ask_kernel(socket.AF_INET6)]
-    except OSError:  # not in every container
-        yield from _read_tables()
-
-
-def _ask_kernel(family: int) -> Iterator[tuple[Address, int, int]]:
-    """The same by sock_diag(7), which takes a tenth of a millisecond, and the tables up to twenty.
-
-    Raises:
-        OSError: the kernel does not answer.
-    """
-    header = struct.pack("=IHHII", 72, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, 1, 0)
-    wanted = struct.pack("=BBBBI48x", family, socket.IPPROTO_TCP, 0, 0, 1 << int(LISTENING, 16))
-    length = 4 if family == socket.AF_INET else 16
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as kernel:
-        kernel.settimeout(1)
-        kernel.send(header + wanted)
-        while True:
-            data = kernel.recv(2**16)
-            while data:
-                size, kind = struct.unpack_from("=IH", data)
-                if kind == NLMSG_DONE:
-                    return
-                if kind == NLMSG_ERROR:
-                    raise OSError("the kernel does not list sockets")
-                (port,) = struct.unpack_from("!H", data, 20)
-                (uid,) = struct.unpack_from("=I", data, 80)
-                yield _unmapped(data[24 : 24 + length]), port, uid
-                data = data[(size + 3) // 4 * 4 :]
-
-
-def _read_tables() -> Iterator[tuple[Address, int, int]]:
-    for table in ("tcp", "tcp6"):
-        with contextlib.suppress(FileNotFoundError):
-            for line in Path("/proc/net", table).read_text().splitlines()[1:]:
-                fields = line.split()
-                if fields[3] == LISTENING:
-                    name, _, port = fields[1].partition(":")
-                    yield _ip(name), int(port, 16), int(fields[7])
-
-
-def _ip(digits: str) -> Address:
-    """An address as the kernel prints it: each four bytes as one number of the processor."""
-    words = [int(digits[at : at + 8], 16) for at in range(0, len(digits), 8)]
-    return _unmapped(b"".join(word.to_bytes(4, sys.byteorder) for word in words))
-
-
-def _unmapped(content: bytes) -> Address:
-    """The address of these 4 or 16 bytes; IPv4 where it is that, written as IPv6."""
-    ip = ipaddress.ip_address(content)
-    return getattr(ip, "ipv4_mapped", None) or ip
 
 
 @functools.cache
@@ -183,9 +112,10 @@ def _user(uid: int) -> str:
 class Access:
     """Checks and completes each request to one address; the ``auth`` of httpx clients.
 
-    The request gets the user and password that the address was given with. They are looked up each
-    time, so that printing or copying this object does not reveal them. Ollama's client adds the key
-    of its cloud (``OLLAMA_API_KEY``) to all requests; a server on this machine never gets it.
+    The request gets the user and password that the address was given with, or the key of the
+    embedded engine. They are looked up each time, so that printing or copying this object does not
+    reveal them. Ollama's client adds the key of its cloud (``OLLAMA_API_KEY``) to all requests; a
+    server on this machine never gets it, and no other the engine's key that ``lend_key`` put there.
     """
 
     def __init__(self, address: str) -> None:
@@ -203,8 +133,11 @@ class Access:
                 "who could read what is sent to it. Start one of your own with slmlab.start(), or "
                 f"set OLLAMA_HOST={self.address} if you trust this one."
             )
-        if is_local(self.address):
+        lent = _lent_key and request.headers.get("Authorization") == f"Bearer {_lent_key}"
+        if lent or is_local(self.address):
             request.headers.pop("Authorization", None)
+        if key := supervisor.key_at(self.address):
+            request.headers["Authorization"] = f"Bearer {key}"
         if found := credentials_for(self.address):
             code = base64.b64encode(":".join(found).encode()).decode()
             request.headers["Authorization"] = f"Basic {code}"

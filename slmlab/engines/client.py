@@ -315,6 +315,12 @@ def no_server(address: str, remedy: str = "", setting: str = "") -> str:
 def _what_answers(address: str, answer: httpx.Response) -> str:
     """The message for something that answers but is not a server that slmlab can use."""
     status = f"status {answer.status_code}"
+    if _asks_for_a_key(answer):
+        return (
+            f"The embedded engine at {address} answers only the user who started it, and its key "
+            "is not in this process's SLMLAB_HOME. Set SLMLAB_HOME to the folder with which it was "
+            "started, or unset OLLAMA_HOST and start one of your own with slmlab.start()."
+        )
     if answer.status_code == 401 and credentials_for(address):
         return f"{address} rejects the user and password in its address (401 Unauthorized)."
     if answer.status_code == 401:
@@ -332,6 +338,21 @@ def _what_answers(address: str, answer: httpx.Response) -> str:
     return (
         f"What answers at {address} is not Ollama ({status}). Check the address, its port and its "
         "path; only a server behind a proxy has a path."
+    )
+
+
+def needs_key(address: str) -> bool:
+    """Whether the server at an address of this machine knows this user only by its key."""
+    try:
+        answer = _http_client(True).get(f"{address}/api/version", timeout=CONNECT_TIMEOUT)
+    except httpx.HTTPError:
+        return False
+    return _asks_for_a_key(answer)
+
+
+def _asks_for_a_key(answer: httpx.Response) -> bool:
+    return answer.status_code == 401 and answer.headers.get("www-authenticate", "").startswith(
+        "Bearer"
     )
 
 

@@ -73,8 +73,11 @@ def _launch(engine: str, version: str | None, say: Callable[[str], None]) -> Ser
 
 def _launch_embedded() -> Server:
     port = _free_port()
-    command = [sys.executable, "-m", "slmlab", "serve", "--port", str(port)]
-    return _start("embedded", command, port, {})
+    return _start("embedded", _serve_command(port), port, {})
+
+
+def _serve_command(port: int) -> list[str]:
+    return [sys.executable, "-m", "slmlab", "serve", "--port", str(port)]
 
 
 def _launch_ollama(binary: Path) -> Server:

@@ -22,8 +22,9 @@ import filelock
 
 from slmlab import paths
 from slmlab.engines import supervisor
-from slmlab.engines.access import choose, set_environment
+from slmlab.engines.access import choose, lend_key, set_environment, take_key_back
 from slmlab.engines.address import configured_host, read_address
+from slmlab.engines.client import needs_key
 from slmlab.engines.find import DEFAULT_HOST, Server, find, server_at
 from slmlab.engines.launch import end, launch
 from slmlab.engines.supervisor import exclusive, states
@@ -64,6 +65,24 @@ def address_of(given: str | None) -> str:
     return host() if given is None else read_address(given)
 
 
+def key(host: str | None = None) -> str:
+    """The key of the embedded engine, for clients that do not know it, such as OpenAI's.
+
+    slmlab sends it by itself. On Linux the engine sees which user has connected, and needs no key.
+    Whoever has the key can use the engine and delete its models: do not print or keep it.
+
+    Args:
+        host: the engine's address (default: ``host()``).
+
+    Returns:
+        the key; ``"none"`` for a server that asks for none, as some clients insist on a text.
+
+    Examples:
+        >>> headers = {"Authorization": f"Bearer {slmlab.server.key()}"}
+    """
+    return supervisor.key_at(address_of(host)) or "none"
+
+
 def status() -> Server | None:
     """The server that calls would reach now, or None. Starts nothing.
 
@@ -79,7 +98,9 @@ def start(engine: str = "auto", *, version: str | None = None, quiet: bool = Fal
 
     If the server is not at the address in ``OLLAMA_HOST`` (by default Ollama's), ``OLLAMA_HOST`` is
     set to it in this process, so that other libraries that read it, such as langchain-ollama and
-    the ollama client, reach the same server as slmlab.
+    the ollama client, reach the same server as slmlab. Where the embedded engine cannot see which
+    user has connected (outside of Linux), ``OLLAMA_API_KEY`` is set to its key too, unless it is
+    set already.
 
     Args:
         engine: ``ollama``, ``embedded``, or ``auto``: Ollama if it is installed or can be, else the
@@ -118,6 +139,8 @@ def start(engine: str = "auto", *, version: str | None = None, quiet: bool = Fal
     if {found.host} != {host(), configured_host() or DEFAULT_HOST}:
         log.info("setting OLLAMA_HOST=%s for other libraries in this process", found.host)
         set_environment(found.host)
+    if supervisor.key_at(found.host) and needs_key(found.host):
+        lend_key(found.host)
     say(str(found))
     return found
 
@@ -132,6 +155,8 @@ def stop() -> list[str]:
         >>> stopped = slmlab.stop()
     """
     running = list(states())
+    if running:
+        take_key_back()
     with contextlib.ExitStack() as held:
         if running:
             # A start() that is called now waits until the servers are gone. stop() does not wait

@@ -16,6 +16,7 @@ The folder is named after the server's port and holds everything about it:
   one folder, and ``config.json`` is only written while no supervisor holds the lock.
 - ``state.json``: the supervisor's process (see ``State``). The supervisor writes this itself before
   it starts the server, so every running server can be found.
+- ``key``: the embedded engine's key (see ``keys``).
 - ``child.pid`` and ``server.log``: the server's process and what it prints.
 """
 
@@ -39,6 +40,7 @@ import filelock
 import psutil
 
 from slmlab import paths
+from slmlab.engines import keys
 from slmlab.engines.address import LOOPBACK_NAMES
 from slmlab.processes import end_tree, end_with_parent, is_same, start_time
 from slmlab.terminal import printable
@@ -161,6 +163,11 @@ def state_at(address: str) -> State | None:
     return _read_state(folder_of(address)) if _may_be_ours(address) else None
 
 
+def key_at(address: str) -> str | None:
+    """The key of the embedded engine at ``address``; None if this user has not started one."""
+    return keys.read(folder_of(address)) if _may_be_ours(address) else None
+
+
 def _may_be_ours(address: str) -> bool:
     """Whether slmlab's servers could listen at this address: 127.0.0.1, or localhost."""
     parts = urlsplit(address)
@@ -215,14 +222,17 @@ def supervise(folder: Path) -> int:
                 "pid": os.getpid(),
                 "start_time": start_time(os.getpid()),
             }
+            if state["engine"] == "embedded":
+                keys.write(folder, keys.new())
             write_json(folder / "state.json", state)
             try:
                 path = folder / "server.log"
                 with open(path, "wb", buffering=0, opener=paths.opener) as log:
                     return _run(folder, config, log)
             finally:
-                with contextlib.suppress(OSError):
-                    (folder / "state.json").unlink()
+                for name in ("state.json", keys.NAME):
+                    with contextlib.suppress(OSError):
+                        (folder / name).unlink()
     except filelock.Timeout:  # another supervisor has this folder, and its server
         return 0
 

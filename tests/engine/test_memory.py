@@ -31,6 +31,7 @@ def allocated(path: Path, num_ctx: int, parallel: int, embedding: bool = False) 
     """MiB of the KV cache and of recurrent states, as llama.cpp says them."""
     config = {
         "path": str(path),
+        "socket": None,
         "key": "k",
         "num_ctx": num_ctx,
         "parallel": parallel,

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 import pwd
 import socket
+import stat
+import sys
 import time
+from pathlib import Path
 
 import httpx
 import ollama
+import openai
+import psutil
 import pytest
 
 import slmlab
-from slmlab.engines import access, find, launch, server, supervisor
+from slmlab.engines import access, find, keys, launch, server, sockets, supervisor
 from slmlab.engines.client import client_kwargs
+from slmlab.engines.embedded.access import REFUSED
 from slmlab.errors import ServerError
-from tests.support.engines import SMOL, engine_process
-from tests.support.other_user import OTHER, needs_root, other_server
-from tests.support.processes import free_port
+from slmlab.widgets.langchain_code import langchain_code
+from tests.support.engines import SMOL, engine_process, runners
+from tests.support.other_user import OTHER, ask_as_other, needs_root, other_server
+from tests.support.processes import free_port, run, serving, wait_for
 
 pytestmark = needs_root
 LOOPBACK = ipaddress.ip_address("127.0.0.1")
@@ -114,9 +122,9 @@ def test_sockets_and_their_users():
     with other_server(port) as other:
         for address in (other.url, f"http://localhost:{port}"):
             assert access.other_user_at(address) == OTHER
-        assert access.listeners(f"http://127.0.0.2:{port}") == set()
-        here = [*access._ask_kernel(socket.AF_INET), *access._ask_kernel(socket.AF_INET6)]
-        for found in (here, [*access._read_tables()]):
+        assert sockets.listeners(f"http://127.0.0.2:{port}") == set()
+        here = [*sockets._listening_now(socket.AF_INET), *sockets._listening_now(socket.AF_INET6)]
+        for found in (here, [*sockets._read_tables()]):
             uid = pwd.getpwnam(OTHER).pw_uid
             assert [one for one in found if one[1] == port] == [(LOOPBACK, port, uid)]
 
@@ -134,3 +142,145 @@ def test_a_socket_that_takes_all_addresses():
     port = free_port()
     with other_server(port, "0.0.0.0"):
         assert access.other_user_at(f"http://127.0.0.2:{port}") == OTHER
+
+
+DELETE = ("DELETE", "/api/delete", {"model": SMOL})
+CHANGE = ("POST", "/api/create", {"model": SMOL, "from": SMOL, "system": "Lie."})
+USE = [
+    ("GET", "/api/tags", None),
+    ("GET", "/v1/models", None),
+    ("POST", "/api/generate", {"model": SMOL, "prompt": "Hi", "stream": False}),
+    ("POST", "/v1/chat/completions", {"model": SMOL, "messages": []}),
+    ("POST", "/api/blobs/sha256:" + "0" * 64, {}),
+]
+
+
+def test_the_engine_answers_its_owner_only(lab_with_models, monkeypatch):
+    host = slmlab.start("embedded", quiet=True).host
+    before = slmlab.models.installed()
+    key, wrong = slmlab.server.key(), "wrong" * 8
+    asked = [*USE, CHANGE, DELETE, ("GET", "/", None), ("GET", "/api/version", None)]
+    for headers in ({}, {"Authorization": f"Bearer {wrong}"}, {"Authorization": f"Basic {key}"}):
+        for (_, path, _), (status, answer) in zip(
+            asked, ask_as_other(host, asked, headers), strict=True
+        ):
+            error = json.loads(answer)["error"]
+            said = error["message"] if path.startswith("/v1/") else error
+            assert (status, said) == (401, REFUSED)
+    # Who has been given the key is let in.
+    ((status, answer),) = ask_as_other(host, USE[:1], {"Authorization": f"Bearer {key}"})
+    assert status == 200 and SMOL in answer
+    # The owner is, whatever a client sends: OpenAI's insists on some key.
+    bare = {"trust_env": False, "headers": {"Authorization": f"Bearer {wrong}"}}
+    assert httpx.get(f"{host}/v1/models", **bare).status_code == 200
+    assert SMOL in [one.model for one in ollama.Client(host, trust_env=False).list().models]
+    assert slmlab.models.installed() == before
+
+
+def test_nobody_else_can_reach_a_models_process(lab_with_models):
+    """llama.cpp's server would tell its health without a key, and answers pages of all sites."""
+    host = slmlab.start("embedded", quiet=True).host
+    assert slmlab.generate(SMOL, "Hi", num_predict=2).error is None
+    (worker,) = runners(host)
+    assert worker.net_connections("inet") == []
+    (place,) = {Path(one.laddr) for one in worker.net_connections("unix") if one.laddr}
+    assert stat.S_IMODE(place.parent.stat().st_mode) == 0o700
+    slmlab.stop()
+    assert not place.parent.exists()
+
+
+def test_an_engine_that_is_open_answers_everybody(lab_with_models):
+    port = free_port()
+    command = [sys.executable, "-m", "slmlab", "serve", "--open", "--port", str(port)]
+    with serving(command, f"http://127.0.0.1:{port}", lab_with_models / "log"):
+        ((status, answer),) = ask_as_other(f"http://127.0.0.1:{port}", USE[:1], {})
+        assert status == 200 and SMOL in answer
+    said = (lab_with_models / "log").read_text()
+    assert said.startswith("Open: every user of this machine can use, change and delete")
+
+
+def test_a_connection_that_has_been_closed_is_nobodys():
+    """A neighbour who closes it before the engine looks would else pass for root."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        with socket.create_connection(listening.getsockname()) as client:
+            client.sendall(b"DELETE")
+            taken, _ = listening.accept()
+            assert sockets.connected(taken) == os.geteuid()
+        with taken:
+            assert sockets.connected(taken) is None
+            assert taken.recv(6) == b"DELETE"
+
+
+BLIND = """
+import sys
+from slmlab.engines import sockets
+sockets.connected = lambda connection: None
+from slmlab.cli import main
+sys.exit(main(["serve", "--port", sys.argv[1]]))
+"""
+
+
+def test_where_the_system_does_not_tell_the_key_does(lab_with_models, monkeypatch):
+    """As on macOS and Windows: all clients of this user send the key without being told."""
+    port = free_port()
+    host = f"http://127.0.0.1:{port}"
+    monkeypatch.setenv("OLLAMA_HOST", host)
+    monkeypatch.delenv("OLLAMA_API_KEY", raising=False)
+    blind = [sys.executable, "-c", BLIND, str(port)]
+    monkeypatch.setattr(launch, "_serve_command", lambda _: blind)
+    assert slmlab.start("embedded", quiet=True).host == host
+    file = supervisor.folder_of(host) / keys.NAME
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert slmlab.generate(SMOL, "Hi", num_predict=2).error is None
+    assert slmlab.chain(SMOL, num_predict=2).invoke({"question": "Hi"})
+    # These read what start() has put into the environment.
+    assert ollama.Client().list().models
+    code = langchain_code(
+        SMOL, "{question}", {"question": "Hi"}, system="", host=host, options={"num_predict": 2}
+    )
+    assert slmlab.server.key() not in code
+    exec(code, {})
+    client = openai.OpenAI(base_url=f"{host}/v1", api_key=slmlab.server.key())
+    assert client.models.list().data
+    with pytest.raises(openai.AuthenticationError, match="answers only the user who started it"):
+        openai.OpenAI(base_url=f"{host}/v1", api_key="wrong").models.list()
+    # Another process of this user.
+    done = run(sys.executable, "-m", "slmlab", "models", "--json")
+    assert SMOL in done.stdout
+    # A crash does not change it, a new start does.
+    key = slmlab.server.key()
+    monkeypatch.setenv("SLMLAB_HOME", str(lab_with_models / "another"))
+    with pytest.raises(ServerError, match="answers only the user who started it, and its key"):
+        slmlab.models.installed()
+    monkeypatch.setenv("SLMLAB_HOME", str(lab_with_models))
+    child = psutil.Process(int((file.parent / "child.pid").read_text()))
+    child.kill()
+    child.wait()
+    wait_for(slmlab.status, what="the engine to come back")
+    assert slmlab.server.key() == key
+    slmlab.stop()
+    assert "OLLAMA_API_KEY" not in os.environ and not file.exists()
+    monkeypatch.setenv("OLLAMA_HOST", host)
+    slmlab.start("embedded", quiet=True)
+    assert slmlab.server.key() not in (key, "none")
+
+
+def test_the_lent_key_goes_to_no_other_machine(lab, monkeypatch):
+    monkeypatch.delenv("OLLAMA_API_KEY", raising=False)
+    host = slmlab.start("embedded", quiet=True).host
+    access.lend_key(host)
+    lent = {"Authorization": f"Bearer {os.environ['OLLAMA_API_KEY']}"}
+    there = access.Access("http://gpu.example:11434")
+    assert (
+        "authorization"
+        not in there(httpx.Request("GET", "http://gpu.example", headers=lent)).headers
+    )
+    own = {"Authorization": "Bearer of-the-cloud"}
+    assert there(httpx.Request("GET", "http://gpu.example", headers=own)).headers.items() >= {
+        ("authorization", "Bearer of-the-cloud")
+    }
+    # What the reader has set stays.
+    monkeypatch.setenv("OLLAMA_API_KEY", "of-the-cloud")
+    access.lend_key(host)
+    slmlab.stop()
+    assert os.environ["OLLAMA_API_KEY"] == "of-the-cloud"

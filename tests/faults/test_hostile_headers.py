@@ -131,7 +131,7 @@ def check(path: Path, folder: Path) -> None:
     assert memory.effective_context(4096, model.context_length) >= 1
 
     async def described() -> list[httpx.Response]:
-        transport = httpx.ASGITransport(routes.app(Engine(store)))
+        transport = httpx.ASGITransport(routes.app(Engine(store), key=None))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             shown = await client.post("/api/show", json={"model": "fuzzed"})
             return [shown, await client.get("/api/tags")]

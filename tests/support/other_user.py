@@ -1,13 +1,14 @@
 """A second user of this machine, who listens where slmlab looks for its server.
 
 Run as a program, this answers like an Ollama at one port and prints the headers and the body of
-each request as a line of JSON.
+each request as a line of JSON; or it sends requests to an address.
 """
 
 from __future__ import annotations
 
 import contextlib
 import encodings.idna  # noqa: F401  while the files of Python can be read
+import http.client
 import json
 import os
 import pwd
@@ -74,12 +75,40 @@ def other_server(port: int, host: str = "127.0.0.1") -> Iterator[OtherServer]:
         process.wait()
 
 
+def ask_as_other(
+    url: str, asked: list[tuple[str, str, object]], headers: dict[str, str]
+) -> list[tuple[int, str]]:
+    """The status and text of the answer to each request (method, path, JSON) of that user."""
+    done = subprocess.run(
+        [sys.executable, __file__, url],
+        input=json.dumps([asked, headers]),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return [tuple(one) for one in json.loads(done.stdout)]
+
+
+def _ask(url: str) -> None:
+    asked, headers = json.load(sys.stdin)
+    answers = []
+    for method, path, body in asked:
+        connection = http.client.HTTPConnection(url.removeprefix("http://"))
+        connection.request(method, path, json.dumps(body) if body is not None else None, headers)
+        answer = connection.getresponse()
+        answers.append((answer.status, answer.read().decode()))
+    print(json.dumps(answers))
+
+
 if __name__ == "__main__":
     # It may not be able to read the programs of this one, so it changes to the other user late.
     user = pwd.getpwnam(OTHER)
     os.setgroups([])
     os.setgid(user.pw_gid)
     os.setuid(user.pw_uid)
+    if len(sys.argv) == 2:
+        _ask(sys.argv[1])
+        sys.exit()
     with ThreadingHTTPServer((sys.argv[1], int(sys.argv[2])), Answering) as server:
         print("ready", flush=True)
         server.serve_forever()

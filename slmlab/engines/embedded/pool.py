@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import secrets
+import tempfile
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
@@ -40,6 +42,8 @@ log = logging.getLogger(__name__)
 TEXTS_AT_ONCE = 16
 # The context length with which a new model is loaded once, as a check.
 CHECK_CONTEXT = 64
+# Bytes that the path of a socket may have; the least of all systems is 104 (macOS).
+LONGEST_SOCKET = 104
 
 
 class LoadError(RuntimeError):
@@ -123,6 +127,8 @@ class Pool:
         self.changed = asyncio.Condition()
         self.loading: set[str] = set()
         self._spare = spare
+        # Only this user can enter it, so nobody else can connect to the workers.
+        self._sockets = tempfile.TemporaryDirectory(prefix="slmlab-", ignore_cleanup_errors=True)
 
     @contextlib.asynccontextmanager
     async def use(
@@ -242,8 +248,10 @@ class Pool:
             worker = await worker_process.start()
         process, output = worker.process, worker.output
         assert process.stdin and process.stdout  # noqa: S101  pipes
+        place = self._socket()
         config = {
             "path": str(path),
+            "socket": place,
             "key": key,
             "num_ctx": settings.num_ctx,
             "parallel": parallel,
@@ -271,16 +279,24 @@ class Pool:
         except BaseException:
             await worker.end()
             raise
+        # llama.cpp's server now and then closes an idle connection just as it is reused.
+        once: dict[str, Any] = {"limit": 0, "force_close": True}
         # aiohttp uses proxies from the environment only with trust_env.
         client = aiohttp.ClientSession(
-            answer["address"],
+            "http://worker" if place else answer["address"],
             headers={"Authorization": f"Bearer {key}"},
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=5),
-            # llama.cpp's server now and then closes an idle connection just as it is reused.
-            connector=aiohttp.TCPConnector(limit=0, force_close=True),
+            connector=(
+                aiohttp.UnixConnector(place, **once) if place else aiohttp.TCPConnector(**once)
+            ),
         )
         log.info("loaded %s with %s in process %d", model.name, settings, process.pid)
         return Worker(model, settings, process, client, last_used=time.monotonic())
+
+    def _socket(self) -> str | None:
+        """The path of a new worker's socket; None where it has to listen at a port of 127.0.0.1."""
+        path = os.path.join(self._sockets.name, f"{secrets.token_hex(4)}.sock")
+        return path if os.name == "posix" and len(os.fsencode(path)) < LONGEST_SOCKET else None
 
     async def check(self, model: StoredModel, path: Path) -> None:
         """Load a model once, as a check, and unload it; skipped if memory is short.
@@ -317,3 +333,4 @@ class Pool:
         workers, self.loaded = self.loaded, []
         for worker in workers:
             await worker.close()
+        self._sockets.cleanup()

@@ -1,18 +1,15 @@
-"""How the embedded engine answers: streams, errors, clients that disconnect, foreign pages."""
+"""How the embedded engine answers: streams, errors, clients that disconnect."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import orjson
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 MAX_BODY = 64 * 2**20
 # Lists and objects in a body, and items in them. Each takes a hundred bytes of memory and delays
@@ -134,38 +131,3 @@ async def read_body(request: Request) -> bytes:
     if body.count(b"[") + body.count(b"{") > MAX_NESTED or body.count(b",") > MAX_ITEMS:
         raise ApiError(413, "request body has too many lists, objects or items")
     return body
-
-
-class OnlyLocal:
-    """Refuses requests that a web page of another site could send, by their Host and Origin.
-
-    A page that points its own name at 127.0.0.1 (DNS rebinding) is recognized by Host, a page that
-    sends a cross-site request by Origin. Ollama refuses both with 403 as well.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer with 403, or pass the request on."""
-        if scope["type"] == "http":
-            headers = dict(scope["headers"])
-            host = headers.get(b"host", b"").decode("latin-1")
-            origin = headers.get(b"origin", b"").decode("latin-1")
-            if not _is_local(f"//{host}") or (origin and not _is_local(origin)):
-                await Response(status_code=403)(scope, receive, send)
-                return
-        await self.app(scope, receive, send)
-
-
-def _is_local(url: str) -> bool:
-    try:
-        name = urlsplit(url).hostname or ""
-    except ValueError:
-        return False
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return name == "" and url == "//"

@@ -29,9 +29,10 @@ from slmlab.engines.embedded import (
     openapi,
     schemas,
 )
+from slmlab.engines.embedded.access import OnlyLocal, OnlyOwner
 from slmlab.engines.embedded.engine import Engine
 from slmlab.engines.embedded.openapi import Operation
-from slmlab.engines.embedded.responses import ApiError, OnlyLocal, error_body, speaks_openai
+from slmlab.engines.embedded.responses import ApiError, error_body, speaks_openai
 
 log = logging.getLogger(__name__)
 
@@ -178,8 +179,8 @@ OPERATIONS = [
 ]
 
 
-def app(engine: Engine) -> Starlette:
-    """The ASGI application over ``engine``."""
+def app(engine: Engine, key: str | None) -> Starlette:
+    """The ASGI application over ``engine``, for who has the key; without one, for everybody."""
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -211,7 +212,9 @@ def app(engine: Engine) -> Starlette:
             Exception: _failed,
         },
     )
-    starlette.add_middleware(OnlyLocal)
+    if key:
+        starlette.add_middleware(OnlyOwner, key=key)
+    starlette.add_middleware(OnlyLocal)  # it is asked first
     return starlette
 
 

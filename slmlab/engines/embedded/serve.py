@@ -7,7 +7,9 @@ import contextlib
 from typing import Any
 
 from slmlab import paths
+from slmlab.engines import keys, sockets, supervisor
 from slmlab.engines.embedded import worker_process
+from slmlab.errors import ServerError
 
 try:
     import uvloop
@@ -23,22 +25,27 @@ IDLE = 120
 MANY_FILES = 65_536
 
 
-def serve(port: int) -> None:
+def serve(port: int, *, to_all: bool = False) -> None:
     """Serve on 127.0.0.1 until interrupted.
+
+    Args:
+        port: the TCP port.
+        to_all: serve every user of this machine; else only this one.
 
     Raises:
         ImportError: a package of the embedded engine is missing.
+        ServerError: the engine's key cannot be written.
     """
-    run(_serve(port))
+    run(_serve(port, to_all))
 
 
-async def _serve(port: int) -> None:
+async def _serve(port: int, to_all: bool) -> None:
     # The first worker starts on another core while this process imports the rest.
     first = await worker_process.start()
 
     import uvicorn
 
-    from slmlab.engines.embedded import routes
+    from slmlab.engines.embedded import access, routes
     from slmlab.engines.embedded.engine import Engine
     from slmlab.engines.embedded.model_store import ModelStore
 
@@ -46,27 +53,62 @@ async def _serve(port: int) -> None:
     with contextlib.suppress(OSError):
         store.sweep()
     _allow_many_connections()
+    key = None if to_all else _key(port)
     config = uvicorn.Config(
-        routes.app(Engine(store, first)),
+        routes.app(Engine(store, first), key),
         host="127.0.0.1",
         port=port,
-        http=_protocol(),
+        http=_protocol(access.USER),
         lifespan="on",
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=2,
         timeout_keep_alive=IDLE,
     )
-    await uvicorn.Server(config).serve()
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: Any = None) -> None:
+            await super().startup(sockets)
+            # Only now is the port ours, and not that of another engine with a key of its own.
+            if key:
+                _keep(port, key)
+
+    await Server(config).serve()
 
 
-def _protocol() -> type[Any]:
-    """HTTP as uvicorn speaks it, but that it also closes connections on which nothing comes."""
+def _key(port: int) -> str:
+    """The key for this start: the one that the supervisor has made, or a new one."""
+    address = f"http://127.0.0.1:{port}"
+    supervised = supervisor.state_at(address) is not None
+    return (keys.read(supervisor.folder_of(address)) if supervised else None) or keys.new()
+
+
+def _keep(port: int, key: str) -> None:
+    folder = supervisor.folder_of(f"http://127.0.0.1:{port}")
+    try:
+        if keys.read(folder) != key:
+            paths.make(folder)
+            keys.write(folder, key)
+    except OSError as error:
+        raise ServerError(
+            f"The engine's key cannot be written into {folder}: {error.strerror}. Set SLMLAB_HOME "
+            "to a folder of your own."
+        ) from error
+
+
+def _protocol(user: str) -> type[Any]:
+    """HTTP as uvicorn speaks it, with two additions.
+
+    It also closes connections on which nothing comes. And ``user`` in each request's state is the
+    user id of the process that has connected.
+    """
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
     class Protocol(HttpToolsProtocol):
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
+            uid = sockets.connected(transport.get_extra_info("socket"))
+            self.app_state = self.app_state | {user: uid}
             self._wait()
 
         def data_received(self, data: bytes) -> None:

@@ -1,4 +1,7 @@
-"""One loaded model in a process of its own: llama.cpp's server on 127.0.0.1, protected by a key.
+"""One loaded model in a process of its own: llama.cpp's server, which only the engine can reach.
+
+It listens at a socket in a folder that no other user can enter; on Windows at a port of 127.0.0.1,
+where its key protects it, but for ``/health``.
 
 It has its own process so that a crash in native code only affects one model, and so that unloading
 really frees the memory. The configuration comes as one line of JSON on stdin; the address is
@@ -29,7 +32,7 @@ def parameters(config: dict[str, Any]) -> xllamacpp.CommonParams:
 
     params = xllamacpp.CommonParams()
     params.model.path = config["path"]
-    params.hostnames = ["127.0.0.1"]
+    params.hostnames = [config["socket"] or "127.0.0.1"]
     params.port = 0
     params.api_keys = [config["key"]]
     params.ui = False

@@ -97,7 +97,7 @@ def engine_run(
             engine = Engine(ModelStore(tmp_path))
             for name in ("chat", "base"):
                 make_model(engine.store, name)
-            transport = httpx.ASGITransport(routes.app(engine))
+            transport = httpx.ASGITransport(routes.app(engine, key=None))
             try:
                 async with httpx.AsyncClient(
                     transport=transport, base_url="http://localhost"

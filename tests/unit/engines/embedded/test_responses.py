@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from slmlab.engines.embedded import responses
-from slmlab.engines.embedded.responses import ApiError, OnlyLocal, read_body, reply
+from slmlab.engines.embedded.responses import ApiError, read_body, reply
 
 
 def ask(handler, method: str = "POST", **more) -> httpx.Response:
@@ -26,7 +26,6 @@ def ask(handler, method: str = "POST", **more) -> httpx.Response:
             ApiError: lambda _, error: JSONResponse({"error": error.message}, error.status)
         },
     )
-    app.add_middleware(OnlyLocal)
 
     async def once() -> httpx.Response:
         transport = httpx.ASGITransport(app)
@@ -124,30 +123,6 @@ class TestReply:
     def test_no_step_is_an_empty_answer(self):
         answer = ask(self.handler(self.nothing, True))
         assert (answer.status_code, answer.text) == (200, "")
-
-
-class TestOnlyLocal:
-    @staticmethod
-    async def hello(_: Request) -> Response:
-        return PlainTextResponse("hello")
-
-    @pytest.mark.parametrize(
-        "host", ["localhost", "localhost:1", "127.0.0.1:1", "127.9.9.9", "[::1]:1", "x.localhost"]
-    )
-    def test_this_machines_names(self, host):
-        for origin in ({}, {"Origin": f"http://{host}"}):
-            assert ask(self.hello, "GET", headers={"Host": host} | origin).status_code == 200
-
-    @pytest.mark.parametrize(
-        "name",
-        ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "[::1", "8.8.8.8"],
-    )
-    def test_names_of_others(self, name):
-        assert ask(self.hello, "GET", headers={"Host": name}).status_code == 403
-        assert ask(self.hello, "GET", headers={"Origin": f"http://{name}"}).status_code == 403
-
-    def test_a_page_without_a_name(self):
-        assert ask(self.hello, "GET", headers={"Origin": "null"}).status_code == 403
 
 
 def test_work_for_a_client_that_hung_up_is_cancelled():

@@ -15,7 +15,7 @@ from slmlab.engines.embedded.model_store import ModelStore
 @pytest.fixture
 def request_to(tmp_path):
     """Ask the application of an engine without models."""
-    transport = httpx.ASGITransport(routes.app(Engine(ModelStore(tmp_path))))
+    transport = httpx.ASGITransport(routes.app(Engine(ModelStore(tmp_path)), key=None))
 
     def ask(method: str, path: str, **more) -> httpx.Response:
         async def once() -> httpx.Response:
