@@ -64,7 +64,7 @@ AREAS = (
         ("score",),
         ("slmlab.tasks", "slmlab.scorers", "slmlab.votes"),
     ),
-    Area("statistics", "Statistics", (), ("slmlab.statistics",)),
+    Area("statistics", "Statistics", (), ("slmlab.statistics", "slmlab.repeats")),
     Area("plots", "Figures", (), ("slmlab.plots",)),
     Area(
         "widgets",
