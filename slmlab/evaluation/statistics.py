@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -203,9 +203,6 @@ def paired(
         >>> print(slmlab.statistics.paired(frame)["sentence"][0])
         >>> pairs = slmlab.statistics.paired(frame, against=names[0])
     """
-    import pandas as pd
-    from scipy import stats
-
     need(frame, score, by)
     if against is not None and against not in set(frame[by]):
         raise SlmlabError(
@@ -219,26 +216,57 @@ def paired(
     case.append(PROMPT)
     table = known.pivot_table(index=case, columns=by, values=score, sort=False)
     names = [name for name in dict.fromkeys(frame[by]) if name in table]
+    pairs = [
+        (a, b, both[a].tolist(), both[b].tolist())
+        for a, b in (
+            itertools.combinations(names, 2)
+            if against is None
+            else ((against, name) for name in names if name != against)
+        )
+        if a in table and len(both := table[[a, b]].dropna())
+    ]
+    if not pairs:
+        raise SlmlabError(
+            f"There is nothing to compare: no two of `{by}` have scores on the same prompts. If "
+            "the table joins several comparisons, give each its own value in a column `task`."
+        )
+    return sign_tests(pairs)
+
+
+def sign_tests(
+    pairs: Iterable[tuple[str, str, Sequence[float], Sequence[float]]],
+) -> pd.DataFrame:
+    """Compare the scores of two models (runs, …) on the same prompts, for one or several pairs.
+
+    Args:
+        pairs: for each pair both names and both lists of scores, which have one order of prompts.
+
+    Returns:
+        The table of ``paired``, in which ``p_adjusted`` is corrected for the number of pairs.
+
+    Raises:
+        SlmlabError: two lists have different lengths, or no scores.
+
+    Examples:
+        >>> slmlab.statistics.sign_tests([("a", "b", [1, 1, 1], [0, 1, 0])])["a_better"].item()
+        2
+    """
+    import pandas as pd
+    from scipy import stats
+
     rows = []
-    for a, b in itertools.combinations(names, 2):
-        if against is not None and against not in (a, b):
-            continue
-        if b == against:
-            a, b = b, a
-        both = table[[a, b]].dropna()
-        if both.empty:
-            continue
-        gap = (both[a] - both[b]).round(12)
-        better, worse = int((gap > 0).sum()), int((gap < 0).sum())
-        found = difference(both[a], both[b])
+    for a, b, one, other in pairs:
+        found = difference(one, other)
+        gaps = [round(x - y, 12) for x, y in zip(one, other, strict=True)]
+        better, worse = sum(gap > 0 for gap in gaps), sum(gap < 0 for gap in gaps)
         rows.append(
             {
                 "a": a,
                 "b": b,
                 "a_better": better,
                 "b_better": worse,
-                "same": int((gap == 0).sum()),
-                "n": len(gap),
+                "same": len(gaps) - better - worse,
+                "n": len(gaps),
                 "difference": found.value,
                 "low": found.low,
                 "high": found.high,
@@ -246,15 +274,10 @@ def paired(
                 "p": stats.binomtest(better, better + worse).pvalue if better + worse else 1.0,
             }
         )
-    if not rows:
-        raise SlmlabError(
-            f"There is nothing to compare: no two of `{by}` have scores on the same prompts. If "
-            "the table joins several comparisons, give each its own value in a column `task`."
-        )
-    pairs = pd.DataFrame(rows)
-    pairs["p_adjusted"] = stats.false_discovery_control(pairs["p"])
-    pairs["sentence"] = [_sentence(row, len(pairs)) for row in pairs.to_dict("records")]
-    return pairs
+    table = pd.DataFrame(rows)
+    table["p_adjusted"] = stats.false_discovery_control(table["p"])
+    table["sentence"] = [_sentence(row, len(rows)) for row in table.to_dict("records")]
+    return table
 
 
 def _prompts(frame: pd.DataFrame, by: str) -> list[str]:

@@ -1,0 +1,239 @@
+"""Two runs of a comparison: what got better, what got worse, and what is worded differently."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slmlab.errors import SlmlabError
+from slmlab.evaluation.scorers.reading import answer, is_blank
+from slmlab.evaluation.statistics import SIGNIFICANT, sign_tests
+from slmlab.facts import facts_html
+from slmlab.run import results
+from slmlab.run.frames import key_of, need
+from slmlab.run.options import DEFAULT_OPTIONS, EXTRA_OPTIONS
+from slmlab.run.tables import records
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SETTINGS = ("think", *(name for name in (*DEFAULT_OPTIONS, *EXTRA_OPTIONS) if name != "seed"))
+# What may differ between two runs, and then explain why their answers do.
+CONDITIONS = ("engine", "engine_version", "digest", "template", "system", *SETTINGS)
+# In what the answers of one model to one prompt may differ within a run.
+AXES = ("template", "system", "quantization", *SETTINGS)
+CHANGES = ("better", "worse", "other words", "same", "no score")
+
+
+@dataclass(frozen=True, repr=False)
+class Changes:
+    """What changed from one run of a comparison to another.
+
+    Attributes:
+        cases: one row for each prompt that both runs have (and each model, template, …):
+            ``model``, ``task`` and ``id`` where the prompts have them, ``prompt``, ``before`` and
+            ``after`` (the answers of the first repeat), ``score_before`` and ``score_after`` (means
+            over repeats; NaN without scores) and ``change``: ``better``, ``worse``, ``other words``
+            (with the same score), ``same``, ``no score`` (in one of the runs).
+        summary: one row for each model: the number of prompts of each ``change``, and the sign test
+            of ``slmlab.statistics.sign_tests``, in which ``a`` is the later run; without scores
+            only the counts.
+        notes: what else differs between the runs, and which prompts only one of them has.
+    """
+
+    cases: pd.DataFrame
+    summary: pd.DataFrame
+    notes: Sequence[str]
+
+    @property
+    def regressions(self) -> list[str]:
+        """The models that did worse by more than chance explains (sign test, 5 %, corrected)."""
+        if "p_adjusted" not in self.summary:
+            return []
+        sure = self.summary["p_adjusted"] < SIGNIFICANT
+        return list(self.summary["model"][sure & (self.summary["difference"] < 0)])
+
+    def lines(self) -> list[tuple[str, str]]:
+        """For each model what changed, and how sure that is."""
+        found = []
+        for row in self.summary.to_dict("records"):
+            counts = ", ".join(f"{row[name]} {name}" for name in CHANGES if row[name])
+            sentence = row.get("sentence")
+            said = f" {sentence}" if isinstance(sentence, str) else ""
+            found.append((row["model"], f"{counts}.{said}"))
+        return found
+
+    def __str__(self) -> str:
+        """A line for each model, then the notes."""
+        return "\n".join([*(f"{name}: {text}" for name, text in self.lines()), *self.notes])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        notes = [("note", note) for note in self.notes]
+        return facts_html("From one run to the next", [*self.lines(), *notes])
+
+
+def compare_runs(
+    before: pd.DataFrame | str | Path,
+    after: pd.DataFrame | str | Path,
+    *,
+    score: str = "score",
+) -> Changes:
+    """What changed from one run of a comparison to another, prompt by prompt.
+
+    A prompt is the same in both if it has the same ``task`` and ``id``, where both tables have a
+    column ``id``; else if it was sent with the same text. So give your prompts ids if you compare
+    templates or rewrite questions. Models are paired by name; if each run has one model, these two
+    are compared, whatever their names.
+
+    Args:
+        before: the earlier run: what ``slmlab.compare`` and ``slmlab.score`` returned, or its file
+            (``slmlab.results.to_json``, ``to_csv``).
+        after: the later one.
+        score: the column of scores; without it only the words are compared.
+
+    Raises:
+        SlmlabError: one of them is not a comparison, or they have no prompt in common.
+
+    Examples:
+        >>> slmlab.results.to_json(frame, "monday.json")
+        >>> changes = slmlab.compare_runs("monday.json", frame)
+        >>> changes.regressions
+        []
+    """
+    import pandas as pd
+
+    first, second = _read(before), _read(after)
+    old, new = _Run(first, second), _Run(second, first)
+    shared = [key for key in old.cases if key in new.cases]
+    if not shared:
+        raise SlmlabError(
+            f"The two runs have no {'model' if not old.models & new.models else 'prompt'} in "
+            f"common: {old.about()}; {new.about()}. If the prompts were rewritten, a column `id` "
+            "in both tables says which belong together."
+        )
+    found = [_case(old.cases[key], new.cases[key], score) for key in shared]
+    notes = [*_conditions(first, second), *_missing(old, new, len(shared))]
+    cases = pd.DataFrame(found)
+    return Changes(cases, _summary(cases), notes)
+
+
+def _read(run: pd.DataFrame | str | Path) -> pd.DataFrame:
+    frame = results.read(run) if isinstance(run, (str, Path)) else run
+    need(frame, "model", "prompt", "text", "error", "repeat")
+    return frame
+
+
+class _Run:
+    """The rows of one run by case: by model, prompt and what else varies within the run."""
+
+    def __init__(self, frame: pd.DataFrame, other: pd.DataFrame) -> None:
+        single = frame["model"].nunique() == 1 == other["model"].nunique()
+        axes = [name for name in AXES if _varies(frame, name) or _varies(other, name)]
+        with_ids = "id" in frame and "id" in other
+        self.models = {""} if single else set(frame["model"])
+        self.names = sorted(set(frame["model"]))
+        self.cases: dict[str, list[dict[str, Any]]] = {}
+        for row in records(frame):
+            by_id = with_ids and not is_blank(row["id"])
+            prompt = {"id": row["id"]} if by_id else {"prompt": row["prompt"]}
+            settings = [row.get(name) for name in axes]
+            key = key_of(["" if single else row["model"], row.get("task"), prompt, *settings])
+            self.cases.setdefault(key, []).append(row)
+
+    def about(self) -> str:
+        """Its size and models in a few words."""
+        count = len(self.cases)
+        return f"{count} prompt{'s' * (count != 1)} of {', '.join(self.names)}"
+
+
+def _varies(frame: pd.DataFrame, name: str) -> bool:
+    return name in frame and len({key_of(value) for value in frame[name]}) > 1
+
+
+def _case(
+    old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]], score: str
+) -> dict[str, Any]:
+    """A prompt's row in ``Changes.cases``, from its repeats in both runs."""
+    before, after = _mean(old, score), _mean(new, score)
+    if score in old[0] and score in new[0] and math.isnan(before + after):
+        change = "no score"
+    elif abs(after - before) > 1e-9:  # never of NaN
+        change = "better" if after > before else "worse"
+    else:
+        change = "same" if _same_words(old, new) else "other words"
+    later = new[0]
+    return {
+        "model": later["model"],
+        **{name: later[name] for name in ("task", "id") if name in later},
+        "prompt": later["prompt"],
+        "before": old[0]["error"] or old[0]["text"],
+        "after": later["error"] or later["text"],
+        "score_before": before,
+        "score_after": after,
+        "change": change,
+    }
+
+
+def _mean(rows: Sequence[Mapping[str, Any]], score: str) -> float:
+    values = [float(row[score]) for row in rows if not is_blank(row.get(score))]
+    return sum(values) / len(values) if values else math.nan
+
+
+def _same_words(old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the answers of all repeats that both runs have are the same, thoughts apart."""
+    before, after = (
+        {row["repeat"]: (row["error"], answer(row["text"]).strip()) for row in rows}
+        for rows in (old, new)
+    )
+    return all(before[one] == after[one] for one in before.keys() & after.keys())
+
+
+def _summary(cases: pd.DataFrame) -> pd.DataFrame:
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    tests = []
+    for model, mine in cases.groupby("model", sort=False):
+        counts = mine["change"].value_counts()
+        rows.append({"model": model, **{name: int(counts.get(name, 0)) for name in CHANGES}})
+        scored = mine.dropna(subset=["score_before", "score_after"])
+        if len(scored):
+            after, before = scored["score_after"].tolist(), scored["score_before"].tolist()
+            tests.append((model, ("the later run", "the earlier run", after, before)))
+    table = pd.DataFrame(rows)
+    if not tests:
+        return table
+    tested = sign_tests(pair for _, pair in tests).drop(columns="same")
+    return table.merge(tested.assign(model=[model for model, _ in tests]), "left", on="model")
+
+
+def _conditions(before: pd.DataFrame, after: pd.DataFrame) -> list[str]:
+    """What was the same within each run, and differs between them."""
+    found = []
+    for name in CONDITIONS:
+        if name == "digest" or name not in before or name not in after:
+            continue
+        old, new = ({key_of(value) for value in frame[name]} for frame in (before, after))
+        if len(old) == len(new) == 1 and old != new:
+            found.append(f"{name} {old.pop()}, later {new.pop()}")
+    for model in dict.fromkeys(before["model"]):
+        old, new = (set(run["digest"][run["model"] == model]) for run in (before, after))
+        if new and old != new:
+            found.append(f"{model} has another digest, so it is another file")
+    return [f"Not only time has passed: {'; '.join(found)}."] if found else []
+
+
+def _missing(old: _Run, new: _Run, shared: int) -> list[str]:
+    found = []
+    for one, which in ((len(old.cases), "earlier"), (len(new.cases), "later")):
+        if one > shared:
+            found.append(
+                f"{one - shared} of {one} prompts, counted for each model and setting, are only in "
+                f"the {which} run."
+            )
+    return found
