@@ -61,8 +61,9 @@ AREAS = (
     Area(
         "tasks",
         "Tasks, scorers and votes",
-        ("score",),
+        ("score", "evaluate", "compare_runs"),
         ("slmlab.tasks", "slmlab.scorers", "slmlab.votes"),
+        ("slmlab.evaluation.evaluate.Evaluation", "slmlab.evaluation.runs.Changes"),
     ),
     Area("statistics", "Statistics", (), ("slmlab.statistics", "slmlab.repeats")),
     Area("plots", "Figures", (), ("slmlab.plots",)),

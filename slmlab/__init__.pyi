@@ -18,6 +18,7 @@ from .evaluation import scorers as scorers
 from .evaluation import statistics as statistics
 from .evaluation import tasks as tasks
 from .evaluation import votes as votes
+from .evaluation.evaluate import evaluate as evaluate
 from .evaluation.runs import compare_runs as compare_runs
 from .evaluation.scorers import score as score
 from .hardware import machine as machine

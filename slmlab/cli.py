@@ -12,8 +12,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import slmlab
-from slmlab import paths
-from slmlab.errors import SlmlabError
+from slmlab import cli_evaluation, paths
+from slmlab.errors import FileError, SlmlabError
 from slmlab.terminal import Printable, printable
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ first steps:
   python -m slmlab ask MODEL "Why is ...?"   one question to one model
   python -m slmlab compare "Why is ...?"     one question to every model here, with numbers
 
-exit codes: 0 done, 1 it could not be done (one sentence says why), 2 wrong usage, 130 interrupted
+exit codes: 0 done, 1 it could not be done (one sentence says why) or a threshold is missed,
+            2 wrong usage or a mistake in a file of `eval`, 130 interrupted
 """
 
 # The exit status that shells report for a program ended by a closed pipe (128 + SIGPIPE).
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except SlmlabError as error:
         print(f"slmlab: {printable(str(error))}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, FileError) else 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -149,6 +150,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--report", metavar="FILE.html", help="also write a page with all of it")
     with_options(sub)
     with_json(sub)
+
+    cli_evaluation.add(command)
 
     sub = command("serve", _serve, "run the embedded engine in the foreground")
     sub.add_argument(

@@ -92,6 +92,10 @@ class TaskError(SlmlabError, ValueError):
     """A task set, a scorer or an exercise is unknown, or a table lacks what a scorer needs."""
 
 
+class FileError(TaskError):
+    """A file that describes an evaluation has a mistake; the message names its line."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`` Did you mean …?`` with the nearest of the known names, or nothing."""
     known = list(known)

@@ -81,17 +81,7 @@ def score(
     need(frame)
     if "text" not in frame:
         raise TaskError("The table has no column `text` with answers, as compare() returns it.")
-    if scorer is None and "scorer" not in frame:
-        raise TaskError(
-            "The table has no column `scorer`; give score() one of "
-            f"{', '.join(SCORERS)}, or a function of (text, row)."
-        )
-    given = None if scorer is None else named(scorer)
-    rows = frame.to_dict("records")
-    if given is None and rows and all(is_blank(plain(row["scorer"])) for row in rows):
-        raise TaskError("The column `scorer` is blank in all rows.")
-    if given is None and not run_code:
-        _refuse_foreign_tests(rows)
+    given, rows = _prepared(frame, scorer, run_code)
     results = [_score_row(given, number, row, run_code) for number, row in enumerate(rows)]
     notes = [note for _, note in results]
     if reasons := [(number, note) for number, note in enumerate(notes) if note]:
@@ -126,6 +116,50 @@ def _cut_short(row: Row) -> bool:
         return False
     # An answer that ended before its limit met the end of the context.
     return bool(plain(row.get("tokens", math.inf)) >= plain(row.get("num_predict", 0)))
+
+
+def check_prompts(
+    frame: pd.DataFrame, scorer: str | Scorer | None = None, *, run_code: bool = False
+) -> None:
+    """Check that answers to these prompts can be scored, before there are any.
+
+    Args:
+        frame: a table of prompts with the columns that its scorers read.
+        scorer: as for ``score``.
+        run_code: as for ``score``.
+
+    Raises:
+        TaskError: there is no such scorer, a column is missing, code would run without your word,
+            or a row cannot be used; the message names the row.
+    """
+    given, rows = _prepared(frame, scorer, run_code)
+    for number, row in enumerate(rows):
+        chosen = named(row["scorer"]) if given is None else given
+        if chosen is code:
+            if "tests" not in row or is_blank(plain(row["tests"])):
+                raise TaskError(f"Row {number}: the scorer code needs a column `tests`.")
+            continue
+        reason = _score_row(chosen, number, {**row, "text": "", "error": None}, run_code)[1]
+        if reason:
+            raise TaskError(f"Row {number}: {reason}")
+
+
+def _prepared(
+    frame: pd.DataFrame, scorer: str | Scorer | None, run_code: bool
+) -> tuple[Scorer | None, list[dict[Any, Any]]]:
+    """The scorer, None if each row has its own, and the rows; a TaskError if that cannot work."""
+    if scorer is None and "scorer" not in frame:
+        raise TaskError(
+            "The table has no column `scorer`; give score() one of "
+            f"{', '.join(SCORERS)}, or a function of (text, row)."
+        )
+    given = None if scorer is None else named(scorer)
+    rows = frame.to_dict("records")
+    if given is None and rows and all(is_blank(plain(row["scorer"])) for row in rows):
+        raise TaskError("The column `scorer` is blank in all rows.")
+    if given is None and not run_code:
+        _refuse_foreign_tests(rows)
+    return given, rows
 
 
 def _refuse_foreign_tests(rows: Sequence[Row]) -> None:

@@ -1,0 +1,65 @@
+"""The commands that evaluate: ``eval`` and ``compare-runs``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+
+import slmlab
+from slmlab.terminal import printable
+
+MISSED = 1
+
+
+def add(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add the commands to the parser; ``command`` makes one of name, function and description."""
+    sub = command("eval", _eval, "run the evaluation in a file, and check its thresholds")
+    sub.add_argument("file", metavar="FILE.yaml", nargs="?")
+    sub.add_argument("--models", nargs="+", metavar="MODEL", help="in place of the file's models")
+    sub.add_argument("--out", metavar="FOLDER", help="write report, answers and JUnit XML there")
+    sub.add_argument("--fresh", action="store_true", help="ask again what was answered before")
+    sub.add_argument("--run-code", action="store_true", help="run tests that the file brings along")
+    sub.add_argument("--json", action="store_true", help="print JSON for a program")
+    sub.add_argument("--schema", action="store_true", help="print the JSON schema for editors")
+
+    sub = command("compare-runs", _compare_runs, "say what changed from one run to another")
+    sub.add_argument("before", metavar="BEFORE.json")
+    sub.add_argument("after", metavar="AFTER.json")
+    sub.add_argument("--score", default="score", help="the column of scores (default score)")
+    sub.add_argument(
+        "--fail-on-regression",
+        action="store_true",
+        help="exit with 1 if a model did worse by more than chance explains",
+    )
+
+
+def _eval(args: argparse.Namespace) -> int:
+    if args.schema:
+        from slmlab.evaluation.suite import Suite
+
+        print(json.dumps(Suite.model_json_schema(), indent=2))
+        return 0
+    if args.file is None:
+        raise slmlab.errors.FileError("Name a file: python -m slmlab eval FILE.yaml")
+    slmlab.start(quiet=True)
+    found = slmlab.evaluate(
+        args.file,
+        models=args.models,
+        run_code=args.run_code,
+        fresh=args.fresh,
+        quiet=args.json,
+    )
+    print(json.dumps(found.to_dict(), indent=2) if args.json else printable(str(found)))
+    if args.out:
+        folder = found.save(args.out)
+        slmlab.report(found.frame, folder / "report.html", found.name)
+        print(f"Written to {folder}", file=sys.stderr)
+    return 0 if found.passed else MISSED
+
+
+def _compare_runs(args: argparse.Namespace) -> int:
+    changes = slmlab.compare_runs(args.before, args.after, score=args.score)
+    print(printable(str(changes)))
+    return MISSED if args.fail_on_regression and changes.regressions else 0
