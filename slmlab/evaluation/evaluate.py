@@ -120,7 +120,8 @@ def evaluate(
     """Answer, score and check what a file describes; the same file can run again and again.
 
     A threshold holds if the lower end of the 95 % interval reaches it, so that a good result on a
-    few prompts does not pass by luck. Everything in the file is checked before anything runs, and
+    few prompts does not pass by luck. Answers that ``num_predict`` cut are asked again with four
+    times as many tokens. Everything in the file is checked before anything runs, and
     what was answered before, by the same models with the same settings, is not asked again.
 
     Args:
@@ -138,7 +139,8 @@ def evaluate(
 
     Examples:
         >>> suite = {"models": names[0], "tasks": "sentiment", "items": 2}
-        >>> slmlab.evaluate({**suite, "thresholds": [{"at_least": 0.9}]}).passed
+        >>> found = slmlab.evaluate({**suite, "thresholds": [{"at_least": 0.9}]})
+        >>> found.passed
         False
     """
     document = Document(None, dict(suite)) if isinstance(suite, Mapping) else read_yaml(suite)
@@ -157,6 +159,7 @@ def evaluate(
             repeats=wanted.repeats,
             timing=False,
             think=wanted.think,
+            ask_again=True,
             store=store,
             fresh=fresh,
             host=host,

@@ -59,7 +59,7 @@ def test_its_schema_is_for_editors(suite):
             "at_leest: 0.7",
             "line 9: there is no key 'at_leest' here. Did you mean 'at_least'?",
         ),
-        ("items: 10", "itmes: 10", "line 3: there is no key 'itmes' here. Did you mean 'items'?"),
+        ("items: 10", "item: 10", "line 3: there is no key 'item' here. Did you mean 'items'?"),
         (
             "seconds: 60",
             "minutes: 1",
