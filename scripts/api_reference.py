@@ -61,9 +61,13 @@ AREAS = (
     Area(
         "tasks",
         "Tasks, scorers and votes",
-        ("score", "evaluate", "compare_runs"),
+        ("score", "evaluate", "compare_runs", "decide"),
         ("slmlab.tasks", "slmlab.scorers", "slmlab.votes"),
-        ("slmlab.evaluation.evaluate.Evaluation", "slmlab.evaluation.runs.Changes"),
+        (
+            "slmlab.evaluation.evaluate.Evaluation",
+            "slmlab.evaluation.runs.Changes",
+            "slmlab.evaluation.sequential.Decision",
+        ),
     ),
     Area("statistics", "Statistics", (), ("slmlab.statistics", "slmlab.repeats")),
     Area("plots", "Figures", (), ("slmlab.plots",)),

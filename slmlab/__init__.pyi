@@ -21,6 +21,7 @@ from .evaluation import votes as votes
 from .evaluation.evaluate import evaluate as evaluate
 from .evaluation.runs import compare_runs as compare_runs
 from .evaluation.scorers import score as score
+from .evaluation.sequential import decide as decide
 from .hardware import machine as machine
 from .models import catalog as catalog
 from .models.choose import ready as ready

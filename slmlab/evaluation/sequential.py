@@ -1,0 +1,185 @@
+"""Compare two models on as many prompts as it takes to tell them apart, and no more."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slmlab.errors import PromptError
+from slmlab.evaluation.scorers.reading import Scorer
+from slmlab.evaluation.scorers.table import score
+from slmlab.evaluation.statistics import SIGNIFICANT
+from slmlab.facts import facts_html
+from slmlab.models.inventory import as_names
+from slmlab.run.compare import compare
+from slmlab.run.tables import rows
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from typing_extensions import Unpack
+
+    from slmlab.run.grid import GridOptions
+
+# Between equal models the evidence reaches this in at most 5 % of all comparisons.
+DECISIVE = 1 / SIGNIFICANT
+FEWEST = 8  # wins of as many prompts that reach it
+
+
+@dataclass(frozen=True, repr=False)
+class Decision:
+    """Which of two models did better, and how many prompts it took to say so.
+
+    Attributes:
+        frame: the answers with their scores.
+        better: the better model; None if the prompts could not tell.
+        evidence: how many times likelier these scores are if one is better than if none is (see
+            ``evidence``); 20 decides.
+        sentence: the result.
+    """
+
+    frame: pd.DataFrame
+    better: str | None
+    evidence: float
+    sentence: str
+
+    def __str__(self) -> str:
+        """The sentence."""
+        return self.sentence
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return facts_html("Which is better", [("result", self.sentence)])
+
+
+def evidence(better: int, worse: int) -> float:
+    """How strongly prompts tell two models apart, if one may look after every prompt.
+
+    A sign test that is read again and again until it is significant is significant too often: of
+    two equal models it would declare one the better in far more than 5 % of all comparisons. This
+    number may be read at any time: between equal models it ever reaches 20 in at most 5 % of all
+    comparisons (Ville's inequality; Ramdas, Grünwald, Vovk and Shafer 2023,
+    https://arxiv.org/abs/2210.01948). It is the likelihood of the counts, averaged over all shares
+    of wins from 0 to 1, divided by their likelihood at a share of one half.
+
+    Args:
+        better: the number of prompts on which one did better than the other.
+        worse: the number on which it did worse.
+
+    Examples:
+        >>> from slmlab.evaluation.sequential import evidence
+        >>> evidence(better=8, worse=0) > 20
+        True
+    """
+    n = better + worse
+    # The average is the beta function; in logarithms, since 2**n soon has no float.
+    log = math.lgamma(better + 1) + math.lgamma(worse + 1) - math.lgamma(n + 2) + n * math.log(2)
+    return math.exp(min(log, 700.0))
+
+
+def decide(
+    models: Sequence[str],
+    prompts: Any,
+    scorer: str | Scorer | None = None,
+    *,
+    step: int = 4,
+    template: str | None = None,
+    system: str | None = None,
+    think: bool = False,
+    store: str | Path | None = None,
+    host: str | Sequence[str] | None = None,
+    quiet: bool = False,
+    **options: Unpack[GridOptions],
+) -> Decision:
+    """Ask two models until it is clear which of them does better, or the prompts run out.
+
+    The prompts are put in a random order (always the same), so that the first ones stand for all.
+    After every few, ``evidence`` says whether the scores tell the models apart; if so, or if the
+    remaining prompts could not change that, it stops. So a clear winner takes some 10 to 30 prompts
+    however many there are. If it says that one is better, it is wrong in at most 5 % of the
+    comparisons of equal models. How much better it is, this does not say: an early stop makes a
+    difference look larger than it is.
+
+    Args:
+        models: two models.
+        prompts: as for ``slmlab.compare``.
+        scorer: as for ``slmlab.score``.
+        step: how many prompts are asked before each look.
+        template: a template's name or text.
+        system: a system prompt.
+        think: let models think that can.
+        store: the folder of the records, as in ``slmlab.compare``.
+        host: the server, or several that share the work.
+        quiet: print nothing.
+        options: sampling options, one value each.
+
+    Raises:
+        PromptError: these are not two models, or too few prompts.
+        TaskError: the answers cannot be scored.
+
+    Examples:
+        >>> found = slmlab.decide(names, slmlab.tasks.load("sentiment", items=8), num_predict=2)
+        >>> print(found)
+    """
+    import numpy as np
+
+    pair = as_names([models])
+    if len(pair) != 2:
+        raise PromptError(f"decide() compares two models; got {len(pair)}: {', '.join(pair)}.")
+    given = rows(prompts)
+    order = [given[number] for number in np.random.default_rng(0).permutation(len(given))]
+    if evidence(len(order), 0) < DECISIVE:
+        raise PromptError(f"{len(order)} prompts can never decide; give at least {FEWEST}.")
+    better = worse = 0
+    frame: Any = None
+    for asked in [*range(step, len(order), step), len(order)]:
+        answers = compare(
+            pair,
+            order[:asked],
+            template=template,
+            system=system,
+            think=think,
+            timing=False,
+            ask_again=True,
+            store=store,
+            host=host,
+            quiet=True,
+            **options,
+        )
+        frame = score(answers, scorer)
+        gaps = _gaps(frame, pair)
+        better, worse = sum(gap > 0 for gap in gaps), sum(gap < 0 for gap in gaps)
+        so_far = f"{asked} prompts: {pair[0]} did better on {better}, {pair[1]} on {worse}"
+        if not quiet:
+            print(so_far, file=sys.stderr)
+        most = max(better, worse) + len(order) - asked, min(better, worse)
+        if evidence(better, worse) >= DECISIVE or evidence(*most) < DECISIVE:
+            break
+    return _decision(frame, pair, better, worse, len(gaps), len(order))
+
+
+def _gaps(frame: pd.DataFrame, pair: Sequence[str]) -> list[float]:
+    """The difference of the two scores of each prompt that has both."""
+    table = frame.pivot_table(index="prompt_id", columns="model", values="score", dropna=False)
+    if not set(pair) <= set(table):
+        return []
+    return [round(gap, 12) for gap in (table[pair[0]] - table[pair[1]]).dropna()]
+
+
+def _decision(
+    frame: pd.DataFrame, pair: Sequence[str], better: int, worse: int, asked: int, of: int
+) -> Decision:
+    found = evidence(better, worse)
+    first, second = pair if better >= worse else pair[::-1]
+    wins, losses = max(better, worse), min(better, worse)
+    counts = (
+        f"after {asked} of {of} prompts, of which {first} did better on {wins} and {second} on "
+        f"{losses} (evidence {found:.3g}; {DECISIVE:.0f} decides)"
+    )
+    if found >= DECISIVE:
+        return Decision(frame, first, found, f"{first} is better: decided {counts}.")
+    return Decision(frame, None, found, f"It is not decided {counts}.")
