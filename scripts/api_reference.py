@@ -39,7 +39,7 @@ AREAS = (
     Area(
         "verbs",
         "Ask and compare",
-        ("ask", "generate", "compare", "chain", "show_answers", "report"),
+        ("ask", "generate", "compare", "chain", "show_answers", "tokens", "show_tokens", "report"),
         ("slmlab.prompts",),
         ("slmlab.run.record.Generation", "slmlab.run.options.Options"),
     ),

@@ -33,11 +33,13 @@ from .run import prompts as prompts
 from .run import results as results
 from .run.compare import compare as compare
 from .run.generate import generate as generate
+from .run.logprobs import tokens as tokens
 from .run.prompts import chain as chain
 from .show import plots as plots
 from .show.answers import show_answers as show_answers
 from .show.display import ask as ask
 from .show.report import report as report
+from .show.tokens import show_tokens as show_tokens
 from .widgets.arena import arena as arena
 from .widgets.catalog_explorer import catalog_explorer as catalog_explorer
 from .widgets.playground import playground as playground

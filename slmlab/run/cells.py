@@ -40,6 +40,7 @@ KINDS: dict[str, tuple[type, ...]] = {
     "max_words": NUMBER,
     "tolerance": NUMBER,
     "stop": (list,),
+    "logprobs": (list,),
     "num_predict": NUMBER,
 }
 # … and the types that scorers take as `expected` besides a text.

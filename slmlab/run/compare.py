@@ -20,6 +20,7 @@ from slmlab.run import results
 from slmlab.run.generate import Target, resolve_target
 from slmlab.run.grid import Cell, GridOptions, plan
 from slmlab.run.job import GenerationJob, Loaded
+from slmlab.run.logprobs import need_logprobs, validate_logprobs
 from slmlab.run.options import Prompt, full_options, parameters_of
 from slmlab.run.progress import Progress
 from slmlab.run.record import Generation
@@ -47,6 +48,7 @@ def compare(
     repeats: int = 1,
     timing: bool = True,
     think: bool = False,
+    logprobs: int = 0,
     ask_again: bool = False,
     store: str | Path | None = None,
     fresh: bool = False,
@@ -83,6 +85,8 @@ def compare(
             runs (``OLLAMA_NUM_PARALLEL``; by default Ollama runs 1, the embedded engine 4), for
             when only the answers matter.
         think: let models that can think do so; off by default for all of them.
+        logprobs: record how probable each token was, and this many of the likeliest ones at its
+            place, up to 20 (True: 5), in the column ``logprobs``; see ``slmlab.tokens``.
         ask_again: ask once more, with four times as many tokens, where ``num_predict`` cut the
             answer, and keep what comes then. For answers that are to be scored: one that was cut
             before its result says more about the limit than about the model. The column
@@ -133,11 +137,14 @@ def compare(
         parameters=parameters_of(compare),
         **options,
     )
+    logprobs = validate_logprobs(logprobs)
     servers = _servers(host, hosts)
     targets = _targets(cells, servers)
+    for one in targets.values() if logprobs else ():
+        need_logprobs(one.engine, one.engine_version, one.host)
 
     def name_of(cell: Cell) -> str:
-        return key(targets[servers[0], cell.model], cell.prompt, cell.options, think)
+        return key(targets[servers[0], cell.model], cell.prompt, cell.options, think, logprobs)
 
     keys = [name_of(cell) for cell in cells]
     records = RecordStore(Path(store).expanduser() if store else paths.results())
@@ -159,6 +166,7 @@ def compare(
             targets=targets,
             timing=timing,
             think=think,
+            logprobs=logprobs,
             timeout=timeout,
             in_flight=width,
             patience=SERVER_COMES_BACK_WITHIN,

@@ -19,6 +19,7 @@ from slmlab.engines.find import server_from
 from slmlab.errors import GenerationError, ServerLost, SlmlabError
 from slmlab.memory import effective_context
 from slmlab.models.inventory import validate_model
+from slmlab.run.logprobs import compact, need_logprobs, validate_logprobs
 from slmlab.run.options import (
     DROPPED_BY_LANGCHAIN,
     LOAD_OPTIONS,
@@ -108,13 +109,15 @@ def generate(
     timeout: float = TIMEOUT,
     host: str | None = None,
     think: bool = False,
+    logprobs: int = 0,
     **options: Unpack[Options],
 ) -> Generation:
     """Run one prompt on one model and measure it.
 
     The request goes through langchain-ollama, so that the times are those that its users see: a
     text goes through ``OllamaLLM`` (``/api/generate``), a list of messages through ``ChatOllama``
-    (``/api/chat``); one with ``min_p``, which LangChain drops, through the ``ollama`` client.
+    (``/api/chat``); one with ``min_p`` or ``logprobs``, which LangChain drops, through the
+    ``ollama`` client.
     Before the clock starts, that client requests the model's digest and the loaded models, which
     LangChain does not provide.
 
@@ -125,10 +128,12 @@ def generate(
         timeout: seconds without any data from the server after which the generation fails.
         host: the server (default: ``slmlab.server.host()``).
         think: let a model that can think do so before it answers; off by default for all.
+        logprobs: record how probable each token was, and this many of the likeliest ones at its
+            place, up to 20 (True: 5); see ``slmlab.tokens``.
         options: sampling options over ``DEFAULT_OPTIONS`` (temperature, seed, num_ctx, …).
 
     Raises:
-        PromptError: the prompt or an option is not usable.
+        PromptError: the prompt or an option is not usable, or the server reports no logprobs.
         ModelError: ``model`` is not a name, or there is no such model.
         ServerError: no server answers.
         GenerationError: it failed after it had started; ``.record`` has the text until then.
@@ -141,8 +146,13 @@ def generate(
     validate_model(model)
     prompt = validate_prompt(prompt)
     sent = full_options(options, parameters=parameters_of(generate))
+    logprobs = validate_logprobs(logprobs)
     target = resolve_target(model, sent["num_ctx"], server.address_of(host))
-    return generate_on(target, prompt, sent, on_text=on_text, timeout=timeout, think=think)
+    if logprobs:
+        need_logprobs(target.engine, target.engine_version, target.host)
+    return generate_on(
+        target, prompt, sent, on_text=on_text, timeout=timeout, think=think, logprobs=logprobs
+    )
 
 
 def generate_on(
@@ -153,6 +163,7 @@ def generate_on(
     on_text: Callable[[str], None] | None = None,
     timeout: float = TIMEOUT,
     think: bool = False,
+    logprobs: int = 0,
     langchain: bool = True,
     whole_prompt: bool | None = None,
     session: Session = SHARED,
@@ -169,6 +180,7 @@ def generate_on(
         on_text: called with each piece of text.
         timeout: seconds without a sign of life after which it fails.
         think: let a model that can think do so.
+        logprobs: how many alternatives of each token to record; 0: no probabilities.
         langchain: False: not through LangChain, which takes a fraction of the processor time; for
             answers whose times do not matter. There is no ``ttft_s`` then.
         whole_prompt: True: the embedded engine reads the whole prompt, also what it has of it in
@@ -180,9 +192,9 @@ def generate_on(
         GenerationError: it failed; ``.record`` has the text until then.
     """
     # Before the clock starts, because this is slow the first time.
-    through_langchain = langchain and DROPPED_BY_LANGCHAIN.isdisjoint(options)
+    through_langchain = langchain and not logprobs and DROPPED_BY_LANGCHAIN.isdisjoint(options)
     send = sender(session, target.host, timeout, prompt, through_langchain)
-    clock = Clock(on_text)
+    clock = Clock(on_text, logprobs)
     if whole_prompt is None:
         whole_prompt = isinstance(prompt, str)
     clock.whole_prompt = whole_prompt and target.engine == "embedded"
@@ -232,6 +244,7 @@ def generate_on(
         truncated=truncated,
         prompt_fresh=True if clock.whole_prompt else None,
         energy_j=used,
+        logprobs=compact(clock.token_rows) if logprobs else None,
     )
 
 

@@ -42,6 +42,7 @@ class GenerationJob(Job[Cell, Loaded, Generation]):
         targets: what each server reports about each model, by host and model.
         timing: whether times matter, so that models run alone in memory and warm.
         think: let models that can think do so.
+        logprobs: how many alternatives of each token to record; 0: no probabilities.
         timeout: seconds without any data after which a generation fails.
         in_flight: how many requests a server gets at once.
         patience: seconds to wait for a server that went away.
@@ -55,6 +56,7 @@ class GenerationJob(Job[Cell, Loaded, Generation]):
     timeout: float
     in_flight: int
     patience: float
+    logprobs: int = 0
     on_text: Callable[[str], None] | None = None
     session: Session | None = None
 
@@ -101,6 +103,7 @@ class GenerationJob(Job[Cell, Loaded, Generation]):
                 on_text=self.on_text,
                 timeout=self.timeout,
                 think=self.think,
+                logprobs=self.logprobs,
                 langchain=self.timing,
                 whole_prompt=True,  # an answer must not depend on what ran before
                 session=self.session or SHARED,

@@ -91,6 +91,7 @@ OTHER_NAMES: dict[str, tuple[str, ...]] = {
     "repeats": ("n", "repeat", "runs", "num_runs", "num_return_sequences", "times"),
     "system": ("system_prompt", "system_message", "instructions"),
     "think": ("thinking", "reasoning"),
+    "logprobs": ("top_logprobs", "log_probs", "n_probs"),
     "model": ("models", "name", "names", "model_name", "model_id"),
     "models": ("model", "name", "names", "model_name", "model_id"),
     "prompt": ("prompts", "question", "questions", "text", "texts", "messages", "input"),

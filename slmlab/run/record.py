@@ -37,7 +37,8 @@ class Generation:
     its cache all the same, as the beginning of the chat template, and which ``prompt_s`` does not
     cover (None: the server does not report it). ``gpu_share`` is the share of the model on a GPU,
     0 to 1; ``in_flight`` how many requests the caller sent at once, so 1 means that the model had
-    the server to itself; ``energy_j`` the joules that GPU and processor used, if they report it.
+    the server to itself; ``energy_j`` the joules that GPU and processor used, if they report it;
+    ``logprobs`` how probable each token was, if that was asked for (see ``slmlab.tokens``).
     """
 
     model: str
@@ -67,6 +68,7 @@ class Generation:
     gpu_share: float | None = None
     in_flight: int = 1
     energy_j: float | None = None
+    logprobs: list[dict[str, Any]] | None = None
 
     @property
     def cut(self) -> bool:

@@ -41,7 +41,7 @@ COLUMN_TYPES: dict[str, str] = {
     **dict.fromkeys(("repeat", "prompt_id", "turn"), "int"),
     **dict.fromkeys(("system", "template", "quantization", "score_note"), "str | None"),
     **dict.fromkeys(("cut", "asked_again"), "bool"),
-    **dict.fromkeys(("stop", "given_prompt"), "str or list | None"),
+    **dict.fromkeys(("stop", "given_prompt", "logprobs"), "str or list | None"),
 }
 for _name in ("prompt", "options"):  # texts or lists
     del COLUMN_TYPES[_name]
@@ -103,6 +103,8 @@ def to_frame(
     for number, record in enumerate(records):
         row = record.to_dict()
         options = row.pop("options")
+        if row["logprobs"] is None:
+            del row["logprobs"]
         row |= {
             "tokens_per_s": record.tokens_per_s,
             "prompt_tokens_per_s": record.prompt_tokens_per_s,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 import threading
 import time
@@ -25,11 +26,14 @@ class Clock:
 
     ``prompt_truncated`` and ``cached_tokens`` are what the server reports about the prompt (None:
     nothing). An exception from ``on_text`` is kept in ``callback_error``, since callers above may
-    replace it. ``whole_prompt`` asks the embedded engine to use no prompt cache.
+    replace it. ``whole_prompt`` asks the embedded engine to use no prompt cache. ``logprobs`` asks
+    for so many alternatives of each token; ``token_rows`` is what the server reports of them.
     """
 
-    def __init__(self, on_text: Callable[[str], None] | None) -> None:
+    def __init__(self, on_text: Callable[[str], None] | None, logprobs: int = 0) -> None:
         self.on_text = on_text
+        self.logprobs = logprobs
+        self.token_rows: list[dict[str, Any]] = []
         self.pieces: list[str] = []
         self.first: float | None = None
         self.last: float | None = None
@@ -94,14 +98,22 @@ _CACHED = re.compile(rb'"prompt_eval_cached_count": ?(\d+)')
 
 
 class _Watched(httpx.SyncByteStream):
-    """An answer on its way, whose last line tells the clock how much of the prompt was cached."""
+    """An answer on its way, which tells the clock what clients leave out.
+
+    That is how much of the prompt was cached, in its last line, and the bytes of tokens, which are
+    more than their texts where a token ends in the middle of a character.
+    """
 
     def __init__(self, stream: httpx.SyncByteStream, clock: Clock) -> None:
         self.stream, self.clock = stream, clock
 
     def __iter__(self) -> Iterator[bytes]:
-        end = b""
+        end = line = b""
         for piece in self.stream:
+            if self.clock.logprobs:
+                *lines, line = (line + piece).split(b"\n")
+                for one in lines:
+                    self.clock.token_rows += json.loads(one).get("logprobs") or () if one else ()
             end = (end + piece)[-1000:]
             # Before the piece goes on: clients stop reading at the last line.
             if found := _CACHED.search(end):
@@ -188,15 +200,18 @@ def _through_ollama(
     """Send through Ollama's own client; returns the counters in the last chunk."""
     last: ollama.GenerateResponse | ollama.ChatResponse | None = None
     thoughts = []
+    more: dict[str, Any] = {"options": options, "think": think}
+    if clock.logprobs:
+        more |= {"logprobs": True, "top_logprobs": clock.logprobs}
     if isinstance(prompt, str):
-        for last in client.generate(model, prompt, options=options, think=think, stream=True):
+        for last in client.generate(model, prompt, stream=True, **more):
             clock.add(last.response or "")
             thoughts.append(last.thinking or "")
     else:
-        for last in client.chat(model, list(prompt), options=options, think=think, stream=True):
+        for last in client.chat(model, list(prompt), stream=True, **more):
             clock.add(last.message.content or "")
             thoughts.append(last.message.thinking or "")
-    info = last.model_dump(exclude={"response", "message", "context"}) if last else {}
+    info = last.model_dump(exclude={"response", "message", "context", "logprobs"}) if last else {}
     return info | {"thinking": "".join(thoughts)}
 
 

@@ -25,13 +25,16 @@ from slmlab.run.record import Generation
 # On disk.
 
 
-def key(target: Target, prompt: Any, options: Mapping[str, Any], think: bool) -> str:
+def key(
+    target: Target, prompt: Any, options: Mapping[str, Any], think: bool, logprobs: int = 0
+) -> str:
     """The key of a cell's record: 64 hex digits, a hash of everything that affects the answer.
 
     That is the model's name and digest (weights, template, parameters), the engine and its
-    version, the prompt as sent, all options with the seed, and whether the model may think.
+    version, the prompt as sent, all options with the seed, and whether the model may think; and how
+    many alternatives of each token are recorded, if any.
     """
-    parts = [
+    parts: list[Any] = [
         target.model,
         target.digest,
         target.engine,
@@ -39,6 +42,7 @@ def key(target: Target, prompt: Any, options: Mapping[str, Any], think: bool) ->
         prompt,
         dict(options),
         think,
+        *([logprobs] if logprobs else []),
     ]
     text = json.dumps(parts, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()

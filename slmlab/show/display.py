@@ -12,6 +12,7 @@ from markupsafe import Markup
 from slmlab.errors import PromptError, SlmlabError
 from slmlab.models.inventory import validate_model
 from slmlab.run.generate import generate
+from slmlab.run.logprobs import validate_logprobs
 from slmlab.run.options import Options, Prompt, full_options, parameters_of
 from slmlab.run.prompts import fill
 from slmlab.run.record import Generation
@@ -102,6 +103,7 @@ def ask(
     template: str = "plain",
     variables: Mapping[str, Any] | None = None,
     think: bool = False,
+    logprobs: int = 0,
     host: str | None = None,
     **options: Unpack[Options],
 ) -> Generation:
@@ -113,6 +115,8 @@ def ask(
         template: a template's name or text (see ``slmlab.prompts.TEMPLATES``).
         variables: values for a template with other variables.
         think: let a model that can think do so before it answers.
+        logprobs: record how probable each token was, and this many of the likeliest ones at its
+            place, up to 20 (True: 5); see ``slmlab.tokens`` and ``slmlab.show_tokens``.
         host: the server (default: ``slmlab.server.host()``).
         options: sampling options (see ``slmlab.run.options.DEFAULT_OPTIONS``).
 
@@ -134,10 +138,13 @@ def ask(
     if isinstance(prompt, str) or prompt is None:
         values = dict(variables or {}) | ({} if prompt is None else {"question": prompt})
         prompt = fill(template, **values)
+    logprobs = validate_logprobs(logprobs)
     stream = Stream(model)
     footer, record = "stopped", None
     try:
-        record = generate(model, prompt, on_text=stream, think=think, host=host, **options)
+        record = generate(
+            model, prompt, on_text=stream, think=think, logprobs=logprobs, host=host, **options
+        )
         footer = str(record) if record.text.strip() else f"The answer is empty: {record}"
     except SlmlabError:
         footer = "failed" if stream.text else ""

@@ -17,6 +17,7 @@ from slmlab.show.charts import bars, lines, points
 from slmlab.show.figure import COLOURS, HATCHES, MARKERS
 from slmlab.show.plots_scores import heatmap, ratings, scores
 from slmlab.show.plots_speed import context_latency, memory, pareto_front, quality_speed, speed
+from slmlab.show.plots_tokens import tokens
 
 __all__ = [
     "COLOURS",
@@ -33,4 +34,5 @@ __all__ = [
     "ratings",
     "scores",
     "speed",
+    "tokens",
 ]

@@ -65,6 +65,9 @@ def _arguments(frame: pd.DataFrame, rows: list[dict[str, Any]]) -> dict[str, Any
         found["timing"] = False
     if any(row["think"] for row in rows):
         found["think"] = True
+    if "logprobs" in frame:
+        rows_of_tokens = [row for one in frame["logprobs"] if isinstance(one, list) for row in one]
+        found["logprobs"] = max((len(row["top_logprobs"]) for row in rows_of_tokens), default=1)
     if "asked_again" in frame:
         found["ask_again"] = True
     own_limits = _has_own_limits(frame)

@@ -40,7 +40,7 @@ SPEED_COLUMNS = {
     "on_cpu": "on the CPU",
 }
 # The columns that a report needs; every comparison has them.
-NEEDED = sorted(COMPARED - {"options", "prompt_fresh", "prompt_tokens_per_s"})
+NEEDED = sorted(COMPARED - {"logprobs", "options", "prompt_fresh", "prompt_tokens_per_s"})
 
 
 def report(

@@ -22,7 +22,8 @@ class RecordingServer:
     ``requests`` has each path with its body (None for a GET), in order, and ``headers`` the headers
     of each POST. ``loaded`` maps the models
     in memory to their context lengths; ``pieces`` is what each answer consists of, ``thinking``
-    what stands before it where thinking is on; ``load_ns`` has the load durations of the next
+    what stands before it where thinking is on; ``logprobs`` has the rows of a piece's tokens;
+    ``load_ns`` has the load durations of the next
     answers, ``counters`` further ones; ``errors`` maps a path to the errors that its next answers
     are. Answers wait for ``may_start`` and, after their first piece, for ``may_go_on``.
     """
@@ -36,6 +37,7 @@ class RecordingServer:
         self.loaded: dict[str, int] = {}
         self.pieces: list[str] = ["Hello", " there."]
         self.thinking = ""
+        self.logprobs: dict[str, list[dict[str, Any]]] = {}
         self.load_ns: list[int] = []
         self.counters: dict[str, int] = {}
         self.errors: dict[str, list[tuple[int, str]]] = {}
@@ -109,9 +111,11 @@ class RecordingServer:
 
         def part(text: str, thinking: str = "") -> dict[str, Any]:
             more = {"thinking": thinking} if thinking else {}
+            rows = self.logprobs.get(text) if body.get("logprobs") else None
+            of_tokens = {"logprobs": rows} if rows else {}
             if chat:
-                return {"message": {"role": "assistant", "content": text} | more}
-            return {"response": text} | more
+                return {"message": {"role": "assistant", "content": text} | more} | of_tokens
+            return {"response": text} | more | of_tokens
 
         thoughts = self.thinking if body.get("think") else ""
         most = body["options"].get("num_predict", -1)
