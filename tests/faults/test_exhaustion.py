@@ -72,23 +72,33 @@ def test_nobody_stops_the_rest(few_files):
 
 def test_idle_connections_are_closed_and_live_ones_stay(tmp_path):
     port = free_port()
-    code = f"from slmlab.engines.embedded import serve\nserve.IDLE = 1\nserve.serve({port})"
+    code = (
+        "from slmlab.engines.embedded import serve\n"
+        f"serve.IDLE = serve.MAX_HEAD = 1\nserve.serve({port})"
+    )
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-c", code]
     with (
         serving(command, url, tmp_path / "log", SLMLAB_HOME=str(tmp_path)),
         socket.create_connection(("127.0.0.1", port), timeout=20) as silent,
         socket.create_connection(("127.0.0.1", port), timeout=20) as half,
+        socket.create_connection(("127.0.0.1", port), timeout=20) as crawling,
         contextlib.closing(HTTPConnection("127.0.0.1", port, timeout=20)) as alive,
     ):
         half.sendall(b"GET /api/ver")
+        crawling.sendall(b"GET /")
         connections = set()
         for _ in range(5):  # longer in all than an idle connection lives
             alive.request("GET", "/api/version")
             assert b"embedded" in alive.getresponse().read()
             connections.add(alive.sock.getsockname())
             time.sleep(0.4)
+            with contextlib.suppress(OSError):  # it is closed in the end
+                crawling.sendall(b"x")
         assert len(connections) == 1
+        crawling.settimeout(0.3)  # it is closed already, though bytes came until now
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+            assert crawling.recv(1) == b""
         assert silent.recv(1) == half.recv(1) == b""
 
 

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 from typing import Any, TypeVar
 
 import orjson
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 MAX_BODY = 64 * 2**20
 # Lists and objects in a body, and items in them. Each takes a hundred bytes of memory and delays
 # all other requests while it is read. Texts count too: no context holds as many in a prompt.
 MAX_NESTED, MAX_ITEMS = 500_000, 5_000_000
-# Seconds that a client may pause while it sends a body.
-MAX_PAUSE = 60.0
+# Seconds that a client may pause while it sends a body, and bytes a second that it has to send.
+MAX_PAUSE, SLOWEST = 60.0, 1024
+# Bytes of bodies in memory, of all requests together; as JSON is read they become several times as
+# many.
+MAX_BODIES = 8 * MAX_BODY
+# Where a request's scope has what counts its body.
+HOLD = "slmlab.hold"
 Result = TypeVar("Result")
 
 
@@ -108,15 +115,40 @@ async def unless_gone(request: Request, work: Awaitable[Result]) -> Result:
 
 
 async def blocks(request: Request) -> AsyncIterator[bytes]:
-    """The request body as it comes; a client that pauses for too long is refused."""
-    stream = request.stream()
+    """The request body as it comes; a client that pauses for too long, or crawls, is refused."""
+    stream, began, size = request.stream(), time.monotonic(), 0
     while True:
+        left = MAX_PAUSE + size / SLOWEST - (time.monotonic() - began)
         try:
-            yield await asyncio.wait_for(anext(stream), MAX_PAUSE)
+            block = await asyncio.wait_for(anext(stream), min(MAX_PAUSE, left))
         except StopAsyncIteration:
             return
         except asyncio.TimeoutError as error:
             raise ApiError(408, f"no data came for {MAX_PAUSE:.0f} seconds") from error
+        size += len(block)
+        yield block
+
+
+class Bodies:
+    """Counts the bytes of bodies that are in memory, until their requests are done."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app, self.held = app, 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on; what its body takes is free again afterwards."""
+        held = 0
+
+        def hold(size: int) -> None:
+            nonlocal held
+            if self.held + size > MAX_BODIES:
+                raise ApiError(503, "server busy, please try again.  too many large requests")
+            self.held, held = self.held + size, held + size
+
+        try:
+            await self.app({**scope, HOLD: hold}, receive, send)
+        finally:
+            self.held -= held
 
 
 async def read_body(request: Request) -> bytes:
@@ -126,6 +158,7 @@ async def read_body(request: Request) -> bytes:
         size += len(block)
         if size > MAX_BODY:
             raise ApiError(413, f"request body is larger than {MAX_BODY // 2**20} MiB")
+        request.scope[HOLD](len(block))
         parts.append(block)
     body = b"".join(parts)
     if body.count(b"[") + body.count(b"{") > MAX_NESTED or body.count(b",") > MAX_ITEMS:

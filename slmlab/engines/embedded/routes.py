@@ -32,7 +32,7 @@ from slmlab.engines.embedded import (
 from slmlab.engines.embedded.access import OnlyLocal, OnlyOwner
 from slmlab.engines.embedded.engine import Engine
 from slmlab.engines.embedded.openapi import Operation
-from slmlab.engines.embedded.responses import ApiError, error_body, speaks_openai
+from slmlab.engines.embedded.responses import ApiError, Bodies, error_body, speaks_openai
 
 log = logging.getLogger(__name__)
 
@@ -212,6 +212,7 @@ def app(engine: Engine, key: str | None) -> Starlette:
             Exception: _failed,
         },
     )
+    starlette.add_middleware(Bodies)
     if key:
         starlette.add_middleware(OnlyOwner, key=key)
     starlette.add_middleware(OnlyLocal)  # it is asked first

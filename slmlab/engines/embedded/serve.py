@@ -22,6 +22,8 @@ else:
 # after 5 seconds, Go's after 90. With uvicorn's default of five, a client would now and then reuse
 # a connection just as it is being closed.
 IDLE = 120
+# Seconds in which the head of a request has to come, which clients send at once.
+MAX_HEAD = 30
 MANY_FILES = 65_536
 
 
@@ -99,27 +101,33 @@ def _keep(port: int, key: str) -> None:
 def _protocol(user: str) -> type[Any]:
     """HTTP as uvicorn speaks it, with two additions.
 
-    It also closes connections on which nothing comes. And ``user`` in each request's state is the
-    user id of the process that has connected.
+    It also closes connections on which nothing comes, or a request's head byte by byte. And
+    ``user`` in each request's state is the user id of the process that has connected.
     """
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
     class Protocol(HttpToolsProtocol):
+        began: float | None = None  # when the first byte of a head came that is not whole yet
+
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
             uid = sockets.connected(transport.get_extra_info("socket"))
             self.app_state = self.app_state | {user: uid}
-            self._wait()
+            self.close_after(self.timeout_keep_alive)
 
         def data_received(self, data: bytes) -> None:
+            now = self.loop.time()
             super().data_received(data)
             if self.cycle is None or self.cycle.response_complete:
-                self._wait()
+                self.began = self.began or now
+                self.close_after(self.began + MAX_HEAD - now)
+            else:
+                self.began = None
 
-        def _wait(self) -> None:
+        def close_after(self, seconds: float) -> None:
             if self.timeout_keep_alive_task is None:
                 self.timeout_keep_alive_task = self.loop.call_later(
-                    self.timeout_keep_alive, self.timeout_keep_alive_handler
+                    seconds, self.timeout_keep_alive_handler
                 )
 
     return Protocol

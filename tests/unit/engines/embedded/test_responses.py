@@ -26,6 +26,7 @@ def ask(handler, method: str = "POST", **more) -> httpx.Response:
             ApiError: lambda _, error: JSONResponse({"error": error.message}, error.status)
         },
     )
+    app.add_middleware(responses.Bodies)
 
     async def once() -> httpx.Response:
         transport = httpx.ASGITransport(app)
@@ -62,6 +63,56 @@ class TestBody:
 
         assert ask(receive_some).status_code == 413
         assert sum(sent) <= 2**20 + 2**16
+
+    def test_one_that_crawls_is_refused(self, monkeypatch):
+        """Though it never pauses for long."""
+        monkeypatch.setattr(responses, "MAX_PAUSE", 0.2)
+
+        async def crawling() -> AsyncIterator[bytes]:
+            while True:
+                await asyncio.sleep(0.02)
+                yield b"x"
+
+        async def receive_it(request: Request) -> Response:
+            request._receive = endless_receive(crawling())
+            return await self.size(request)
+
+        assert ask(receive_it).status_code == 408
+
+    def test_all_together_have_a_limit(self, monkeypatch):
+        monkeypatch.setattr(responses, "MAX_BODIES", 3000)
+        bodies = responses.Bodies(self.echo)
+        full = asyncio.Event()
+
+        async def main() -> list[int]:
+            held = asyncio.create_task(self.send(bodies, 2000, full))
+            await asyncio.sleep(0)
+            answers = [await self.send(bodies, 2000), await self.send(bodies, 900)]
+            full.set()
+            return [*answers, await held, await self.send(bodies, 2000), bodies.held]
+
+        assert asyncio.run(main()) == [503, 200, 200, 200, 0]
+
+    @staticmethod
+    async def echo(scope, receive, send) -> None:
+        await read_body(Request(scope, receive))
+        await scope["work"].wait()
+
+    @staticmethod
+    async def send(app, size: int, work: asyncio.Event | None = None) -> int:
+        """The status of a request with a body of ``size`` bytes that takes as long as ``work``."""
+        if work is None:
+            work = asyncio.Event()
+            work.set()
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": b"x" * size}
+
+        try:
+            await app({"type": "http", "work": work}, receive, None)
+        except ApiError as error:
+            return error.status
+        return 200
 
 
 def endless_receive(blocks: AsyncIterator[bytes]):
