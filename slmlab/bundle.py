@@ -106,7 +106,8 @@ def _download_wheels(folder: Path, python: str, system: str) -> None:
     wanted = (ROOT / "requirements.txt").read_text(encoding="utf-8") + SETUP_PACKAGES
     _run(
         "uv pip compile - --quiet --generate-hashes --no-annotate --no-header --only-binary=:all: "
-        f"--python-version={python} --python-platform={triple} --output-file={quote(str(lock))}",
+        f"--python-version={python} --python-platform={triple} --output-file={quote(str(lock))} "
+        f"--constraint={quote(str(ROOT / 'requirements.lock'))}",  # the versions that were tested
         f"No set of packages for Python {python} on {system} can be found",
         wanted,
     )
