@@ -44,6 +44,8 @@ _DIRECTED = (
 )
 # Of a longer text only the end is drawn while it comes: each update sends all of it again.
 LONGEST_LIVE = 4_000
+# And of very many thoughts the last ones.
+MOST_LIVE = 8
 # Our own file, in which `>` selects children.
 _CSS = (Path(__file__).parent / "text.css").read_text(encoding="utf-8")
 STYLE = Markup("<style>\n{}</style>").format(Markup(_CSS))  # noqa: S704
@@ -92,14 +94,16 @@ def to_html(
         tokens: how many tokens the model wrote in all; thoughts are said to have their share.
         seconds: how long it wrote.
     """
-    parts = thoughts.parts(harmless(text))
+    parts = thoughts.parts(text)
     if thinking:
-        parts.insert(0, thoughts.Part(harmless(thinking), thought=True))
+        parts.insert(0, thoughts.Part(thinking, thought=True))
     characters = max(1, sum(len(part.text) for part in parts))
+    if live:
+        parts = parts[-MOST_LIVE:]
     html = Markup()
     for number, part in enumerate(parts, 1):
         comes = live and number == len(parts)
-        body = _text_html(_end_of(part.text) if comes else part.text, comes)
+        body = _text_html(harmless(_end_of(part.text) if live else part.text), comes)
         if part.thought:
             share = len(part.text) / characters
             spent = _spent(tokens and share * tokens, seconds and share * seconds)

@@ -14,13 +14,12 @@ from markupsafe import Markup
 
 from slmlab.show.markdown import STYLE, to_html
 from tests.support.browser import wcag_violations
+from tests.support.hostile import MEGABYTES
 from tests.support.paths import ROOT
 from tests.support.widgets import SHOTS
 
-ANSWERS = [
-    json.loads(line)
-    for line in (ROOT / "tests/corpus/answers.jsonl").read_text(encoding="utf-8").splitlines()
-]
+CORPUS = ROOT / "tests/corpus/answers.jsonl"
+ANSWERS = [json.loads(line) for line in CORPUS.read_text(encoding="utf-8").splitlines()]
 PAGE = Markup(
     "<!doctype html><html lang='en' data-theme='{}'><meta charset='utf-8'><title>Answers</title>"
     "<style>body {{ margin: 0 auto; padding: 16px; max-width: 48em; color: {}; background: {};"
@@ -95,3 +94,22 @@ def test_code_is_selected_where_a_page_may_not_copy(page):
     page.locator(".slmlab-code button").first.click()
     code = page.locator(".slmlab-code code").first.inner_text()
     assert page.evaluate("getSelection().toString()").strip() == code.strip()
+
+
+@pytest.mark.parametrize("text", MEGABYTES.values(), ids=MEGABYTES)
+def test_no_frame_takes_long_whatever_comes(page, text):
+    """A megabyte, while it comes: nothing in it is live, and the page draws it at once."""
+    page.set_content(PAGE.format("light", "#111", "#fff", STYLE, ""))
+    page.evaluate("() => { window.alarms = []; window.alert = text => alarms.push(String(text)); }")
+    took = page.evaluate(
+        """html => Math.min(...[1, 2, 3].map(() => {
+            const began = performance.now();
+            document.querySelector('main').innerHTML = html;
+            document.body.offsetHeight;
+            return performance.now() - began;
+        }))""",
+        str(to_html(text, live=True)),
+    )
+    assert took < 100
+    assert page.locator("main :is(script, svg, img, iframe, maction, annotation-xml)").count() == 0
+    assert page.evaluate("alarms") == []

@@ -183,6 +183,18 @@ HOSTILE_MARKDOWN = [
     "<sub><script>alert(1)</script></sub> <sup onclick=alert(1)>x</sup> <br onclick=alert(1)>",
 ]
 
+# A megabyte of each.
+MEGABYTES = {
+    "dollars": "$" * 1_000_000,
+    "an environment without end": r"\begin{align} " + "x &= 1 \\\\\n" * 110_000,
+    "many of them": "\\begin{align}\n" * 70_000,
+    "a thousand nested fractions": ("$" + r"\frac{1}{" * 1000 + "x" + "}" * 1000 + "$\n\n") * 100,
+    "a thought without end": "<think>" + "I $x$ think. " * 77_000,
+    "a thought with its end": "<think>" + "I $x$ think. " * 77_000 + "</think>So.",
+    "MathML": "<math><mfrac><mn>1</mn><maction>2</maction></mfrac></math>" * 17_000,
+    "SVG": "<svg onload=alert(1)><script>alert(1)</script></svg>" * 20_000,
+}
+
 # Pieces of which very many are a text that is slow to read for who is not careful.
 LONG_MARKDOWN = [
     *(
