@@ -7,7 +7,7 @@ import struct
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slmlab.engines.embedded import gguf_header
+from slmlab.engines.embedded import ggml_types, gguf_header
 from slmlab.engines.embedded.model_store import ModelStore
 from slmlab.errors import SlmlabError
 from slmlab.evaluation import tasks, votes
@@ -67,7 +67,7 @@ class TestLibrary:
     def test_the_sizes_of_tensors_are_the_gguf_packages(self):
         from gguf.constants import GGML_QUANT_SIZES
 
-        assert {int(kind): sizes for kind, sizes in GGML_QUANT_SIZES.items()} == gguf_header._BLOCKS
+        assert {int(kind): sizes for kind, sizes in GGML_QUANT_SIZES.items()} == ggml_types.BLOCKS
 
     def test_a_manifest_that_somebody_edited_is_no_model(self, tmp_path):
         store = ModelStore(tmp_path)

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from slmlab.engines.embedded.ggml_types import BLOCKS, FILE_TYPES
+
 _SCALARS = {
     0: "B",
     1: "b",
@@ -29,79 +31,6 @@ _SCALARS = {
     12: "d",
 }
 _STRING, _ARRAY = 8, 9
-# general.file_type and ggml's tensor types, from llama.h and ggml.h
-_FILE_TYPES = {
-    0: "F32",
-    1: "F16",
-    2: "Q4_0",
-    3: "Q4_1",
-    7: "Q8_0",
-    8: "Q5_0",
-    9: "Q5_1",
-    10: "Q2_K",
-    11: "Q3_K_S",
-    12: "Q3_K_M",
-    13: "Q3_K_L",
-    14: "Q4_K_S",
-    15: "Q4_K_M",
-    16: "Q5_K_S",
-    17: "Q5_K_M",
-    18: "Q6_K",
-    19: "IQ2_XXS",
-    20: "IQ2_XS",
-    21: "Q2_K_S",
-    22: "IQ3_XS",
-    23: "IQ3_XXS",
-    24: "IQ1_S",
-    25: "IQ4_NL",
-    26: "IQ3_S",
-    27: "IQ3_M",
-    28: "IQ2_S",
-    29: "IQ2_M",
-    30: "IQ4_XS",
-    31: "IQ1_M",
-    32: "BF16",
-    36: "TQ1_0",
-    37: "TQ2_0",
-}
-# For each of ggml's tensor types how many numbers a block has, and its bytes (ggml.c, type_traits;
-# the gguf package's GGML_QUANT_SIZES, which a test compares).
-_BLOCKS = {
-    0: (1, 4),
-    1: (1, 2),
-    2: (32, 18),
-    3: (32, 20),
-    6: (32, 22),
-    7: (32, 24),
-    8: (32, 34),
-    9: (32, 40),
-    10: (256, 84),
-    11: (256, 110),
-    12: (256, 144),
-    13: (256, 176),
-    14: (256, 210),
-    15: (256, 292),
-    16: (256, 66),
-    17: (256, 74),
-    18: (256, 98),
-    19: (256, 50),
-    20: (32, 18),
-    21: (256, 110),
-    22: (256, 82),
-    23: (256, 136),
-    24: (1, 1),
-    25: (1, 2),
-    26: (1, 4),
-    27: (1, 8),
-    28: (1, 8),
-    29: (256, 56),
-    30: (1, 2),
-    34: (256, 54),
-    35: (256, 66),
-    39: (32, 17),
-    40: (64, 36),
-    41: (128, 18),
-}
 _MAX_ITEMS = 10_000_000
 _MAX_STRING = 64 * 2**20
 _LONG_ARRAY = 64
@@ -167,7 +96,7 @@ class Header:
     @property
     def quantization(self) -> str:
         """The file's quantization, such as ``Q4_K_M``, or ``unknown``."""
-        return _FILE_TYPES.get(self.metadata.get("general.file_type", -1), "unknown")
+        return FILE_TYPES.get(self.metadata.get("general.file_type", -1), "unknown")
 
     @property
     def chat_template(self) -> str | None:
@@ -397,7 +326,7 @@ class _Reader:
             parameters += count
             types[kind] += count
             # A type newer than this table may be fine; llama.cpp says so where it is not.
-            items, size = _BLOCKS.get(kind, (1, 0))
+            items, size = BLOCKS.get(kind, (1, 0))
             ends = max(ends, offset + count // items * size)
         if self.at + ends > self.size:
             raise GGUFError("the GGUF file is cut short: tensors are missing at its end")
