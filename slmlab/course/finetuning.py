@@ -14,59 +14,37 @@ import importlib.util
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from slmlab.course.transformer import (
-    Array,
-    Transformer,
-    chat_text,
-    hidden_states,
-    log_softmax,
-    softmax,
-    tokenizer,
-)
+from slmlab.course import jax_transformer
+from slmlab.course.examples import Examples, batches, from_answers, from_texts
+from slmlab.course.transformer import Array, Transformer, log_softmax, softmax
 from slmlab.errors import SlmlabError
 
 if TYPE_CHECKING:
     import pandas as pd
 
+__all__ = [
+    "HELPDESK",
+    "Adapter",
+    "Examples",
+    "Training",
+    "from_answers",
+    "from_texts",
+    "merge",
+    "missing",
+    "size",
+    "train",
+]
 # For each adapted matrix, by its name: A (rank, inputs) and B (outputs, rank).
 Adapter = dict[str, tuple[Array, Array]]
-Integers = npt.NDArray[np.int32]
-END_OF_ANSWER = "tokenizer.ggml.eos_token_id"
 # 200 messages to a shop, written for slmlab, each with the team that it is for: train.jsonl (120),
 # validation.jsonl (40) and test.jsonl (40), for ``slmlab.tasks.load``.
 HELPDESK = Path(__file__).parent.parent / "data" / "helpdesk"
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Token sequences, and which of their tokens are to be learned: n examples of one length.
-
-    ``tokens`` (n, length) are padded on the right. A model reads them and is asked, after each of
-    the ``positions`` (n, k), for the token of ``targets`` (n, k); ``counted`` (n, k) is 1 where
-    there is one, and 0 where an example has fewer than k.
-    """
-
-    tokens: Integers
-    positions: Integers
-    targets: Integers
-    counted: Array
-
-    def __len__(self) -> int:
-        """The number of examples."""
-        return len(self.tokens)
-
-    def __getitem__(self, part: slice | npt.NDArray[np.int64]) -> Examples:
-        """Some of the examples, by a slice or an array of positions."""
-        return Examples(
-            self.tokens[part], self.positions[part], self.targets[part], self.counted[part]
-        )
 
 
 @dataclass(frozen=True)
@@ -81,76 +59,6 @@ class Training:
     adapter: Adapter
     history: pd.DataFrame
     best_epoch: int
-
-
-def from_answers(model: Transformer, prompts: Sequence[str], answers: Sequence[str]) -> Examples:
-    """Examples in which only the answers are learned, each prompt as the chat template puts it.
-
-    Args:
-        model: whose tokenizer and chat template are used.
-        prompts: one or several.
-        answers: one for each prompt; that it ends there is learned too.
-
-    Raises:
-        SlmlabError: there are no prompts, or more or fewer answers.
-        ModelError: a base model, which has no chat template.
-
-    Examples:
-        >>> model = slmlab.weights.read()
-        >>> data = slmlab.finetuning.from_answers(model, ["Say yes."], ["yes"])
-        >>> data.targets.shape  # "yes", and the token that ends an answer
-        (1, 2)
-    """
-    if len(prompts) != len(answers):
-        raise SlmlabError(
-            f"Each prompt needs one answer; got {len(prompts)} prompts and {len(answers)} answers."
-        )
-    encode = tokenizer(model).encode
-    pairs = []
-    for prompt, answer in zip(prompts, answers, strict=True):
-        before = encode(chat_text(model, prompt)).ids
-        pairs.append((before, [*encode(answer).ids, int(model.metadata[END_OF_ANSWER])]))
-    return _padded([(before + after, len(before) - 1) for before, after in pairs])
-
-
-def from_texts(model: Transformer, texts: Sequence[str], length: int = 128) -> Examples:
-    """Examples in which every token but the first is learned.
-
-    Args:
-        model: whose tokenizer is used.
-        texts: one example each.
-        length: after how many tokens a text is cut; a step's memory grows with it.
-
-    Raises:
-        SlmlabError: there are no texts, or one has fewer than two tokens.
-
-    Examples:
-        >>> model = slmlab.weights.read()
-        >>> len(slmlab.finetuning.from_texts(model, ["The cat sat.", "It slept."]))
-        2
-    """
-    encode = tokenizer(model).encode
-    return _padded([(encode(text).ids[:length], 0) for text in texts])
-
-
-def _padded(sequences: Sequence[tuple[list[int], int]]) -> Examples:
-    """Sequences, each with the position of the first token after which one is learned."""
-    if not sequences or min(len(ids) - first for ids, first in sequences) < 2:
-        raise SlmlabError("Give at least one example, and at least two tokens for each.")
-    # A few lengths only, since a new length is compiled anew.
-    length = -(-max(len(ids) for ids, _ in sequences) // 16) * 16
-    most = max(len(ids) - 1 - first for ids, first in sequences)
-    shape = (len(sequences), most)
-    tokens = np.zeros((len(sequences), length), np.int32)
-    positions, targets = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
-    counted = np.zeros(shape, np.float32)
-    for row, (ids, first) in enumerate(sequences):
-        count = len(ids) - 1 - first
-        tokens[row, : len(ids)] = ids
-        positions[row, :count] = np.arange(first, first + count)
-        targets[row, :count] = ids[first + 1 :]
-        counted[row, :count] = 1
-    return Examples(tokens, positions, targets, counted)
 
 
 def train(
@@ -208,27 +116,22 @@ def train(
     jax, optax = _libraries()
     import pandas as pd
 
-    names = [name for name in model.matrices() if any(f".{part}." in name for part in parts)]
-    if not names:
+    adapted = [part for part in parts if model.matrices(f".{part}.")]
+    if not adapted:
         raise SlmlabError(f"No block has a matrix {', '.join(parts)}; look at model.matrices().")
     rng = np.random.default_rng(seed)
-    adapter = {name: _first(model.tensors[name].shape, rank, rng) for name in names}
+    adapter = _first(model, adapted, rank, rng)
     scale = alpha / rank
-    # Tensors that model and teacher share are kept once.
-    tensors = [*model.tensors.values(), *(teacher.tensors.values() if teacher else ())]
-    kept = {id(one): jax.numpy.asarray(one) for one in tensors}
-    frozen, taught = (
-        {name: kept[id(one)] for name, one in each.tensors.items()} if each else None
-        for each in (model, teacher)
-    )
+    frozen, *others = jax_transformer.stacked(jax, [model, *([teacher] if teacher else [])])
+    taught = others[0] if teacher else None
 
-    def loss(adapter: Adapter, frozen: Any, taught: Any, batch: Mapping[str, Array]) -> Any:
-        logits = _logits(jax, replace(model, tensors=_adapted(frozen, adapter, scale)), batch)
+    def loss(adapter: Any, frozen: Any, taught: Any, batch: Mapping[str, Array]) -> Any:
+        logits = jax_transformer.logits(jax, model, frozen, batch, adapter, scale)
         if teacher is None:
             wanted = batch["targets"][..., None]
             losses = -jax.numpy.take_along_axis(log_softmax(logits), wanted, axis=-1)[..., 0]
         else:
-            goal = softmax(_logits(jax, replace(teacher, tensors=taught), batch), temperature)
+            goal = softmax(jax_transformer.logits(jax, teacher, taught, batch), temperature)
             losses = -(goal * log_softmax(logits / temperature)).sum(axis=-1)
         return (losses * batch["counted"]).sum() / batch["counted"].sum()
 
@@ -248,9 +151,9 @@ def train(
     step = jax.jit(updated)
 
     def mean(part: Examples) -> float:
-        batches = _batches(part, np.arange(len(part)), batch_size)
-        losses = [float(measure(adapter, frozen, taught, vars(batch))) for batch in batches]
-        return float(np.average(losses, weights=[batch.counted.sum() for batch in batches]))
+        every = batches(part, np.arange(len(part)), batch_size)
+        losses = [float(measure(adapter, frozen, taught, vars(batch))) for batch in every]
+        return float(np.average(losses, weights=[batch.counted.sum() for batch in every]))
 
     began = time.perf_counter()
     first = {"epoch": 0, "training": mean(examples), "validation": mean(validation)}
@@ -259,7 +162,7 @@ def train(
     best, best_epoch = adapter, 0  # updates make new arrays, so this one stays as it is
     for epoch in range(1, epochs + 1):
         values = []
-        for batch in _batches(examples, rng.permutation(len(examples)), batch_size):
+        for batch in batches(examples, rng.permutation(len(examples)), batch_size):
             adapter, state, value = step(adapter, state, frozen, taught, vars(batch))
             values.append(float(value))
         row = {"epoch": epoch, "training": float(np.mean(values)), "validation": mean(validation)}
@@ -269,7 +172,11 @@ def train(
             best, best_epoch = adapter, epoch
         elif epoch - best_epoch >= patience:
             break
-    found = {name: (np.asarray(a), np.asarray(b) * scale) for name, (a, b) in best.items()}
+    found: Adapter = {}
+    for part, pair in best.items():
+        a, b = map(np.asarray, pair)
+        for layer in range(model.layers):
+            found[f"blk.{layer}.{part}.weight"] = a[layer], b[layer] * np.float32(scale)
     return Training(found, pd.DataFrame(history), best_epoch)
 
 
@@ -285,8 +192,9 @@ def merge(model: Transformer, adapter: Adapter) -> Transformer:
         >>> slmlab.finetuning.merge(model, {}).tensors.keys() == model.tensors.keys()
         True
     """
-    changed = _adapted(model.tensors, adapter, 1.0)
-    return model.with_tensors({name: changed[name] for name in adapter})
+    return model.with_tensors(
+        {name: model.tensors[name] + b @ a for name, (a, b) in adapter.items()}
+    )
 
 
 def size(adapter: Adapter) -> int:
@@ -316,39 +224,22 @@ def missing() -> str | None:
     )
 
 
-def _adapted(tensors: Mapping[str, Array], adapter: Adapter, scale: float) -> dict[str, Array]:
-    """The tensors, with W + scale · B·A in place of each adapted W."""
-    changed = {name: tensors[name] + scale * (b @ a) for name, (a, b) in adapter.items()}
-    return {**tensors, **changed}
-
-
-def _first(shape: tuple[int, ...], rank: int, rng: np.random.Generator) -> tuple[Array, Array]:
-    # B begins at 0, so that the first step begins at the model as it is.
-    outputs, inputs = shape
-    a = rng.normal(size=(rank, inputs)) * inputs**-0.5
-    return a.astype(np.float32), np.zeros((outputs, rank), np.float32)
-
-
-def _logits(jax: Any, model: Transformer, batch: Mapping[str, Array]) -> Any:
-    """The logits after each of a batch's positions, (examples, k, vocabulary)."""
-    embeddings = model.tensors["token_embd.weight"]
-    unembedding = model.tensors.get("output.weight", embeddings)
-
-    def one(tokens: Array, positions: Array) -> Array:
-        return cast(Array, hidden_states(model, tokens)[positions] @ unembedding.T)
-
-    return jax.vmap(one)(batch["tokens"], batch["positions"])
-
-
-def _batches(examples: Examples, order: npt.NDArray[np.int64], size: int) -> list[Examples]:
-    """Batches of one size, since another is compiled anew: the last is filled up, uncounted."""
-    batches = []
-    for start in range(0, len(order), size):
-        rows = order[start : start + size]
-        batch = examples[np.resize(rows, size)]
-        batch.counted[len(rows) :] = 0  # a copy, since rows are chosen by an array
-        batches.append(batch)
-    return batches
+def _first(
+    model: Transformer, parts: Sequence[str], rank: int, rng: np.random.Generator
+) -> dict[str, tuple[Array, Array]]:
+    """Each part's A (layers, rank, inputs) and B (layers, outputs, rank) before the first step."""
+    drawn = {}
+    for name in model.matrices():
+        if any(f".{part}." in name for part in parts):
+            inputs = model.tensors[name].shape[1]
+            drawn[name] = (rng.normal(size=(rank, inputs)) * inputs**-0.5).astype(np.float32)
+    found = {}
+    for part in parts:
+        outputs, _ = model.tensors[f"blk.0.{part}.weight"].shape
+        a = np.stack([drawn[f"blk.{layer}.{part}.weight"] for layer in range(model.layers)])
+        # B begins at 0, so that the first step begins at the model as it is.
+        found[part] = a, np.zeros((model.layers, outputs, rank), np.float32)
+    return found
 
 
 def _libraries() -> tuple[Any, Any]:

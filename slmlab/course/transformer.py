@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 
 Array = npt.NDArray[np.float32]
+# A block's output (tokens, embedding length) from its input and its tensors, by BLOCK_TENSORS.
+Block = Callable[[Array, Mapping[str, Array]], Array]
 Floats = TypeVar("Floats", bound=np.floating[Any])
 BLOCK_TENSORS = (
     "attn_norm",
@@ -149,8 +151,19 @@ def forward(model: Transformer, tokens: Sequence[int] | Array) -> Array:
     return cast(Array, hidden_states(model, tokens) @ unembedding.T)
 
 
-def hidden_states(model: Transformer, tokens: Sequence[int] | Array) -> Array:
-    """What the last block hands on for each token, (tokens, embedding length), normalized."""
+def hidden_states(
+    model: Transformer,
+    tokens: Sequence[int] | Array,
+    through: Callable[[Block, Array], Array] | None = None,
+) -> Array:
+    """What the last block hands on for each token, (tokens, embedding length), normalized.
+
+    Args:
+        model: the model.
+        tokens: what it reads.
+        through: takes a block and its first input through all layers, in place of one after the
+            other with the model's tensors; ``slmlab.finetuning`` compiles one block for all.
+    """
     hyperparameters, weight = model.metadata, model.tensors
     heads = int(hyperparameters["llama.attention.head_count"])
     kv_heads = int(hyperparameters["llama.attention.head_count_kv"])
@@ -162,9 +175,7 @@ def hidden_states(model: Transformer, tokens: Sequence[int] | Array) -> Array:
     angles = rope_angles(n, head_size, float(hyperparameters["llama.rope.freq_base"]))
     causal_mask = np.triu(np.full((n, n), -np.inf, dtype=np.float32), k=1)
 
-    x = embeddings[xp.asarray(tokens)]
-    for layer in range(model.layers):
-        w = {part: weight[f"blk.{layer}.{part}.weight"] for part in BLOCK_TENSORS}
+    def block(x: Array, w: Mapping[str, Array]) -> Array:
         h = rms_norm(x, w["attn_norm"], epsilon)
         queries = apply_rope((h @ w["attn_q"].T).reshape(n, heads, head_size), angles)
         keys = apply_rope((h @ w["attn_k"].T).reshape(n, kv_heads, head_size), angles)
@@ -176,7 +187,15 @@ def hidden_states(model: Transformer, tokens: Sequence[int] | Array) -> Array:
         attended = (attention @ values.transpose(1, 0, 2)).transpose(1, 0, 2).reshape(n, -1)
         x = x + attended @ w["attn_output"].T
         h = rms_norm(x, w["ffn_norm"], epsilon)
-        x = x + (silu(h @ w["ffn_gate"].T) * (h @ w["ffn_up"].T)) @ w["ffn_down"].T
+        gated = silu(h @ w["ffn_gate"].T) * (h @ w["ffn_up"].T)
+        return cast(Array, x + gated @ w["ffn_down"].T)
+
+    x = embeddings[xp.asarray(tokens)]
+    if through:
+        x = through(block, x)
+    else:
+        for layer in range(model.layers):
+            x = block(x, {part: weight[f"blk.{layer}.{part}.weight"] for part in BLOCK_TENSORS})
     return rms_norm(x, weight["output_norm.weight"], epsilon)
 
 

@@ -1,0 +1,121 @@
+"""What a model is trained on: token sequences, and which of their tokens are to be learned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from slmlab.course.transformer import Array, Transformer, chat_text, tokenizer
+from slmlab.errors import SlmlabError
+
+Integers = npt.NDArray[np.int32]
+END_OF_ANSWER = "tokenizer.ggml.eos_token_id"
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Token sequences, and which of their tokens are to be learned: n examples of one length.
+
+    ``tokens`` (n, length) are padded on the right. A model reads them and is asked, after each of
+    the ``positions`` (n, k), for the token of ``targets`` (n, k); ``counted`` (n, k) is 1 where
+    there is one, and 0 where an example has fewer than k.
+    """
+
+    tokens: Integers
+    positions: Integers
+    targets: Integers
+    counted: Array
+
+    def __len__(self) -> int:
+        """The number of examples."""
+        return len(self.tokens)
+
+    def __getitem__(self, part: slice | npt.NDArray[np.int64]) -> Examples:
+        """Some of the examples, by a slice or an array of positions."""
+        return Examples(
+            self.tokens[part], self.positions[part], self.targets[part], self.counted[part]
+        )
+
+
+def from_answers(model: Transformer, prompts: Sequence[str], answers: Sequence[str]) -> Examples:
+    """Examples in which only the answers are learned, each prompt as the chat template puts it.
+
+    Args:
+        model: whose tokenizer and chat template are used.
+        prompts: one or several.
+        answers: one for each prompt; that it ends there is learned too.
+
+    Raises:
+        SlmlabError: there are no prompts, or more or fewer answers.
+        ModelError: a base model, which has no chat template.
+
+    Examples:
+        >>> model = slmlab.weights.read()
+        >>> data = slmlab.finetuning.from_answers(model, ["Say yes."], ["yes"])
+        >>> data.targets.shape  # "yes", and the token that ends an answer
+        (1, 2)
+    """
+    if len(prompts) != len(answers):
+        raise SlmlabError(
+            f"Each prompt needs one answer; got {len(prompts)} prompts and {len(answers)} answers."
+        )
+    encode = tokenizer(model).encode
+    pairs = []
+    for prompt, answer in zip(prompts, answers, strict=True):
+        before = encode(chat_text(model, prompt)).ids
+        pairs.append((before, [*encode(answer).ids, int(model.metadata[END_OF_ANSWER])]))
+    return _padded([(before + after, len(before) - 1) for before, after in pairs])
+
+
+def from_texts(model: Transformer, texts: Sequence[str], length: int = 128) -> Examples:
+    """Examples in which every token but the first is learned.
+
+    Args:
+        model: whose tokenizer is used.
+        texts: one example each.
+        length: after how many tokens a text is cut; a step's memory grows with it.
+
+    Raises:
+        SlmlabError: there are no texts, or one has fewer than two tokens.
+
+    Examples:
+        >>> model = slmlab.weights.read()
+        >>> len(slmlab.finetuning.from_texts(model, ["The cat sat.", "It slept."]))
+        2
+    """
+    encode = tokenizer(model).encode
+    return _padded([(encode(text).ids[:length], 0) for text in texts])
+
+
+def _padded(sequences: Sequence[tuple[list[int], int]]) -> Examples:
+    """Sequences, each with the position of the first token after which one is learned."""
+    if not sequences or min(len(ids) - first for ids, first in sequences) < 2:
+        raise SlmlabError("Give at least one example, and at least two tokens for each.")
+    # A few lengths only, since a new length is compiled anew.
+    length = -(-max(len(ids) for ids, _ in sequences) // 16) * 16
+    most = max(len(ids) - 1 - first for ids, first in sequences)
+    shape = (len(sequences), most)
+    tokens = np.zeros((len(sequences), length), np.int32)
+    positions, targets = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+    counted = np.zeros(shape, np.float32)
+    for row, (ids, first) in enumerate(sequences):
+        count = len(ids) - 1 - first
+        tokens[row, : len(ids)] = ids
+        positions[row, :count] = np.arange(first, first + count)
+        targets[row, :count] = ids[first + 1 :]
+        counted[row, :count] = 1
+    return Examples(tokens, positions, targets, counted)
+
+
+def batches(examples: Examples, order: npt.NDArray[np.int64], size: int) -> list[Examples]:
+    """Batches of one size, since another is compiled anew: the last is filled up, uncounted."""
+    found = []
+    for start in range(0, len(order), size):
+        rows = order[start : start + size]
+        batch = examples[np.resize(rows, size)]
+        batch.counted[len(rows) :] = 0  # a copy, since rows are chosen by an array
+        found.append(batch)
+    return found
