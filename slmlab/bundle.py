@@ -1,9 +1,9 @@
-"""A folder from which a machine without a network is set up: packages and models, pinned.
+"""A folder with pinned packages and models, from which a machine without a network is set up.
 
 ``make`` gathers it where there is a network; ``take_models`` is what ``colab_setup.sh --from`` does
 with its models. In the folder are
 
-- ``wheels/``: what ``requirements.txt`` needs, for each Python and platform that was asked for,
+- ``wheels/``: what ``requirements.txt`` needs, for each requested Python and platform,
 - ``requirements-3.12-Linux-x86_64.txt`` and the like: for each of these every package with its
   version and SHA-256 (pip and uv take nothing else with ``--require-hashes``),
 - ``models/``: a store of the embedded engine, each file under its SHA-256.
@@ -63,12 +63,12 @@ def make(
 ) -> Path:
     """Gather into ``folder`` what a machine without a network needs to run slmlab.
 
-    Made again, it fetches only what is missing.
+    Called again, it downloads only what is missing.
 
     Args:
-        folder: where; made where it does not exist.
+        folder: where to; created if it does not exist.
         models: names of models (default: those of ``slmlab.ready()`` on the embedded engine).
-        pythons: versions of Python, as ``"3.12"`` (default: this one).
+        pythons: versions of Python, such as ``"3.12"`` (default: this one).
         platforms: any of ``PLATFORMS`` (default: this one).
         say: called with a line for each step.
 
@@ -121,7 +121,7 @@ def _download_wheels(folder: Path, python: str, system: str) -> None:
 
 
 def _run(module: str, failure: str, text: str | None = None) -> None:
-    """Run a Python module, written as in a shell, with ``text`` as its input."""
+    """Run a Python module, given as a shell command, with ``text`` as its input."""
     command = [sys.executable, "-m", *shlex.split(module)]
     # With -m Python imports from the current folder first, whatever lies there: so an empty one.
     with tempfile.TemporaryDirectory(prefix="slmlab-") as empty:
@@ -155,8 +155,8 @@ def take_models(folder: str | Path) -> list[str]:
         folder: what ``make`` filled.
 
     Raises:
-        SlmlabError: the folder is no bundle, or the disk is too small.
-        ModelError: a file is not the one that was bundled; nothing of it is kept.
+        SlmlabError: the folder is not a bundle, or there is too little space on the disk.
+        ModelError: a file is damaged; nothing of it is kept.
     """
     folder = Path(folder).expanduser()
     if not (folder / "models/manifests").is_dir():

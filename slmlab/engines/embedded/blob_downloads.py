@@ -1,4 +1,4 @@
-"""Fetch a model's file from a registry: once for all that want it, going on where it was cut."""
+"""Download a model's file from a registry: once for all who pull it, resumed where it was cut."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from slmlab.engines.model_names import ModelName
 from slmlab.memory import CacheShape, memory_needed
 from slmlab.paths import sha256_of
 
-# After so many bytes the header is looked for first; a large vocabulary goes on beyond them.
+# The header is first looked for after this many bytes; with a large vocabulary it is longer.
 FIRST_LOOK = 2**20
-# The shortest context that a model has to have room for to be pulled.
+# A model is pulled only if it fits into memory with at least this context length.
 SHORTEST_CONTEXT = 256
 # Seconds between two reports of progress.
 PAUSE = 0.2
@@ -31,14 +31,14 @@ PAUSE = 0.2
 async def share(
     engine: Engine, name: ModelName, insecure: bool, layer: Layer
 ) -> AsyncGenerator[int, None]:
-    """The bytes of a blob that have come, again and again until all have.
+    """How many bytes of a blob are here, reported until all are.
 
-    Pulls of the same blob at the same time share one download. It ends when the last of them goes
-    away; what has come is kept for the next pull.
+    Pulls of the same blob at the same time share one download. It is cancelled when the last of
+    them ends; what is here by then is kept for the next pull.
 
     Raises:
-        RegistryError: the blob cannot be had.
-        GGUFError: it is no model that can be used here.
+        RegistryError: the blob cannot be downloaded.
+        GGUFError: it is not a model that can be used here.
     """
     if engine.store.blob(layer.sha256).exists():
         return
@@ -64,7 +64,7 @@ async def share(
 async def _fetch(
     engine: Engine, name: ModelName, insecure: bool, layer: Layer, download: BlobDownload
 ) -> None:
-    """Fetch a model's file to its place, going on from what an earlier try left."""
+    """Download a model's file into the store, resuming what an earlier pull left."""
     part = engine.store.partial(layer.sha256)
     lock = Path(f"{part}.lock")
     try:
@@ -112,7 +112,7 @@ async def _fetch_into(
 async def _fetch_rest(
     engine: Engine, registry: Registry, layer: Layer, part: Path, download: BlobDownload
 ) -> None:
-    """Append what is missing to ``part``; as soon as its header is here, look at that."""
+    """Append what is missing to ``part``; check its header as soon as that is complete."""
     next_look: float = min(FIRST_LOOK, layer.size)
     with part.open("ab") as out:
         if download.done >= next_look:
@@ -128,10 +128,10 @@ async def _fetch_rest(
 
 
 async def _look(engine: Engine, layer: Layer, part: Path) -> float:
-    """Check what the file's beginning says; returns after how many bytes to look again, if at all.
+    """Check the header; returns how many bytes have to be here for the next look, if one is needed.
 
     Raises:
-        GGUFError: the model cannot be used here; its rest need not come.
+        GGUFError: the model cannot be used here, so the rest need not be downloaded.
     """
     try:
         header = await asyncio.to_thread(gguf_header.read_header, part, layer.size)

@@ -33,29 +33,29 @@ MANIFEST_TYPES = (
 )
 # A manifest, or a text that belongs to a model, is far smaller than this.
 MOST_BYTES = 8 * 2**20
-# What a registry answers that may work in a moment.
+# Statuses after which the same request may succeed in a moment.
 BUSY = (408, 429, 500, 502, 503, 504)
-# How often in a row a request may fail that did not bring us on, and the seconds before the next.
+# How many requests in a row may fail without progress, and the seconds to wait before the next.
 TRIES, FIRST_PAUSE, LONGEST_PAUSE = 5, 0.5, 60.0
-# So many bytes bring us on.
+# This many bytes count as progress.
 PROGRESS = 2**20
 TIMEOUT = httpx.Timeout(30, connect=5)
 
 
 class RegistryError(RuntimeError):
-    """A registry does not give what was asked for; the message says why."""
+    """A registry did not deliver what was requested; the message says why."""
 
 
 class NoSuchFile(RegistryError):
-    """The registry does not have it."""
+    """The registry has no such file."""
 
 
 class DigestMismatch(RegistryError):
-    """The bytes are other ones than those that the manifest names."""
+    """The bytes do not match the digest in the manifest."""
 
 
 class _Busy(Exception):
-    """An answer that may be another one in a moment."""
+    """The registry is busy: the same request may succeed in a moment."""
 
     def __init__(self, answer: httpx.Response) -> None:
         super().__init__(f"status {answer.status_code}")
@@ -70,7 +70,7 @@ class Registry:
 
         Args:
             name: the model's name.
-            insecure: speak HTTP, and follow redirects to it.
+            insecure: use plain HTTP, and follow redirects to it.
 
         Raises:
             RegistryError: the environment names a proxy that cannot be used.
@@ -108,7 +108,7 @@ class Registry:
 
         Raises:
             NoSuchFile: there is no such model.
-            RegistryError: the registry does not give it, or it is no JSON.
+            RegistryError: the registry does not deliver it, or it is not JSON.
         """
         content = await self._all(f"/v2/{self.name.repository}/manifests/{self.name.tag}")
         try:
@@ -120,17 +120,18 @@ class Registry:
         """A small blob.
 
         Raises:
-            RegistryError: the registry does not give it, or it is not small.
+            RegistryError: the registry does not deliver it, or it is too large.
         """
         if size > MOST_BYTES:
             raise RegistryError(f"the blob {digest} has {size} bytes, too many for a text")
         return await self._all(f"/v2/{self.name.repository}/blobs/{digest}", size)
 
     async def blob(self, digest: str, size: int, start: int = 0) -> AsyncGenerator[bytes, None]:
-        """The bytes of a blob from ``start`` on, going on where the connection was cut.
+        """The bytes of a blob from ``start`` on; resumed where the connection breaks.
 
         Raises:
-            RegistryError: the registry does not give it, or not as many bytes as the manifest says.
+            RegistryError: the registry does not deliver it, or another number of bytes than the
+                manifest says.
         """
         if start == size:
             return
@@ -153,7 +154,7 @@ class Registry:
     async def _stream(
         self, path: str, size: int | None, start: int = 0
     ) -> AsyncGenerator[bytes, None]:
-        """The bytes at ``path``, asked for again where it failed and may work in a moment."""
+        """The bytes at ``path``; a request that failed and may succeed in a moment is repeated."""
         at, failures = start, 0
         while True:
             before = at
@@ -184,7 +185,7 @@ class Registry:
                 await asyncio.sleep(min(pause, LONGEST_PAUSE))
 
     async def _once(self, path: str, size: int | None, start: int) -> AsyncGenerator[bytes, None]:
-        """What one request brings; with a token, where the registry wants one."""
+        """The bytes that one request brings; with a token where the registry requires one."""
         headers = {"Range": f"bytes={start}-"} if start else {}
         if size is None:
             headers["Accept"] = MANIFEST_TYPES
@@ -200,7 +201,7 @@ class Registry:
                     raise await self._refusal(answer)
                 if size is not None:
                     _check_size(answer, size, start)
-                # Who does not know Range sends all of it again.
+                # A registry that ignores Range sends the whole blob again.
                 skip = start if answer.status_code == 200 else 0
                 left = None if size is None else size - start + skip
                 async for block in answer.aiter_raw():
@@ -213,7 +214,7 @@ class Registry:
                 return
 
     async def _refusal(self, answer: httpx.Response) -> Exception:
-        """The error that an answer means."""
+        """The error that an answer's status stands for."""
         status, host = answer.status_code, self.name.host
         if status in BUSY:
             return _Busy(answer)
@@ -234,7 +235,7 @@ class Registry:
         return RegistryError(f"{host} refuses {self.name.repository} (status {status}{said})")
 
     async def _fetch_token(self, headers: httpx.Headers) -> str:
-        """A token for anybody, from where the registry's answer sends us."""
+        """An anonymous token, from the address that the registry's answer names."""
         host = self.name.host
         scheme, _, rest = headers.get("www-authenticate", "").partition(" ")
         facts: dict[str, str] = {}
@@ -271,7 +272,7 @@ class Registry:
         return token
 
     async def _check(self, request: httpx.Request) -> None:
-        """Refuse to go on without encryption where it was not asked for."""
+        """Refuse an unencrypted request unless ``insecure`` allows it."""
         if request.url.scheme == "http" and not self._insecure:
             raise RegistryError(f"{self.name.host} redirects to {request.url.host}, without TLS")
 
@@ -290,7 +291,7 @@ class Registry:
 
 
 def _check_size(answer: httpx.Response, size: int, start: int) -> None:
-    """Refuse an answer that says it has other bytes than those that were asked for."""
+    """Refuse an answer whose headers announce other bytes than those that were requested."""
     begin, total = 0, answer.headers.get("content-length", str(size))
     if answer.status_code == 206:
         span, _, total = answer.headers.get("content-range", "").partition("/")
@@ -305,7 +306,7 @@ def _check_size(answer: httpx.Response, size: int, start: int) -> None:
 
 
 async def _reason(answer: httpx.Response) -> str:
-    """What an answer's body says of the error: Hugging Face's ``error``, or OCI's ``errors``."""
+    """The reason in an answer's body: Hugging Face's ``error``, or OCI's ``errors``."""
     try:
         content = b""
         async for block in answer.aiter_bytes():

@@ -1,4 +1,4 @@
-"""What a registry's manifest says of a model: which file it is, and the texts that go with it."""
+"""A model's manifest in a registry: which file is the model, and the texts that belong to it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from slmlab.engines.embedded.schemas import Message
 from slmlab.engines.model_names import DEFAULT_HOST
 from slmlab.errors import did_you_mean
 
-# How the media types of a model's layers begin, and those that are texts; "prompt" is an older
-# name of "template".
+# The prefix of the layers' media types, and the layers that are texts; "prompt" is an older name of
+# "template".
 _KINDS = "application/vnd.ollama.image."
 _TEXTS = ("template", "prompt", "system", "params", "license", "messages")
 
@@ -41,7 +41,7 @@ class Layer(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What a model consists of."""
+    """A model's layers: its file, and the texts that belong to it."""
 
     config: Layer | None = None
     layers: list[Layer] = Field(default_factory=list, max_length=200)
@@ -51,7 +51,7 @@ async def fetch(registry: Registry) -> Manifest:
     """The model's manifest.
 
     Raises:
-        RegistryError: there is none, or it is not one of a model; with Ollama's first words.
+        RegistryError: there is none, or it is not a model's; the message begins as Ollama's does.
     """
     name = registry.name
     try:
@@ -80,7 +80,7 @@ async def model_layer(registry: Registry, manifest: Manifest) -> Layer:
     """The layer with the model's file.
 
     Raises:
-        RegistryError: there is not just one, or none that the embedded engine could use.
+        RegistryError: there is none that the embedded engine can use, or more than one.
     """
     full, kinds = registry.name.full, [one.kind for one in manifest.layers]
     models = [one for one in manifest.layers if one.kind == "model"]
@@ -107,10 +107,10 @@ async def model_layer(registry: Registry, manifest: Manifest) -> Layer:
 
 
 async def facts(registry: Registry, manifest: Manifest) -> dict[str, Any]:
-    """What the small layers say: template, system prompt, options, license, messages.
+    """The contents of the small layers: template, system prompt, options, license, messages.
 
     Raises:
-        RegistryError: one cannot be had, or is not what it should be.
+        RegistryError: one cannot be downloaded, or cannot be read.
     """
     texts: dict[str, list[str]] = {}
     for one in manifest.layers:
@@ -143,7 +143,7 @@ async def _text(registry: Registry, layer: Layer) -> bytes:
 
 
 async def _object(registry: Registry, layer: Layer | None) -> dict[str, Any]:
-    """A JSON object in a layer; what is something else says nothing."""
+    """The JSON object in a layer; an empty one if there is none."""
     if layer is None or not layer.size:
         return {}
     try:
@@ -154,7 +154,7 @@ async def _object(registry: Registry, layer: Layer | None) -> dict[str, Any]:
 
 
 def check_digest(layer: Layer, found: str) -> None:
-    """Compare the SHA-256 of what came with the manifest's.
+    """Compare the SHA-256 of a downloaded blob with the manifest's.
 
     Raises:
         DigestMismatch: they differ.

@@ -1,4 +1,4 @@
-"""Pull a model from a registry: checked before its gigabytes come, and before it can be seen."""
+"""Pull a model from a registry, checked as soon as its header is here, and once it is complete."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from slmlab.engines.model_names import ModelName
 async def steps(
     engine: Engine, name: ModelName, insecure: bool
 ) -> AsyncGenerator[dict[str, Any], None]:
-    """Fetch a model under its name, telling how far it is in Ollama's words.
+    """Pull a model under its name, and report progress as Ollama does.
 
     Raises:
-        ApiError: it cannot be had or not be used; what had the name before is still there.
+        ApiError: it cannot be downloaded or used; a model that had the name before is still there.
     """
     yield {"status": "pulling manifest"}
     if name.scheme == "http" and not insecure:
