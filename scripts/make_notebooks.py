@@ -62,6 +62,18 @@ def address() -> str:
     return found
 
 
+def published() -> bool:
+    """Whether that address is a real one: no account's name at GitHub has an underscore."""
+    return "_" not in address().removeprefix("https://github.com/").split("/")[0]
+
+
+def reference() -> str:
+    """What the first cell installs from: the tag of this release; before there is one, main."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    (version,) = re.findall(r'^version = "([^"]+)"$', text, re.MULTILINE)
+    return f"refs/tags/v{version}" if published() else "refs/heads/main"
+
+
 def badge(place: str) -> str:
     """The button that opens a notebook in Colab; ``place`` is its path in notebooks/."""
     repository = address().removeprefix("https://github.com/")
@@ -73,10 +85,10 @@ def badge(place: str) -> str:
 
 def stamped(notebook: nbformat.NotebookNode, place: str) -> nbformat.NotebookNode:
     """The notebook with its stamped cells as they should be; ``place`` is its path in notebooks/."""
-    repository = address().removeprefix("https://github.com/")
+    archive = f"{address()}/archive/{reference()}.zip"
     texts = {
-        "badge": badge(place) + (NOT_PUBLISHED if "_" in repository.split("/")[0] else ""),
-        "bootstrap": BOOTSTRAP.format(archive=f"{address()}/archive/refs/heads/main.zip").rstrip(),
+        "badge": badge(place) + ("" if published() else NOT_PUBLISHED),
+        "bootstrap": BOOTSTRAP.format(archive=archive).rstrip(),
         "health": HEALTH.rstrip(),
     }
     for cell in notebook.cells:

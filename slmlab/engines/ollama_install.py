@@ -1,8 +1,9 @@
 """Get the Ollama program: use an installed one, else install a pinned official release.
 
 The official script needs root, ``zstd`` and a service manager, none of which Colab has. This module
-downloads the release archive (resuming after an interruption), checks it against the release's
-``sha256sum.txt`` before it unpacks anything, and unpacks it in Python into a folder of the user.
+downloads the release archive (resuming after an interruption), checks it against the SHA-256 that
+stands here, for another release than the pinned one against the release's ``sha256sum.txt``, before
+it unpacks anything, and unpacks it in Python into a folder of the user.
 """
 
 from __future__ import annotations
@@ -34,6 +35,11 @@ from slmlab.errors import InstallError
 log = logging.getLogger(__name__)
 
 PINNED_VERSION = "0.32.15"
+# Of ollama-linux-*.tar.zst; whoever replaces the release's files cannot replace these.
+PINNED_SHA256 = {
+    "amd64": "50539c5fe9bf85887733355098dcdb266b433cb8c73fa180713417e9ed6e42bb",
+    "arm64": "c898270b1690eab0f51aa9e9197686b7b4c6a7d88b83967763818f3127e477e9",
+}
 RELEASES = "https://github.com/ollama/ollama/releases/download"
 ARCHITECTURES = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 # Folders of the archive that only a GPU uses; on 0.20 they were most of its 4.25 GiB
@@ -188,7 +194,11 @@ def _architecture() -> str:
 
 
 def _asset(client: httpx.Client, release: str, version: str, architecture: str) -> tuple[str, str]:
-    """The archive to download and its SHA-256, from the release's own list."""
+    """The archive to download and its SHA-256, from the release's own list.
+
+    Raises:
+        InstallError: there is none, or it is not the pinned one that slmlab knows.
+    """
     try:
         answer = client.get(f"{release}/sha256sum.txt")
     except httpx.HTTPError as error:
@@ -211,8 +221,16 @@ def _asset(client: httpx.Client, release: str, version: str, architecture: str) 
             sums[name.strip().lstrip("*").removeprefix("./")] = digest
     for ending in (".tar.zst", ".tgz"):
         name = f"ollama-linux-{architecture}{ending}"
-        if name in sums:
-            return name, sums[name]
+        if name not in sums:
+            continue
+        if version == PINNED_VERSION and sums[name] != PINNED_SHA256[architecture]:
+            raise InstallError(
+                f"The archive of Ollama {version} is not the one that slmlab knows: its SHA-256 is "
+                f"{sums[name][:12]}… instead of {PINNED_SHA256[architecture][:12]}…. Somebody may "
+                "have replaced it, so it is not installed; another version can be chosen with "
+                "slmlab.start(version=…)."
+            )
+        return name, sums[name]
     raise InstallError(f"Ollama {version} has no archive for Linux on {architecture}.")
 
 

@@ -67,9 +67,9 @@ def alone(**more: str) -> dict[str, str]:
 
 
 def test_the_bootstrap_cell_installs_from_an_uploaded_zip(own_python, tmp_path):
-    """Without slmlab, in a folder that has only the zip."""
+    """Without slmlab, in a folder that has only the zip, as a browser names a second download."""
     archive = ("git", "-C", ROOT, "archive", "--prefix=slmlab-main/", "-o")
-    run(*archive, tmp_path / "slmlab.zip", "HEAD")
+    run(*archive, tmp_path / "slmlab (1).zip", "HEAD")
     find = [own_python, "-c", "import slmlab"]
     looks = subprocess.run(find, env=alone(), cwd=tmp_path, capture_output=True)
     assert looks.returncode, "slmlab is here before it is installed"

@@ -10,6 +10,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+import slmlab
+from scripts import make_notebooks
 from tests.support.paths import NOTEBOOKS, ROOT, TEACHERS
 from tests.support.processes import run
 
@@ -42,6 +44,14 @@ class TestForm:
         assert (badge.id, bootstrap.id, health.id) == ("badge", "bootstrap", "health")
         assert f"/notebooks/{notebook.name})" in badge.source
         assert len(bootstrap.source.splitlines()) <= 9
+
+    def test_once_published_it_installs_the_release_and_not_whatever_main_has(self, monkeypatch):
+        monkeypatch.setattr(make_notebooks, "address", lambda: "https://github.com/who/slmlab")
+        book = make_notebooks.stamped(read(TEACHERS[0]), "00.ipynb")
+        texts = {cell.id: cell.source for cell in book.cells}
+        tag = f"https://github.com/who/slmlab/archive/refs/tags/v{slmlab.__version__}.zip"
+        assert f'archive = "{tag}"' in texts["bootstrap"]
+        assert "not published" not in texts["badge"]
 
     def test_the_students_copies_are_made_from_the_teachers(self):
         run(sys.executable, ROOT / "scripts/make_notebooks.py", "--check")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from pathlib import Path
 
@@ -43,6 +44,26 @@ def test_a_release_without_our_archive(files, tmp_path):
     files.files[f"/v{VERSION}/sha256sum.txt"] = b"not a list\n"
     with pytest.raises(InstallError, match="has no archive for Linux"):
         install(files, tmp_path)
+
+
+@pytest.mark.parametrize("architecture", ["amd64", "arm64"])
+def test_a_forged_release_is_refused_before_it_is_downloaded(
+    files, tmp_path, monkeypatch, architecture
+):
+    """Its own list of checksums is forged with it."""
+    pinned, name = ollama_install.PINNED_VERSION, f"ollama-linux-{architecture}.tar.zst"
+    monkeypatch.setattr(ollama_install, "_architecture", lambda: architecture)
+    files.files[f"/v{pinned}/{name}"] = b"forged"
+    forged = hashlib.sha256(b"forged").hexdigest()
+    files.files[f"/v{pinned}/sha256sum.txt"] = f"{forged}  ./{name}\n".encode()
+    with pytest.raises(InstallError, match="is not the one that slmlab knows"):
+        ollama_install.install(base_url=files.url, folder=tmp_path)
+    files.files[f"/v{pinned}/sha256sum.txt"] = (
+        f"{ollama_install.PINNED_SHA256[architecture]}  ./{name}\n".encode()
+    )
+    with pytest.raises(InstallError, match="does not match the release's checksum"):
+        ollama_install.install(base_url=files.url, folder=tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("system", "word"), [("darwin", "brew"), ("win32", "winget")])
