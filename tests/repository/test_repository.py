@@ -42,3 +42,16 @@ def test_the_setup_helps():
 def test_readme_and_ci_name_the_same_test_command():
     assert "\nbash colab_setup.sh test\n" in (ROOT / "README.md").read_text()
     assert (ROOT / ".ci/run").read_text().rstrip().endswith("bash colab_setup.sh test")
+
+
+def test_each_promise_on_security_names_a_test_that_is_there():
+    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    named, file = 0, ""
+    for path, name in re.findall(r"`([\w/]+\.py)?::(\w+)`", text):
+        file = path or file
+        source = (ROOT / "tests" / file).read_text(encoding="utf-8")
+        assert re.search(rf"^ *def {name}\(", source, re.MULTILINE), f"{file}::{name}"
+        named += 1
+    assert named > 30
+    rows = [line for line in text.splitlines() if line.startswith("| ") and "::" not in line]
+    assert len(rows) == 2, "but for the head of each table"
