@@ -28,6 +28,8 @@ READ_COLUMNS = (
     "labels",
     "schema",
     "tests",
+    "asserts",
+    "threshold",
     "max_words",
     "tolerance",
     "decimal",
@@ -37,6 +39,8 @@ READ_COLUMNS = (
 KINDS: dict[str, tuple[type, ...]] = {
     "labels": (list,),
     "schema": (dict, bool),
+    "asserts": (list,),
+    "threshold": NUMBER,
     "max_words": NUMBER,
     "tolerance": NUMBER,
     "stop": (list,),
@@ -55,6 +59,8 @@ NEEDED = (
     ("label", "labels", (list,), 'a list such as ["yes", "no"]'),
     ("json_fields", "expected", (dict,), 'an object such as {"age": 4}'),
     ("json_valid", "schema", (dict, bool, type(None)), 'a JSON schema such as {"type": "object"}'),
+    ("asserts", "asserts", (list,), 'a list such as [{"type": "contains", "value": "yes"}]'),
+    ("asserts", "threshold", (*NUMBER, type(None)), "a number"),
     ("facts", "max_words", (*NUMBER, type(None)), "a number"),
     ("number", "tolerance", (*NUMBER, type(None)), "a number"),
 )

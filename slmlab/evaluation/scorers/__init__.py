@@ -10,6 +10,7 @@ True
 A model's thoughts (``<think>…</think>``) are not part of its answer.
 """
 
+from slmlab.evaluation.scorers.assertions import asserts
 from slmlab.evaluation.scorers.meaning import similar
 from slmlab.evaluation.scorers.numbers import number
 from slmlab.evaluation.scorers.python_code import code
@@ -27,6 +28,7 @@ __all__ = [
     "Unscorable",
     "all_of",
     "any_of",
+    "asserts",
     "code",
     "contains",
     "exact",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from slmlab.errors import TaskError, did_you_mean
+from slmlab.evaluation.scorers.assertions import asserts
 from slmlab.evaluation.scorers.numbers import number
 from slmlab.evaluation.scorers.python_code import code
 from slmlab.evaluation.scorers.reading import Row, Scorer, Unscorable
@@ -13,7 +14,18 @@ from slmlab.evaluation.scorers.text import contains, exact, facts, label, regex
 
 SCORERS: dict[str, Scorer] = {
     one.__name__: one
-    for one in (exact, contains, regex, label, facts, number, json_valid, json_fields, code)
+    for one in (
+        exact,
+        contains,
+        regex,
+        label,
+        facts,
+        number,
+        json_valid,
+        json_fields,
+        asserts,
+        code,
+    )
 }
 
 

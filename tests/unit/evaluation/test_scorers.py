@@ -119,6 +119,7 @@ class TestScorers:
         row = {"expected": "x", "labels": ["x", "y"], "schema": {"type": "object"}}
         row |= {"number": {"expected": 1}, "json_fields": {"expected": {"a": 1}}}.get(name, {})
         row |= {"facts": {"expected": ["x"]}}.get(name, {})
+        row["asserts"] = [{"type": "icontains", "value": "x"}, {"type": "not-is-json"}]
         # A number in words has no score, on purpose.
         with contextlib.suppress(scorers.Unscorable):
             assert 0 <= scorers.SCORERS[name](text, row) <= 1
@@ -294,6 +295,8 @@ class TestLongTexts:
     def test_each_scorer_is_quick(self, piece):
         text = piece * (20_000 // len(piece))
         row = {"expected": "1", "labels": ["1", "not 1"], "tests": "assert f()"}
+        row["asserts"] = [{"type": one, "value": "1"} for one in ("icontains", "regex")]
+        row["asserts"].append({"type": "contains-json"})
         started = time.perf_counter()
         for name, scorer in scorers.SCORERS.items():
             if name == "json_fields":

@@ -67,7 +67,17 @@ cells = some.one_of(
     lists.map(repr),
     some.dictionaries(some.sampled_from(["type", "items", "required", "$ref", "a"]), scalars),
 )
-COLUMNS = ("expected", "labels", "tests", "schema", "tolerance", "max_words", "decimal")
+COLUMNS = (
+    "expected",
+    "labels",
+    "tests",
+    "schema",
+    "tolerance",
+    "max_words",
+    "decimal",
+    "asserts",
+    "threshold",
+)
 rows = some.fixed_dictionaries(
     {"text": some.one_of(texts, scalars)} | dict.fromkeys(COLUMNS, cells)
 )
