@@ -16,8 +16,11 @@ MISSED = 1
 def add(command: Callable[..., argparse.ArgumentParser]) -> None:
     """Add the commands to the parser; ``command`` makes one of name, function and description."""
     sub = command("eval", _eval, "run the evaluation in a file, and check its thresholds")
-    sub.add_argument("file", metavar="FILE.yaml", nargs="?")
+    sub.add_argument("file", metavar="FILE.yaml", nargs="?", help="promptfoo's files too")
     sub.add_argument("--models", nargs="+", metavar="MODEL", help="in place of the file's models")
+    sub.add_argument(
+        "--at-least", type=float, metavar="SHARE", help="what the total score has to reach"
+    )
     sub.add_argument("--out", metavar="FOLDER", help="write report, answers and JUnit XML there")
     sub.add_argument("--fresh", action="store_true", help="ask again what was answered before")
     sub.add_argument("--run-code", action="store_true", help="run tests that the file brings along")
@@ -47,6 +50,7 @@ def _eval(args: argparse.Namespace) -> int:
     found = slmlab.evaluate(
         args.file,
         models=args.models,
+        at_least=args.at_least,
         run_code=args.run_code,
         fresh=args.fresh,
         quiet=args.json,

@@ -9,10 +9,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slmlab.errors import Interrupted, ResultsError, SlmlabError
+from slmlab.errors import FileError, Interrupted, ResultsError, SlmlabError
 from slmlab.evaluation import statistics, tasks
+from slmlab.evaluation.promptfoo import is_promptfoo, suite_of_promptfoo
 from slmlab.evaluation.scorers.table import check_prompts, score
-from slmlab.evaluation.suite import TOTAL, Budget, Suite, suite_of
+from slmlab.evaluation.suite import TOTAL, Budget, Suite, Threshold, suite_of
 from slmlab.evaluation.thresholds import Check, check, earlier_answers, junit
 from slmlab.evaluation.yaml_lines import Document, read_yaml
 from slmlab.facts import facts_html
@@ -111,6 +112,7 @@ def evaluate(
     suite: str | Path | Mapping[str, Any],
     *,
     models: str | Sequence[str] | None = None,
+    at_least: float | None = None,
     run_code: bool = False,
     store: str | Path | None = None,
     fresh: bool = False,
@@ -125,8 +127,11 @@ def evaluate(
     what was answered before, by the same models with the same settings, is not asked again.
 
     Args:
-        suite: a YAML file (its keys are in docs/comparing.md), or the same as a dict.
+        suite: a YAML file (its keys are in docs/comparing.md), or the same as a dict; or a
+            configuration of promptfoo, of which the models of Ollama and all assertions that need
+            no program and no judge are used.
         models: these in place of the file's models.
+        at_least: one more threshold: what the total score of each model has to reach.
         run_code: run tests that a file brings along (see ``slmlab.score``).
         store: the folder of the records, as in ``slmlab.compare``.
         fresh: ask everything again.
@@ -144,9 +149,7 @@ def evaluate(
         False
     """
     document = Document(None, dict(suite)) if isinstance(suite, Mapping) else read_yaml(suite)
-    if models is not None and isinstance(document.value, dict):
-        document.value = {**document.value, "models": models}
-    wanted = suite_of(document)
+    wanted, left = _read(document, models, at_least)
     prompts, count = _prompts(wanted, document, run_code)
     earlier = earlier_answers(wanted, document)
     budget = _Spending(wanted.budget)
@@ -183,9 +186,28 @@ def evaluate(
             for one in wanted.thresholds
             for found in check(scored, one, columns[one.score], wanted.models, earlier)
         ],
-        notes=_notes(scored, answers, budget),
+        notes=[*left, *_notes(scored, answers, budget)],
         finished=len(frame) == answers,
     )
+
+
+def _read(
+    document: Document, models: str | Sequence[str] | None, at_least: float | None
+) -> tuple[Suite, list[str]]:
+    """The evaluation in a file, with what the caller adds, and what of the file is left out."""
+    extra: dict[str, Any] = {} if models is None else {"models": models}
+    if is_promptfoo(document.value):
+        suite, left = suite_of_promptfoo(document, extra.get("models"))
+    else:
+        if extra and isinstance(document.value, dict):
+            document.value = {**document.value, **extra}
+        suite, left = suite_of(document), []
+    if at_least is not None:
+        if not 0 <= at_least <= 1:
+            raise FileError(f"at_least is a share from 0 to 1; got {at_least}.")
+        threshold = Threshold(at_least=at_least)
+        suite = suite.model_copy(update={"thresholds": [*suite.thresholds, threshold]})
+    return suite, left
 
 
 def _prompts(suite: Suite, document: Document, run_code: bool) -> tuple[Any, int]:
