@@ -16,7 +16,7 @@ from slmlab.engines.embedded.access import REFUSED, USER, OnlyLocal, OnlyOwner
 
 # Windows has no such numbers, and does not tell.
 ME = os.geteuid() if os.name == "posix" else None
-OTHERS = [None, 65534, ME + 1] if ME is not None else [None]
+OTHERS = [None, ME + 1, ME + 65534] if ME is not None else [None]
 
 
 async def hello(_: Request) -> Response:
