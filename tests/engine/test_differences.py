@@ -11,9 +11,11 @@ import httpx
 import ollama
 import pytest
 
+import slmlab
 from tests.support import gguf_files
 from tests.support.contract import lines
 from tests.support.engines import GEMMA, MINILM, SMOL, Engine, runners
+from tests.support.other_user import ask_as_other, needs_root
 
 T = TypeVar("T")
 
@@ -39,7 +41,17 @@ DIFFERENCES = {
     "fields of OpenAI's API": "those that change an answer and that it lacks are refused by name; "
     "max_completion_tokens and tool_choice count; Ollama ignores all of them",
     "unknown routes of OpenAI's API": "an error as its clients read it; Ollama's is plain text",
+    "a system message alone": "where the template drops it, it is the user's turn; Ollama drops it",
+    "other users": "401 for who did not start the engine and has not its key; Ollama answers all",
 }
+# As Gemma's: the system message goes to the user's first turn, and nowhere without one.
+WITHOUT_SYSTEM = """\
+{%- set system = namespace(text='') %}
+{%- for message in messages %}
+{%- if message['role'] == 'system' %}{%- set system.text = message['content'] + ' ' %}
+{%- else %}<{{ message['role'] }}>{{ system.text }}{%- set system.text = '' %}
+{{- message['content'] }}{%- endif %}{%- endfor %}
+{%- if add_generation_prompt %}<assistant>{%- endif %}"""
 HELD: set[str] = set()
 
 
@@ -239,6 +251,25 @@ class TestDifferences:
         for name in names:
             client.delete(name)
         assert not {one.model for one in client.ps().models} & set(names)
+
+    @differs("a system message alone")
+    def test_a_system_message_alone_is_read(self, client, here, tmp_path):
+        slmlab.add("gentle", gguf_files.write(tmp_path / "gentle.gguf", template=WITHOUT_SYSTEM))
+        try:
+            read = []
+            for role in ("system", "user"):
+                message = {"role": role, "content": "Answer in French."}
+                answer = client.chat("gentle", [message, message], options={"num_predict": 1})
+                read.append(answer.prompt_eval_count)
+            assert read[0] == read[1] > 2 * len("AnswerinFrench.")
+        finally:
+            client.delete("gentle")
+
+    @needs_root
+    @differs("other users")
+    def test_other_users_are_refused(self, engine):
+        ((status, _),) = ask_as_other(engine.url, [("GET", "/api/version", None)], {})
+        assert status == 401
 
 
 class TestBothSides:

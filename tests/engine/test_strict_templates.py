@@ -32,15 +32,6 @@ REFUSED = {
     "late": ([SYSTEM, *[USER, ASSISTANT] * 20, USER, USER, ASSISTANT, USER], 43, "user"),
 }
 
-# As Gemma's: the system message goes to the user's first turn, and nowhere without one.
-WITHOUT_SYSTEM = """\
-{%- set system = namespace(text='') %}
-{%- for message in messages %}
-{%- if message['role'] == 'system' %}{%- set system.text = message['content'] + ' ' %}
-{%- else %}<{{ message['role'] }}>{{ system.text }}{%- set system.text = '' %}
-{{- message['content'] }}{%- endif %}{%- endfor %}
-{%- if add_generation_prompt %}<assistant>{%- endif %}"""
-
 
 @pytest.fixture
 def strict(here, tmp_path):
@@ -70,18 +61,3 @@ def test_the_refused_message_is_named(strict):
 def test_what_it_takes_is_answered(strict):
     for messages in ([USER], [SYSTEM, USER], [SYSTEM, USER, ASSISTANT, USER]):
         assert slmlab.generate("strict", messages, num_predict=2).error is None
-
-
-def test_a_system_message_alone_is_read(here, tmp_path):
-    """Where the template has no place for it without a user's turn, it is that turn."""
-    slmlab.add("gentle", gguf_files.write(tmp_path / "gentle.gguf", template=WITHOUT_SYSTEM))
-    try:
-        as_user = {**SYSTEM, "role": "user"}
-        for messages, same in (([SYSTEM], [as_user]), ([SYSTEM, SYSTEM], [as_user, as_user])):
-            read = [
-                client(here.url).chat("gentle", one, options={"num_predict": 1}).prompt_eval_count
-                for one in (messages, same)
-            ]
-            assert read[0] == read[1] > len(SYSTEM["content"])
-    finally:
-        client(here.url).delete("gentle")

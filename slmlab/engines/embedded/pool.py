@@ -127,8 +127,7 @@ class Pool:
         self.changed = asyncio.Condition()
         self.loading: set[str] = set()
         self._spare = spare
-        # Only this user can enter it, so nobody else can connect to the workers.
-        self._sockets = tempfile.TemporaryDirectory(prefix="slmlab-", ignore_cleanup_errors=True)
+        self._sockets: tempfile.TemporaryDirectory[str] | None = None
 
     @contextlib.asynccontextmanager
     async def use(
@@ -295,8 +294,14 @@ class Pool:
 
     def _socket(self) -> str | None:
         """The path of a new worker's socket; None where it has to listen at a port of 127.0.0.1."""
+        if os.name != "posix":
+            return None
+        # Only this user can enter the folder, so nobody else can connect to the workers.
+        self._sockets = self._sockets or tempfile.TemporaryDirectory(
+            prefix="slmlab-", ignore_cleanup_errors=True
+        )
         path = os.path.join(self._sockets.name, f"{secrets.token_hex(4)}.sock")
-        return path if os.name == "posix" and len(os.fsencode(path)) < LONGEST_SOCKET else None
+        return path if len(os.fsencode(path)) < LONGEST_SOCKET else None
 
     async def check(self, model: StoredModel, path: Path) -> None:
         """Load a model once, as a check, and unload it; skipped if memory is short.
@@ -333,4 +338,5 @@ class Pool:
         workers, self.loaded = self.loaded, []
         for worker in workers:
             await worker.close()
-        self._sockets.cleanup()
+        if self._sockets:
+            self._sockets.cleanup()
