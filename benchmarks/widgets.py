@@ -67,7 +67,7 @@ WATCH = r"""() => {
     const look = () => {
         const now = performance.timeOrigin + performance.now();
         for (const box of document.querySelectorAll('.slmlab-answer')) {
-            const last = box.textContent.slice(-60).match(/([a-e])(\d+)\s*(writing …)?\s*$/);
+            const last = box.textContent.slice(-60).match(/([a-e])(\d+)\s*(writing .*)?\s*$/);
             if (last) window.seen.push([last[1], Number(last[2]), now]);
         }
         if (!window.enough) requestAnimationFrame(look);

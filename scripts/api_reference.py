@@ -74,12 +74,13 @@ AREAS = (
     Area(
         "widgets",
         "Widgets",
-        ("side_by_side", "playground", "arena", "catalog_explorer"),
+        ("side_by_side", "playground", "arena", "leaderboard", "catalog_explorer"),
         (),
         (
             "slmlab.widgets.side_by_side.SideBySide",
             "slmlab.widgets.playground.Playground",
             "slmlab.widgets.arena.Arena",
+            "slmlab.widgets.leaderboard.Leaderboard",
             "slmlab.widgets.catalog_explorer.CatalogExplorer",
         ),
     ),

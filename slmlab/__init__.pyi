@@ -42,6 +42,7 @@ from .show.report import report as report
 from .show.tokens import show_tokens as show_tokens
 from .widgets.arena import arena as arena
 from .widgets.catalog_explorer import catalog_explorer as catalog_explorer
+from .widgets.leaderboard import leaderboard as leaderboard
 from .widgets.playground import playground as playground
 from .widgets.side_by_side import side_by_side as side_by_side
 

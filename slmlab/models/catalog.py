@@ -11,8 +11,11 @@ import functools
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
+from slmlab.devices import gpu_names
 from slmlab.engines import server
+from slmlab.engines.address import is_local
 from slmlab.engines.client import engine_of
 from slmlab.errors import ModelError, ServerError, did_you_mean
 from slmlab.memory import (
@@ -22,7 +25,7 @@ from slmlab.memory import (
     memory_needed,
     parallel_requests,
 )
-from slmlab.models import inventory
+from slmlab.models import inventory, speed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,6 +117,26 @@ def sources(name: str) -> dict[str, str]:
     raise ModelError(f"The catalogue has no model {name!r}.{_nearest(str(name), names)}")
 
 
+def source_name(address: str) -> str:
+    """A short name for a source: whose card, which paper, or which site.
+
+    Examples:
+        >>> slmlab.catalog.source_name("https://huggingface.co/Qwen/Qwen3-0.6B")
+        'Qwen card'
+        >>> slmlab.catalog.source_name("https://ollama.com/library/qwen3")
+        'ollama.com'
+    """
+    url = urlsplit(address)
+    host, parts = (url.hostname or "").removeprefix("www."), url.path.strip("/").split("/")
+    if host == "huggingface.co" and len(parts) > 1 and parts[0] not in ("docs", "blog"):
+        return f"{parts[0]} {'config' if parts[-1] == 'config.json' else 'card'}"
+    if host == "github.com" and len(parts) > 1:
+        return f"{parts[1]} on GitHub"
+    if host == "arxiv.org":
+        return f"arXiv {parts[-1]}"
+    return " ".join([host, *(part for part in parts[:1] if part in ("docs", "blog"))])
+
+
 def _nearest(name: str, names: list[str]) -> str:
     """`` Did you mean …?``, ignoring upper and lower case; empty without a near name."""
     folded = {one.casefold(): one for one in names}
@@ -148,14 +171,21 @@ def memory(row: dict[str, Any], num_ctx: int = 4096, parallel: int = 1) -> int |
         >>> rows = slmlab.catalog.table().to_dict("records")
         >>> sizes = {row["name"]: slmlab.catalog.memory(row, num_ctx=8192) for row in rows}
     """
-    if row["parameters"] is None:
+    weights = _weights(row)
+    if weights is None:
         return None
-    bits = BITS_PER_WEIGHT[row.get("quantization") or USUAL_QUANTIZATION]
-    weights = row["parameters"] * bits / 8
-    if row["download_gb"]:
-        weights = row["download_gb"] * 1e9
     length = effective_context(num_ctx, row.get("context"))
     return memory_needed(int(weights), cache_shape(row), length, parallel)
+
+
+def _weights(row: dict[str, Any]) -> float | None:
+    """Bytes of a model's weights; None if unknown."""
+    if row["parameters"] is None:
+        return None
+    if row["download_gb"]:
+        return float(row["download_gb"] * 1e9)
+    bits = BITS_PER_WEIGHT[row.get("quantization") or USUAL_QUANTIZATION]
+    return float(row["parameters"] * bits / 8)
 
 
 def cache_shape(row: dict[str, Any]) -> CacheShape | None:
@@ -174,11 +204,14 @@ def cache_shape(row: dict[str, Any]) -> CacheShape | None:
 
 
 def on_this_machine(num_ctx: int = 4096, *, host: str | None = None) -> pd.DataFrame:
-    """The table with three more columns: ``memory``, ``fits`` and ``here``.
+    """The table with four more columns: ``memory``, ``fits``, ``tokens_per_s`` and ``here``.
 
     ``memory`` is in bytes with that context length, for as many requests as the server runs at
-    once; ``fits`` compares it with the memory that is free for models on this machine; ``here`` is
-    the full name of an installed model of that tag, or None. Without a server it is always None.
+    once; ``fits`` compares it with the memory that is free for models on this machine.
+    ``tokens_per_s`` is the speed at which the model is likely to write here, on the processor (see
+    ``slmlab.models.speed``): None if it does not fit or writes no text, on a GPU, and for a server
+    on another machine. ``here`` is the full name of an installed model of that tag, or None;
+    without a server it is always None.
 
     Examples:
         >>> table = slmlab.catalog.on_this_machine(num_ctx=8192)
@@ -199,9 +232,24 @@ def on_this_machine(num_ctx: int = 4096, *, host: str | None = None) -> pd.DataF
     frame["fits"] = pd.Series(
         [None if bytes_ is None else bytes_ <= room for bytes_ in needed], dtype=object
     )
+    predictable = is_local(host) and not gpu_names()
+    rate = speed.predicted(1) if predictable else None
+    frame["tokens_per_s"] = pd.Series(
+        [_speed(row, rate) for row in frame.to_dict("records")], dtype=object
+    )
     here = [_installed_as(one["ollama_tag"], installed, "latest" in one) for one in _models()]
     frame["here"] = pd.Series(here, dtype=object)
     return frame
+
+
+def _speed(row: dict[str, Any], rate: float | None) -> float | None:
+    """Tokens per second of a model, from those that one of a byte would write."""
+    weights = _weights(row)
+    if rate is None or weights is None or not row["fits"] or row["modality"] == "text to vectors":
+        return None
+    # For each token, a mixture of experts reads only some of its weights.
+    active: int = row["active_parameters"] or row["parameters"]
+    return float(rate * row["parameters"] / (weights * active))
 
 
 def _installed_as(tag: str | None, installed: list[str], latest: bool = False) -> str | None:

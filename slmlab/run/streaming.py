@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -26,7 +27,7 @@ class Answer:
 
     ``state`` is ``waiting`` (for its turn), ``loading`` (the model), ``reading`` (the prompt),
     ``writing``, or one of ``FINAL``. ``record`` is set in a final state if anything was sent;
-    ``error`` is the message of a failure.
+    ``error`` is the message of a failure, ``since`` when the state began (``time.monotonic``).
     """
 
     model: str
@@ -38,6 +39,7 @@ class Answer:
     error: str = ""
     record: Generation | None = None
     pieces: list[str] = field(default_factory=list)
+    since: float = field(default_factory=time.monotonic)
 
     @property
     def text(self) -> str:
@@ -94,7 +96,7 @@ class Answers:
         with self._lock:
             if answer.state in FINAL:
                 return False
-            answer.state = state
+            answer.state, answer.since = state, time.monotonic()
             return True
 
     def _work(self, answer: Answer) -> None:

@@ -33,7 +33,9 @@ BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, GREY = COLOURS = (
 # For style sheets, so that no other file repeats these colours.
 CSS_COLOURS = "".join(
     f"--slmlab-{name}: {value}; "
-    for name, value in (("blue", BLUE), ("green", GREEN), ("sky", SKY), ("vermilion", VERMILION))
+    for name, value in zip(
+        ("blue", "orange", "green", "purple", "sky", "vermilion"), COLOURS[:-1], strict=True
+    )
 )
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 HATCHES = ("", "//", "..", "xx")

@@ -1,1 +1,1 @@
-"""Four widgets, thin over the library, made of nothing but ipywidgets' own parts."""
+"""Five widgets, thin over the library, made of nothing but ipywidgets' own parts."""

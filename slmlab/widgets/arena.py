@@ -11,7 +11,8 @@ import ipywidgets as widgets
 from markupsafe import Markup, escape
 
 from slmlab.errors import SlmlabError
-from slmlab.evaluation import votes
+from slmlab.evaluation.pairs import blind_pairs
+from slmlab.evaluation.ratings import ratings
 from slmlab.run.options import Options, full_options, parameters_of
 from slmlab.run.streaming import Answer, Answers
 from slmlab.show import sanitize
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
     from slmlab.evaluation.pairs import Pair
 
 SIDES = ("Left", "Right")
-# Keys that press the buttons, in pages that run scripts.
-KEYS = {"ArrowLeft": "left", "ArrowRight": "right", "t": "tie", "Enter": "next"}
+# Keys that press the buttons, in pages that run scripts. B would insert a cell in Jupyter.
+KEYS = {"ArrowLeft": "left", "ArrowRight": "right", "t": "tie", "n": "bad", "Enter": "next"}
+# What stands between the answers: before a vote, and after each kind.
+BETWEEN = {"": "VS", "a": "◀", "b": "▶", "tie": "=", "both bad": "✕"}
 
 
 def arena(
@@ -37,7 +40,7 @@ def arena(
     *,
     answers: pd.DataFrame | None = None,
     voter: str | None = None,
-    votes_file: str | Path = "votes.jsonl",
+    votes: str | Path = "votes.jsonl",
     host: str | None = None,
     **options: Unpack[Options],
 ) -> Arena:
@@ -45,48 +48,53 @@ def arena(
 
     Two randomly chosen models answer what you type; or, with ``answers``, the answers of a
     comparison are shown in pairs, in a random order. ← votes for the left one, → for the right one,
-    T for a tie. Then the names are revealed, and the ratings of all votes so far with their
-    intervals. Votes are saved in a file; ``slmlab.votes.read_votes`` merges those of a class.
+    T for a tie, N if both are bad. Then the names are revealed, and the ratings of all votes so far
+    with their intervals. A comment and tags go with the vote. Votes are saved in a file, or in a
+    folder for a whole class, where each voter writes a file of their own; ``slmlab.leaderboard``
+    shows a folder's ratings as the votes come in.
 
     Args:
         models: the models to choose from (default: all on the server); only without ``answers``.
         prompt: the text to start with; only without ``answers``.
         answers: what ``slmlab.compare`` returned, with at least two models.
         voter: the name under which votes are saved (default: the user's).
-        votes_file: the file for the votes.
+        votes: the file for the votes, which ends in ``.jsonl``, or a folder for those of a class,
+            also on a shared drive.
         host: the server (default: ``slmlab.server.host()``).
         options: sampling options, the same for both models; only without ``answers``.
 
     Returns:
         An ipywidget: the last line of a cell shows it, and it can be put into an ``HBox`` or
-        ``Tab``. Its ``votes`` are all votes in the file as a DataFrame.
+        ``Tab``. Its ``votes`` are all votes there as a DataFrame.
 
     Raises:
         PromptError: the prompt or an option is not usable.
+        ResultsError: there is no folder for the votes.
         SlmlabError: there are no two answers to one prompt.
 
     Examples:
         >>> slmlab.arena(answers=frame)  # or slmlab.arena(names)
+        >>> slmlab.arena(names, votes="votes-of-our-class")
     """
     pairs = None
     if answers is not None:
-        pairs = votes.blind_pairs(answers, seed=random.randrange(2**31))  # noqa: S311
+        pairs = blind_pairs(answers, seed=random.randrange(2**31))  # noqa: S311
         if not pairs:
             raise SlmlabError("No prompt in this comparison has answers of two models to vote on.")
     full_options(options, parameters=parameters_of(arena))
-    return Arena(pairs, controls.model_names(models), prompt, voter, votes_file, host, options)
+    ballot = Ballot(voter, votes)
+    return Arena(pairs, controls.model_names(models), prompt, ballot, host, options)
 
 
 class Arena(AnswersPanel):
-    """See ``slmlab.arena``; ``votes`` are the votes in the file as a DataFrame."""
+    """See ``slmlab.arena``; ``votes`` are the votes so far as a DataFrame."""
 
     def __init__(
         self,
         pairs: list[Pair] | None,
         models: list[str] | None,
         prompt: str | None,
-        voter: str | None,
-        votes_file: str | Path,
+        ballot: Ballot,
         host: str | None,
         options: Mapping[str, Any],
     ) -> None:
@@ -95,9 +103,10 @@ class Arena(AnswersPanel):
         self.models = models
         self.options = options
         self.host = controls.host_here(host)
-        self.ballot = Ballot(voter, votes_file)
+        self.ballot = ballot
         self.place = 0
-        self.voted = False
+        # How the answers on the screen were voted; empty before.
+        self.verdict = ""
         self.prompt_text = controls.text_area(
             "Prompt", controls.first_text(prompt), "The prompt for two randomly chosen models"
         )
@@ -105,28 +114,25 @@ class Arena(AnswersPanel):
         wide = widgets.Layout(width="auto")
         self.question, self.ratings = widgets.HTML(layout=wide), widgets.HTML(layout=wide)
         self.sides = [widgets.HTML() for _ in SIDES]
-        self.progress = widgets.HTML()
-        both = controls.row(*self.sides, kind="columns")
-        choice = (self.left, self.tie, self.right)
-        keys = widgets.HTML(_keys_html())
+        self.between, self.progress = widgets.HTML(), widgets.HTML()
+        for side, hue in zip(self.sides, "af", strict=True):
+            side.add_class("slmlab-card")
+            side.add_class(f"slmlab-hue-{hue}")
+        duel = controls.row(self.sides[0], self.between, self.sides[1], kind="duel")
+        choice = [self.left, self.tie, self.bad, self.right]
         if pairs is None:
-            self.arrange(
-                self.prompt_text,
-                controls.row(self.run_button, self.stop_button, self.ballot.voter),
-                both,
-                controls.row(*choice),
-                keys,
-                self.ratings,
-            )
+            above = [self.prompt_text, controls.row(self.run_button, self.stop_button)]
         else:
-            self.arrange(
-                controls.row(self.ballot.voter),
-                self.question,
-                both,
-                controls.row(*choice, self.next_button, self.progress),
-                keys,
-                self.ratings,
-            )
+            above = [self.question]
+            choice += [self.next_button, self.progress]
+        self.arrange(
+            *above,
+            controls.row(duel, kind="stage"),
+            controls.row(*choice, kind="verdict"),
+            controls.row(ballot.voter, ballot.comment, ballot.tags),
+            widgets.HTML(_keys_html()),
+            self.ratings,
+        )
         self.draw()
 
     def _make_buttons(self) -> None:
@@ -135,16 +141,19 @@ class Arena(AnswersPanel):
         self.stop_button = button("Stop", self.stop, "Stop both answers")
         self.left = button("← Left is better", lambda: self.vote("a"))
         self.tie = button("Equally good (T)", lambda: self.vote("tie"))
+        self.bad = button("Both are bad (N)", lambda: self.vote("both bad"))
         self.right = button("Right is better →", lambda: self.vote("b"))
         self.next_button = button("Next pair ⏎", self.next, "The next pair", "primary")
-        buttons = (self.left, self.right, self.tie, self.next_button)
+        self.left.add_class("slmlab-hue-a")
+        self.right.add_class("slmlab-hue-f")
+        buttons = (self.left, self.right, self.tie, self.bad, self.next_button)
         for name, one in zip(KEYS.values(), buttons, strict=True):
             one.add_class(f"slmlab-key-{name}")
 
     @property
     def votes(self) -> pd.DataFrame:
-        """All votes in the file so far."""
-        return votes.read_votes(self.ballot.file)
+        """All votes so far: in the file, or of all voters in the folder."""
+        return self.ballot.frame
 
     # New answers.
 
@@ -153,14 +162,14 @@ class Arena(AnswersPanel):
         if self.pairs is not None or self.running:
             return
         with self.errors_shown():
-            names = controls.resolved(self.models, self.host)
+            names = list(dict.fromkeys(controls.resolved(self.models, self.host)))
             if len(names) < 2:
                 raise SlmlabError(f"An arena needs two models; there is only {names[0]}.")
             two = random.sample(names, 2)
             answers = Answers(
                 [Answer(name, self.prompt_text.value, self.host, self.options) for name in two]
             )
-            self.voted = False
+            self.verdict = ""
             self.begin(answers)
 
     # Voting.
@@ -180,22 +189,22 @@ class Arena(AnswersPanel):
         return left, right
 
     def vote(self, winner: str) -> None:
-        """Save a vote: ``a`` for the left answer, ``b`` for the right one, or ``tie``."""
+        """Save a vote: ``a`` for the left answer, ``b`` for the right, ``tie`` or ``both bad``."""
         pair = self._pair()
-        if pair is None or self.voted:
+        if pair is None or self.verdict:
             return
         with self.errors_shown():
             left, right = pair
             self.ballot.cast(left["prompt"], left["model"], right["model"], winner)
-            self.voted = True
+            self.verdict = winner
             self.say(f"Vote saved in {self.ballot.file.resolve()}")
             self.draw()
 
     def next(self) -> None:
         """Go to the next pair, after a vote."""
-        if self.pairs is not None and self.voted and self.place < len(self.pairs):
+        if self.pairs is not None and self.verdict and self.place < len(self.pairs):
             self.place += 1
-            self.voted = False
+            self.verdict = ""
             self.say("")
             self.draw()
 
@@ -210,16 +219,22 @@ class Arena(AnswersPanel):
         elif self.answers is not None:
             for side, answer, name in zip(self.sides, self.answers.answers, SIDES, strict=True):
                 body = markup.answer_html(answer, name=f"{name} model")
-                if not self.voted:
+                controls.show_state(side, answer.state)
+                if not self.verdict:
                     # An error may name the model.
                     body = Markup(body.replace(escape(answer.model), "(hidden)"))  # noqa: S704
                 side.value = self._title(name, answer.model) + body
         # Last, so that buttons become enabled only when everything is drawn.
         self.run_button.disabled, self.stop_button.disabled = running, not running
-        for one in (self.left, self.tie, self.right):
-            one.disabled = pair is None or self.voted
-        self.next_button.disabled = not self.voted
-        if self.voted or not self.ratings.value:
+        self.between.value = Markup("<span aria-hidden='true'>{}</span>").format(
+            BETWEEN[self.verdict]
+        )
+        for side, winner in zip(self.sides, "ab", strict=True):
+            controls.mark(side, "chosen", self.verdict == winner)
+        for one in (self.left, self.tie, self.bad, self.right):
+            one.disabled = pair is None or bool(self.verdict)
+        self.next_button.disabled = not self.verdict
+        if self.verdict or not self.ratings.value:
             self.ratings.value = self.ballot.ratings_html()
 
     def _draw_pair(self, pairs: list[Pair], pair: Pair | None) -> None:
@@ -234,7 +249,7 @@ class Arena(AnswersPanel):
                 side.value = ""
             return
         prompt = sanitize.prompt_text(pair[0]["prompt"])
-        self.question.value = Markup("<p class='slmlab-plain'><strong>{}</strong></p>").format(
+        self.question.value = Markup("<p class='slmlab-question slmlab-plain'>{}</p>").format(
             prompt
         )
         for side, row, name in zip(self.sides, pair, SIDES, strict=True):
@@ -245,7 +260,10 @@ class Arena(AnswersPanel):
 
     def _title(self, side: str, model: str) -> Markup:
         """The title of an answer: its side, and after the vote its model."""
-        return markup.TITLE.format(f"{side}: {model}" if self.voted else side)
+        if not self.verdict:
+            return markup.TITLE.format(side)
+        won = {"a": "Left", "b": "Right"}.get(self.verdict)
+        return markup.TITLE.format(f"{side}: {model}{' ★' if side == won else ''}")
 
     # Without a front end.
 
@@ -264,10 +282,10 @@ class Arena(AnswersPanel):
             if self.pairs is not None
             else f"two models of {self.host} answer what you type"
         )
-        lines = [f"Arena: {what}; votes go to {self.ballot.file}."]
-        if self.ballot.file.exists():
+        lines = [f"Arena: {what}; votes go to {self.ballot.place}."]
+        if self.ballot.place.exists():
             with self.errors_shown():
-                lines.append(votes.ratings(self.votes).to_string(index=False))
+                lines.append(ratings(self.votes).to_string(index=False))
         return "\n".join(lines)
 
 
@@ -290,9 +308,8 @@ def _keys_html() -> Markup:
         f"box.onclick=function(event){{{focus}}};"
         f"box.onkeydown=function(event){{{script}}};}}"
     )
-    blank = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
     return Markup(
         "<p class='slmlab-quiet'>Keys, once you have clicked on an answer: ← left, → right, T "
-        "equally good, Enter next pair."
+        "equally good, N both are bad, Enter next pair."
         "<img src='{}' alt='' width='1' height='1' onload='{}'></p>"
-    ).format(blank, listen)
+    ).format(markup.BLANK, listen)

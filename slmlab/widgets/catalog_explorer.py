@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from typing import TYPE_CHECKING, Any
@@ -24,14 +25,19 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SORTS = {
-    "size, smallest first": ("parameters", True),
-    "size, largest first": ("parameters", False),
-    "newest first": ("released", False),
-    "longest context first": ("context", False),
-    "memory, least first": ("memory", True),
-    "name": ("name", True),
-}
+# The columns of the table: a label, the column of ``CatalogExplorer.frame`` that sorts it, and
+# whether the first click sorts it from least to most.
+COLUMNS = (
+    ("Model", "name", True),
+    ("Parameters", "parameters", True),
+    ("Context", "context", False),
+    ("Released", "released", False),
+    ("License", "license", True),
+    ("How it was made", "made_by", True),
+    ("Memory", "memory", True),
+    ("Speed", "tokens_per_s", False),
+    ("This machine", "fits", False),
+)
 # A label, and the largest number of parameters that is shown.
 SIZES = {"any size": None, "up to 1 B": 1.05e9, "up to 4 B": 4.4e9, "up to 10 B": 10e9}
 FITS = {True: "fits", False: "✘ too large", None: "unknown"}
@@ -125,7 +131,14 @@ class CatalogExplorer(Panel):
         self.words = widgets.Text(
             description="Search", placeholder="name, developer, license …", layout=narrow
         )
-        self.sort = widgets.Dropdown(description="Sort by", options=list(SORTS), layout=narrow)
+        self.order = ("parameters", True)
+        # The headings of the table press them.
+        self.sorters = [
+            controls.button(f"Sort by {label}", functools.partial(self.sort, name, rising))
+            for label, name, rising in COLUMNS
+        ]
+        for number, sorter in enumerate(self.sorters):
+            sorter.add_class(f"slmlab-sorter-{number}")
         self.size = widgets.Dropdown(description="Size", options=list(SIZES), layout=narrow)
         self.fitting = controls.checkbox("fits this machine")
         self.present = controls.checkbox("already here")
@@ -138,11 +151,12 @@ class CatalogExplorer(Panel):
         )
         self.progress = widgets.HTML()
         self.details = widgets.HTML()
-        for part in (self.words, self.sort, self.size, self.fitting, self.present):
+        for part in (self.words, self.size, self.fitting, self.present):
             part.observe(lambda _: self.draw(), "value")
         self.model.observe(lambda _: self.draw(), "value")
         self.arrange(
-            controls.row(self.words, self.size, self.sort, self.fitting, self.present),
+            controls.row(self.words, self.size, self.fitting, self.present),
+            controls.row(*self.sorters, kind="hidden"),
             self.table,
             controls.row(self.model, self.pull_button, self.progress),
             self.details,
@@ -163,8 +177,15 @@ class CatalogExplorer(Panel):
             rows = rows[rows["fits"].map(lambda fits: fits is True)]
         if self.present.value:
             rows = rows[rows["here"].notna()]
-        column, rising = SORTS[self.sort.value]
+        column, rising = self.order
         return rows.sort_values(column, ascending=rising, na_position="last")
+
+    def sort(self, column: str, rising: bool = True) -> None:
+        """Sort by a column of ``frame``; a second time, the other way round."""
+        if self.order == (column, rising):
+            rising = not rising
+        self.order = (column, rising)
+        self.draw()
 
     def pull(self) -> None:
         """Download the selected model to the server, with a progress bar."""
@@ -200,12 +221,10 @@ class CatalogExplorer(Panel):
         share = done / total if total else 0.0
         progress = f"{share:.0%} of {total / 1e9:.2f} GB" if total else "asking …"
         self.progress.value = Markup(
-            "<div class='slmlab-strip' style='min-width:22em' role='progressbar' "
+            "<div class='slmlab-download' role='progressbar' "
             "aria-label='Download of {}' aria-valuemin='0' aria-valuemax='100' "
             "aria-valuenow='{:.0f}'>{}</div>"
-        ).format(
-            pulling.name, 100 * share, markup.bar_html(pulling.name, progress, share, best=False)
-        )
+        ).format(pulling.name, 100 * share, markup.bar_html(pulling.name, progress, share))
 
     def _draw(self) -> None:
         self._draw_table()
@@ -222,28 +241,24 @@ class CatalogExplorer(Panel):
                 one.license or "unknown",
                 one.made_by or "unknown",
                 "unknown" if one.memory is None else hardware.gib(int(one.memory)),
+                "—" if one.tokens_per_s is None else f"≈ {one.tokens_per_s:.0f} tokens/s",
                 "✔ here" if one.here else FITS[one.fits],
             )
             for one in frame.itertuples()
         ]
         room = hardware.gib(free_for(engine_of(controls.host_here(self.host)))[0])
-        columns = (
-            "Model",
-            "Parameters",
-            "Context",
-            "Released",
-            "License",
-            "How it was made",
-            "Memory",
-            "This machine",
-        )
         caption = (
             f"{len(rows)} of {len(self.all)} models. Memory: at 4 bits with a context of "
             f"{self.num_ctx:,} tokens for each request that runs at once, estimated; models may "
-            f"take {room} here. Facts last checked {catalog.last_checked()}."
+            f"take {room} here. Speed: predicted for this machine's processor from its memory "
+            f"bandwidth. A heading sorts. Facts last checked {catalog.last_checked()}."
         )
-        self.table.value = Markup("<div class='slmlab-tall'>{}</div>").format(
-            markup.table_html(rows, columns, caption)
+        headings = [
+            _heading_html(number, label, self.order[1] if name == self.order[0] else None)
+            for number, (label, name, _) in enumerate(COLUMNS)
+        ]
+        self.table.value = Markup("<div class='slmlab-tall'>{}{}</div>").format(
+            markup.table_html(rows, headings, caption), FOCUS
         )
 
     def _draw_details(self) -> None:
@@ -255,8 +270,9 @@ class CatalogExplorer(Panel):
                 rows += [(label, "unknown", "")] if fact not in ONLY_SOME else []
                 continue
             text = f"{value:,}" if isinstance(value, int) else str(value)
-            link = Markup("<a href='{0}' target='_blank' rel='noopener'>{0}</a>")
-            rows.append((label, text, link.format(sources[fact])))
+            link = Markup("<a href='{0}' title='{0}' target='_blank' rel='noopener'>{1}</a>")
+            address = sources[fact]
+            rows.append((label, text, link.format(address, catalog.source_name(address))))
         tag = chosen["ollama_tag"]
         self.pull_button.disabled = tag is None or chosen["here"] is not None
         self.details.value = markup.table_html(
@@ -275,6 +291,27 @@ class CatalogExplorer(Panel):
         frame = self.frame
         short = frame[["name", "parameters", "context", "license", "fits", "here"]]
         return str(short.to_string(index=False, na_rep="unknown"))
+
+
+# Drawing replaces the heading that was pressed, so the new one takes the focus.
+FOCUS = Markup(
+    "<img src='{}' alt='' width='1' height='1' onload=\""
+    "const box = this.closest('.slmlab-catalog'), number = box?.dataset.sort; "
+    "if (number) {{ delete box.dataset.sort; "
+    "box.querySelectorAll('.slmlab-sort')[number].focus(); }}\">"
+).format(markup.BLANK)
+
+
+def _heading_html(number: int, label: str, rising: bool | None) -> Markup:
+    """The heading of a column, which sorts it; None: another column is sorted."""
+    order = {True: "ascending", False: "descending", None: "none"}[rising]
+    arrow = {True: "▲", False: "▼", None: ""}[rising]
+    return Markup(
+        "<th scope='col' aria-sort='{}'><button type='button' class='slmlab-sort' onclick=\""
+        "const box = this.closest('.slmlab-catalog'); box.dataset.sort = '{}'; "
+        "box.querySelector('.slmlab-sorter-{}').click();\">"
+        "{} <span aria-hidden='true'>{}</span></button></th>"
+    ).format(order, number, number, label, arrow)
 
 
 def _count(parameters: int | None, active: int | None) -> str:

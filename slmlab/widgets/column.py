@@ -8,19 +8,10 @@ from typing import Any
 import ipywidgets as widgets
 from markupsafe import Markup
 
-from slmlab.run import results
-from slmlab.run.record import FEWEST_TOKENS, Generation
 from slmlab.run.streaming import Answer
 from slmlab.widgets import controls, markup
 from slmlab.widgets.column_settings import ColumnSettings, SettingsFields
-
-# A label, the record's attribute, its format, and whether more is better (None: neither).
-MEASURES = (
-    ("first token", "ttft_s", "{:.2f} s", False),
-    ("speed", "tokens_per_s", "{:.1f} tokens/s", True),
-    ("whole answer", "wall_s", "{:.1f} s", False),
-    ("length", "tokens", "{:.0f} tokens", None),
-)
+from slmlab.widgets.measures import strips_html
 
 
 class Column(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
@@ -52,6 +43,8 @@ class Column(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self.answer, self.strip, self.best, self.reference = answer, strip, best, reference
         self.settings = settings
         self._drawn: tuple[object, ...] | None = None
+        self.add_class("slmlab-card")
+        self.add_class(f"slmlab-hue-{letter.lower()}")
 
     def offer(self, names: Sequence[str], model: str | None) -> None:
         """Offer these models, and select one of them if it is among them."""
@@ -82,6 +75,11 @@ class Column(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self.best.disabled = not (to_vote and ended)
         self.reference.disabled = running or not ended
 
+    def choose(self, best: bool) -> None:
+        """Show that this answer was voted the best, or that it was not."""
+        controls.mark(self, "chosen", best)
+        self.best.description = f"★ {self.letter} is best" if best else f"{self.letter} is best"
+
     def static_html(self) -> Markup:
         """The column as static HTML."""
         title = markup.TITLE.format(str(self.model.value))
@@ -89,10 +87,12 @@ class Column(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     def draw(self, answer: Answer | None, reference: str | None) -> None:
         """Draw an answer if it has changed since it was last drawn."""
+        controls.show_state(self, answer.state if answer else "idle")
         if answer is None:
             self.answer.value = Markup("<div class='slmlab-answer'></div>")
             return
-        now = (id(answer), answer.state, len(answer.pieces), reference, answer.error)
+        seconds = markup.seconds_in_state(answer)
+        now = (id(answer), answer.state, len(answer.pieces), reference, answer.error, seconds)
         if self._drawn != now:
             self._drawn = now
             self.answer.value = markup.answer_html(answer, reference, f"model {self.letter}")
@@ -108,35 +108,3 @@ def draw_strips(columns: Sequence[Column], answers: Sequence[Answer]) -> None:
     strips = [*strips_html(records), *[Markup()] * len(columns)]
     for column, strip in zip(columns, strips, strict=False):
         column.strip.value = strip
-
-
-def strips_html(records: Sequence[Generation | None]) -> list[Markup]:
-    """The numbers of each record as bars relative to the largest, with a star for the best.
-
-    A record that is None gets no bars, and an answer without text no star.
-    """
-    values = {
-        name: [getattr(one, name) if one else None for one in records] for _, name, _, _ in MEASURES
-    }
-    written = [bool(one and (one.text or one.tokens >= FEWEST_TOKENS)) for one in records]
-    lines: list[list[Markup]] = [[] for _ in records]
-    for label, name, text, more in MEASURES:
-        numbers = values[name]
-        known = [one for one in numbers if one is not None]
-        rivals = [
-            one for one, wrote in zip(numbers, written, strict=True) if wrote and one is not None
-        ]
-        best = None if more is None or len(rivals) < 2 else max(rivals) if more else min(rivals)
-        for place, value in enumerate(numbers):
-            if value is not None:
-                star = written[place] and value == best
-                share = value / max(*known, 1e-9)
-                lines[place].append(markup.bar_html(label, text.format(value), share, star))
-    return [
-        Markup("<div class='slmlab-strip'>{}</div><div>{}</div>").format(
-            Markup().join(lines[place]), markup.flags_html(results.flags(one))
-        )
-        if one
-        else Markup()
-        for place, one in enumerate(records)
-    ]

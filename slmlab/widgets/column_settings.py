@@ -72,6 +72,13 @@ class SettingsFields(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no t
             one.observe(lambda _: call(), "value")
 
     @property
+    def summary(self) -> str:
+        """The settings in one line: the options, and what else is not as it is by default."""
+        setup = self.setup
+        others = varied_settings([Setup(options=setup.options), setup])
+        return " · ".join([self.options.summary, *map(setup.named, others)])
+
+    @property
     def setup(self) -> Setup:
         """What the fields say."""
         chosen = self.template.value

@@ -125,8 +125,8 @@ class Columns(widgets.Box):  # type: ignore[misc]  # ipywidgets has no types
                 column.reference.value = False
         self._draw_all()
 
-    def draw(self, answers: Sequence[Answer], hidden: bool) -> None:
-        """Draw the answers, compared with the reference if there is one."""
+    def draw(self, answers: Sequence[Answer], hidden: bool, best: int | None = None) -> None:
+        """Draw the answers, compared with the reference if there is one; ``best`` was voted so."""
         referred = next((place for place, one in enumerate(self) if one.reference.value), None)
         reference = None
         if referred is not None and referred < len(answers):
@@ -134,6 +134,7 @@ class Columns(widgets.Box):  # type: ignore[misc]  # ipywidgets has no types
         for place, column in enumerate(self):
             answer = answers[place] if place < len(answers) else None
             column.hide(hidden)
+            column.choose(place == best)
             column.draw(answer, None if place == referred else reference)
 
     def set_buttons(self, answers: Sequence[Answer], running: bool, to_vote: bool) -> None:

@@ -48,6 +48,18 @@ def folded(title: str, *children: widgets.Widget) -> widgets.Accordion:
     return box
 
 
+def show_state(box: widgets.Widget, state: str) -> None:
+    """Let a box look like the state of the answer in it; the style sheet says how."""
+    kept = [name for name in box._dom_classes if not name.startswith("slmlab-is-")]
+    box._dom_classes = (*kept, f"slmlab-is-{state}")
+
+
+def mark(box: widgets.Widget, name: str, on: bool) -> None:
+    """Give a box a class of the style sheet, or take it away."""
+    if on != (f"slmlab-{name}" in box._dom_classes):
+        (box.add_class if on else box.remove_class)(f"slmlab-{name}")
+
+
 def text_area(label: str, value: str, hint: str, rows: int = 2) -> widgets.Textarea:
     """A field for text, as wide as the widget."""
     return widgets.Textarea(

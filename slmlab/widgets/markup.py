@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import ipywidgets as widgets
 from markupsafe import Markup
 
-from slmlab.run import results
 from slmlab.run.streaming import FINAL, Answer
 from slmlab.show import display
 from slmlab.show.differences import marked
@@ -16,15 +16,11 @@ from slmlab.show.markdown import to_html
 
 # Of a longer text only the beginning is drawn.
 LONGEST_SHOWN = 100_000
-STATES = {
-    "waiting": "waiting for its turn",
-    "loading": "loading the model …",
-    "reading": "reading the prompt …",
-    "writing": "writing …",
-    "stopped": "stopped",
-    "failed": "failed",
-    "done": "",
-}
+# States whose seconds are shown, for nothing else moves in them; no server says how far it is.
+TIMED = {"loading": "loading the model …", "reading": "reading the prompt …"}
+STATES = {"waiting": "waiting for its turn", "stopped": "stopped", "failed": "failed", "done": ""}
+# A picture of one invisible pixel, whose onload runs where a page runs scripts.
+BLANK = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
 QUIET = Markup("<p class='slmlab-quiet'>{}</p>")
 TITLE = Markup("<p class='slmlab-title'>{}</p>")
 WRONG = Markup("<p class='slmlab-message slmlab-wrong'>{}</p>")
@@ -50,7 +46,7 @@ def answer_html(answer: Answer, reference: str | None = None, name: str | None =
         body += QUIET.format(
             f"The first {LONGEST_SHOWN:,} of {len(text):,} characters; Save keeps them all."
         )
-    if state := STATES[answer.state]:
+    if state := state_text(answer):
         body += QUIET.format(Markup("<em>{}</em>").format(state))
     if answer.error:
         body += WRONG.format(answer.error)
@@ -58,11 +54,26 @@ def answer_html(answer: Answer, reference: str | None = None, name: str | None =
     return region_html(f"Answer of {name or answer.model}", body, busy)
 
 
+def seconds_in_state(answer: Answer) -> int:
+    """Whole seconds that an answer has been loading or reading; 0 in other states."""
+    return int(time.monotonic() - answer.since) if answer.state in TIMED else 0
+
+
+def state_text(answer: Answer) -> str:
+    """The state of an answer in words; empty when it is complete."""
+    if answer.state in TIMED:
+        seconds = seconds_in_state(answer)
+        return f"{TIMED[answer.state]} {seconds} s" if seconds else TIMED[answer.state]
+    if answer.state == "writing":
+        return f"writing … about {len(answer.pieces)} tokens"
+    return STATES[answer.state]
+
+
 def region_html(label: str, body: Markup, busy: str = "false") -> Markup:
     """A region around an answer that screen readers can find and the keyboard can scroll."""
     return Markup(
         "<div class='slmlab-answer' role='region' tabindex='0' aria-label='{}' aria-busy='{}'>"
-        "{}</div>"
+        "<div>{}</div></div>"
     ).format(label, busy, body)
 
 
@@ -78,24 +89,36 @@ def flags_html(flags: Iterable[str]) -> Markup:
     )
 
 
-def bar_html(label: str, value: str, share: float, best: bool) -> Markup:
-    """One line of numbers: a label, a bar for its share of the largest, the value."""
+def bar_html(label: str, value: str, share: float) -> Markup:
+    """A label, a bar for a share, and what it stands for."""
     return Markup(
-        "<span>{}</span><span class='slmlab-track {}' aria-hidden='true'>"
-        "<div class='slmlab-bar' style='width:{:.0f}%'></div></span><span>{}{}</span>"
+        "<span>{}</span><span class='slmlab-track' aria-hidden='true'>"
+        "<span class='slmlab-bar' style='width:{:.0f}%'></span></span><span>{}</span>"
+    ).format(label, 100 * min(1.0, max(0.0, share)), value)
+
+
+def number_html(label: str, value: str, unit: str, share: float, best: bool) -> Markup:
+    """A number with its label and its unit, above a bar for its share of the largest."""
+    return Markup(
+        "<div class='slmlab-measure {}'><span class='slmlab-label'>{}</span> "
+        "<span class='slmlab-value'><strong>{}</strong> {}{}</span>"
+        "<span class='slmlab-track' aria-hidden='true'>"
+        "<span class='slmlab-bar' style='width:{:.0f}%'></span></span></div>"
     ).format(
-        label,
         "slmlab-best" if best else "",
-        100 * min(1.0, max(0.0, share)),
+        label,
         value,
-        " ★" if best else "",
+        unit,
+        Markup(" <span title='clearly the best of these models'>★</span>") if best else "",
+        100 * min(1.0, max(0.0, share)),
     )
 
 
 def table_html(rows: Iterable[Sequence[Any]], columns: Sequence[str], caption: str = "") -> Markup:
-    """A small table; None is an empty cell."""
+    """A small table; None is an empty cell, and a heading of ``Markup`` a whole cell."""
     about = Markup("<caption class='slmlab-quiet'>{}</caption>").format(caption) if caption else ""
-    head = Markup().join(Markup("<th scope='col'>{}</th>").format(one) for one in columns)
+    heading = Markup("<th scope='col'>{}</th>")
+    head = Markup().join(one if isinstance(one, Markup) else heading.format(one) for one in columns)
     body = Markup().join(
         Markup("<tr>{}</tr>").format(Markup().join(map(_cell, row))) for row in rows
     )
@@ -108,24 +131,6 @@ def table_html(rows: Iterable[Sequence[Any]], columns: Sequence[str], caption: s
 def _cell(value: Any) -> Markup:
     kind = Markup(" class='slmlab-number'") if isinstance(value, int | float) else ""
     return Markup("<td{}>{}</td>").format(kind, "" if value is None else value)
-
-
-def metrics_html(answer: Answer) -> Markup:
-    """The numbers of an answer in a line, its flags, and a button that copies it."""
-    copy = copy_button(answer.text[:LONGEST_SHOWN])
-    record = answer.record
-    if record is None or record.error:
-        return copy
-    facts = [
-        ("first token", f"{record.ttft_s:.2f} s" if record.ttft_s is not None else "—"),
-        ("speed", f"{record.tokens_per_s:.1f} tokens/s" if record.tokens_per_s else "—"),
-        ("prompt", f"{record.prompt_tokens} tokens"),
-        ("answer", f"{record.tokens} tokens in {record.wall_s:.1f} s"),
-        ("ended by", display.why_it_ended(record)),
-    ]
-    line = Markup(" · ").join(Markup("{} <strong>{}</strong>").format(*fact) for fact in facts)
-    flags = flags_html(results.flags(record))
-    return Markup("<div>{} {} {}</div>").format(line, flags, copy)
 
 
 def copy_button(text: str) -> Markup:

@@ -49,6 +49,12 @@ class OptionFields:
             self.fields[name].value = value
 
     @property
+    def summary(self) -> str:
+        """The values in the fields, in one line."""
+        named = (f"{FIELDS[name][0].lower()} {value:.12g}" for name, value in self.values.items())
+        return " · ".join(named)
+
+    @property
     def options(self) -> dict[str, Any]:
         """The options of a run: the values in the fields, and the others."""
         return self.values | self._others

@@ -21,6 +21,7 @@ from slmlab.widgets.conversation import Setup, Turn, ask, path
 from slmlab.widgets.follow_up import FollowUp
 from slmlab.widgets.langchain_code import langchain_code
 from slmlab.widgets.live import AnswersPanel
+from slmlab.widgets.measures import metrics_html
 from slmlab.widgets.option_fields import FIELDS, OptionFields
 from slmlab.widgets.playground_run import Run
 from slmlab.widgets.transcript import Transcript
@@ -101,6 +102,12 @@ class Playground(AnswersPanel):
         wide = widgets.Layout(width="auto")
         self.where = widgets.HTML()
         self.output, self.metrics, self.code = (widgets.HTML(layout=wide) for _ in range(3))
+        self.card = widgets.VBox([self.output, self.metrics])
+        self.card.add_class("slmlab-card")
+        self.card.layout.display = "none"
+        self.settings_fold = controls.folded(
+            "", self.template_text, self.system, controls.row(*self.settings.fields.values())
+        )
         self.earlier = Transcript()
         self.follow_up_box = FollowUp("A further question", self.follow_up, self.to_json)
         self._ask_for_variables()
@@ -115,15 +122,9 @@ class Playground(AnswersPanel):
                 self.later_button,
                 self.save_button,
             ),
-            controls.folded(
-                "Template text, system prompt and settings",
-                self.template_text,
-                self.system,
-                controls.row(*self.settings.fields.values()),
-            ),
+            self.settings_fold,
             self.earlier,
-            self.output,
-            self.metrics,
+            self.card,
             self.follow_up_box,
             controls.folded("Show the code", self.code),
         )
@@ -306,8 +307,10 @@ class Playground(AnswersPanel):
             self.where.value = Markup("<span>{} of {}</span>").format(
                 self.place + 1, len(self.runs)
             )
+            controls.show_state(self.card, answer.state)
+            self.card.layout.display = ""
             self.output.value = markup.answer_html(answer)
-            self.metrics.value = "" if running else markup.metrics_html(answer)
+            self.metrics.value = "" if running else metrics_html(answer)
         # Last, so that buttons become enabled only when everything is drawn.
         self.earlier_button.disabled = running or self.place == 0
         self.later_button.disabled = running or self.place >= len(self.runs) - 1
@@ -328,6 +331,9 @@ class Playground(AnswersPanel):
 
     def _show_code(self) -> None:
         self.code.value = code_block(self.code_text, "python")
+        system = ["with a system prompt"] if self.system.value.strip() else []
+        title = " · ".join([self.settings.summary, *system])
+        self.settings_fold.set_title(0, f"Template and settings: {title}")
 
     # Without a front end.
 

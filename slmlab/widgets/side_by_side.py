@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 TURN_BY_TURN = "In turn: each model has the machine to itself, so times can be compared."
+RESULTS = {"tie": "All equally good.", "both bad": "All are bad."}
 AT_ONCE = "All at once: quicker on a GPU, but models share it, so times cannot be compared."
 
 
@@ -41,7 +42,7 @@ def side_by_side(
     think: bool = False,
     columns: Sequence[Mapping[str, Any]] | None = None,
     voter: str | None = None,
-    votes_file: str | Path = "votes.jsonl",
+    votes: str | Path = "votes.jsonl",
     host: str | None = None,
     **options: Unpack[Options],
 ) -> SideBySide:
@@ -64,7 +65,7 @@ def side_by_side(
         columns: settings of their own for the columns, in order: options, ``template``, ``system``
             and ``think``, such as ``[{"temperature": 0}, {"temperature": 1}]``; ``{}`` for none.
         voter: the name under which votes are saved (default: the user's).
-        votes_file: the file for the votes.
+        votes: the file for the votes, which ends in ``.jsonl``, or a folder for those of a class.
         host: the server (default: ``slmlab.server.host()``).
         options: settings to start with (``temperature``, ``seed``, ``num_ctx``, …).
 
@@ -75,6 +76,7 @@ def side_by_side(
 
     Raises:
         PromptError: the prompt or a setting is not usable, or there are not two to six models.
+        ResultsError: there is no folder for the votes.
 
     Examples:
         >>> lab = slmlab.side_by_side(names, "Why is the sky blue?", num_predict=10)
@@ -92,7 +94,7 @@ def side_by_side(
     if len(own) > (len(names) if names else MOST) or not all(isinstance(x, Mapping) for x in own):
         raise PromptError(f"columns is a list of settings, at most one for each model; got {own}.")
     setup = Setup(template, system, think, options)
-    return SideBySide(names, prompt, setup, own, voter, votes_file, host)
+    return SideBySide(names, prompt, setup, own, Ballot(voter, votes), host)
 
 
 class SideBySide(AnswersPanel):
@@ -104,14 +106,13 @@ class SideBySide(AnswersPanel):
         prompt: str | None,
         setup: Setup,
         own: Sequence[Mapping[str, Any]],
-        voter: str | None,
-        votes_file: str | Path,
+        ballot: Ballot,
         host: str | None,
     ) -> None:
         super().__init__("side-by-side")
         self.shared = SettingsFields(setup, parameters_of(side_by_side))
         self.host = controls.host_here(host)
-        self.ballot = Ballot(voter, votes_file)
+        self.ballot = ballot
         # All that was asked, and the conversation on the screen.
         self.runs: list[Turn] = []
         self.turns: list[Turn] = []
@@ -123,6 +124,9 @@ class SideBySide(AnswersPanel):
         self.follow_up_box = FollowUp(
             "A question to all models, after their answers", self.follow_up, self.to_json
         )
+        self.settings = controls.folded("", self.shared)
+        self.shared.on_change(self._name_settings)
+        self._name_settings()
         self.timing_note, self.table, self.earlier = widgets.HTML(), widgets.HTML(), Transcript()
         self.columns = Columns(self.vote, self.draw, self.shared)
         self.arrange(
@@ -136,11 +140,14 @@ class SideBySide(AnswersPanel):
                 self.at_once,
                 self.blind,
             ),
-            controls.folded("System prompt and settings", self.shared, self.ballot.voter),
+            self.settings,
             self.timing_note,
             self.earlier,
             self.columns,
-            controls.row(self.tie_button, self.table_button, self.report_button),
+            controls.row(
+                self.tie_button, self.bad_button, ballot.comment, ballot.tags, ballot.voter
+            ),
+            controls.row(self.table_button, self.report_button),
             self.follow_up_box,
             self.table,
         )
@@ -163,7 +170,8 @@ class SideBySide(AnswersPanel):
         self.stop_button = button("Stop", self.stop, "End all answers; what has come stays")
         self.add_button = button("+ Model", self.add, "One more column")
         self.drop_button = button("− Model", self.drop, "One column less")
-        self.tie_button = button("All equally good", lambda: self.vote(None), "Vote for none")
+        self.tie_button = button("All equally good", lambda: self.vote("tie"), "Vote for none")
+        self.bad_button = button("All are bad", lambda: self.vote("both bad"), "Vote for none")
         self.table_button = button("To a table", self.to_table, "All runs, also as CSV")
         self.report_button = button("To a report", self.to_report, "One HTML file")
 
@@ -226,18 +234,22 @@ class SideBySide(AnswersPanel):
 
     # Voting.
 
-    def vote(self, letter: str | None) -> None:
-        """Save a vote for one answer of the last turn against all others, or for a tie."""
+    def vote(self, choice: str) -> None:
+        """Save a vote for an answer of the last turn, by its letter, against all others.
+
+        Or for none: ``tie`` if all are equally good, ``both bad`` if all are bad.
+        """
         turn = self.turns[-1] if self.turns else None
         if turn is None or self.running or turn.voted:
             return
-        best = None if letter is None else LETTERS.index(letter)
+        best = LETTERS.index(choice) if choice in LETTERS else None
         with self.errors_shown():
-            cast = self.ballot.choose("\n".join(turn.texts), turn.names, best)
+            voted_for = choice if best is None else best
+            cast = self.ballot.choose("\n".join(turn.texts), turn.names, voted_for)
             turn.voted, turn.best, self.revealed = True, best, True
             self.draw()
             self.table.value = self.ballot.ratings_html()
-            result = "All equally good." if best is None else f"Best: {turn.names[best]}."
+            result = f"Best: {turn.names[best]}." if best is not None else RESULTS[choice]
             count = "1 vote" if cast == 1 else f"{cast} votes"
             self.say(f"{result} {count} saved in {self.ballot.file.resolve()}")
 
@@ -284,6 +296,9 @@ class SideBySide(AnswersPanel):
 
     # Drawing.
 
+    def _name_settings(self) -> None:
+        self.settings.set_title(0, f"Settings: {self.shared.summary}")
+
     def _note_timing(self) -> None:
         self.timing_note.value = markup.QUIET.format(
             AT_ONCE if self.at_once.value else TURN_BY_TURN
@@ -295,7 +310,7 @@ class SideBySide(AnswersPanel):
         answers = self.turns[-1].answers if self.turns else []
         hidden = self.blind.value and not self.revealed
         self.earlier.draw(self.turns, hidden)
-        self.columns.draw(answers, hidden)
+        self.columns.draw(answers, hidden, self.turns[-1].best if self.turns else None)
         # The speed would give small models away, so it is hidden as long as the names are.
         draw_strips(self.columns.children, [] if hidden else answers)
         # Last, so that buttons become enabled only when everything is drawn.
@@ -305,7 +320,7 @@ class SideBySide(AnswersPanel):
         some = bool(self.runs)
         to_vote = some and not running and not self.turns[-1].voted
         self.columns.set_buttons(answers, running, to_vote)
-        self.tie_button.disabled = not to_vote
+        self.tie_button.disabled = self.bad_button.disabled = not to_vote
         self.table_button.disabled = self.report_button.disabled = running or not some
         self.again_button.disabled = running or not some
         self.add_button.disabled = running or len(self.columns) >= MOST

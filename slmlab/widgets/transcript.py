@@ -60,8 +60,8 @@ def _answers_html(turn: Turn, number: int, hidden: bool) -> Markup:
         flags = results.flags(answer.record) if answer.record and not hidden else []
         body = markup.answer_html(answer, name=f"model {letter} in turn {number}")
         parts.append(
-            Markup("<div>{}{}{}</div>").format(
-                markup.TITLE.format(title), body, markup.flags_html(flags)
+            Markup("<div class='slmlab-card slmlab-hue-{}'>{}{}{}</div>").format(
+                letter.lower(), markup.TITLE.format(title), body, markup.flags_html(flags)
             )
         )
     return Markup().join(parts)

@@ -1,103 +1,125 @@
-"""The votes cast in a widget: the file, the voter's name, and the ratings so far."""
+"""The votes cast in a widget: where they are written, the voter's words, the ratings so far."""
 
 from __future__ import annotations
 
 import itertools
+import platform
+import re
+import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
-from markupsafe import Markup
 
-from slmlab.errors import SlmlabError
+from slmlab.errors import ResultsError
 from slmlab.evaluation import votes
+from slmlab.evaluation.vote_reader import VoteReader
 from slmlab.run.options import Prompt
 from slmlab.show import sanitize
-from slmlab.widgets import controls, markup
+from slmlab.widgets import controls
+from slmlab.widgets.ratings_table import votes_html
 
-# A bootstrap over a handful of votes gives intervals that are far too narrow.
-FEWEST_VOTES = 20
+if TYPE_CHECKING:
+    import pandas as pd
+    from markupsafe import Markup
 
 
 class Ballot:
-    """A file of votes, and the text field for the voter's name."""
+    """Where votes go, and fields for the voter's name, a comment and tags.
 
-    def __init__(self, voter: str | None, votes_file: str | Path) -> None:
-        self.file = Path(votes_file)
+    Args:
+        voter: the name to start with (default: the user's).
+        place: a file that ends in ``.jsonl``, or a folder in which this ballot writes a file of its
+            own, so that a class can vote into one folder, also on a shared drive.
+
+    Raises:
+        ResultsError: there is no such place.
+    """
+
+    def __init__(self, voter: str | None, place: str | Path) -> None:
+        self.place = Path(place)
+        single = self.place.is_file() or self.place.suffix == ".jsonl"
+        if not self.place.parent.is_dir():
+            # A drive that is not mounted must not become a folder that vanishes with the machine.
+            raise ResultsError(
+                f"There is no folder {self.place.parent.absolute()} for the votes. Make it first, "
+                "or mount the drive."
+            )
+        mine = re.sub(r"[^\w.-]+", "_", f"{controls.user()}-{platform.node()}")[:80]
+        self.file = self.place if single else self.place / f"{mine}-{uuid.uuid4().hex[:8]}.jsonl"
+        self.reader = VoteReader(self.place)
+        narrow = widgets.Layout(width="22em")
         self.voter = widgets.Text(
-            description="Your name",
-            value=voter or controls.user(),
-            layout=widgets.Layout(width="22em"),
+            description="Your name", value=voter or controls.user(), layout=narrow
+        )
+        self.comment = widgets.Text(
+            description="Comment", placeholder="why; may stay empty", layout=narrow
+        )
+        self.tags = widgets.Text(
+            description="Tags", placeholder="such as maths, short", layout=narrow
         )
 
     def cast(self, prompt: Prompt, model_a: str, model_b: str, winner: str) -> None:
-        """Save a vote: ``a``, ``b`` or ``tie``.
+        """Save a vote with what is in the fields, and clear the comment.
 
         Raises:
             ResultsError: it cannot be written.
         """
-        votes.add_vote(
-            self.file,
-            voter=self.voter.value or "anonymous",
-            prompt=sanitize.prompt_text(prompt),
-            model_a=model_a,
-            model_b=model_b,
-            winner=winner,
-        )
+        self.choose(prompt, [model_a, model_b], {"a": 0, "b": 1}.get(winner, winner))
 
-    def choose(self, prompt: Prompt, models: Sequence[str], best: int | None) -> int:
+    def choose(self, prompt: Prompt, models: Sequence[str], best: int | str) -> int:
         """Save the votes that a choice stands for (see ``pairwise``); returns how many.
 
         Raises:
             ResultsError: a vote cannot be written.
         """
+        if self.file != self.place:
+            try:
+                self.place.mkdir(exist_ok=True)
+            except OSError as error:
+                raise ResultsError(f"{self.place} cannot be made: {error.strerror}.") from error
         cast = [*pairwise(models, best)]
         for model_a, model_b, winner in cast:
-            self.cast(prompt, model_a, model_b, winner)
+            votes.add_vote(
+                self.file,
+                voter=self.voter.value or "anonymous",
+                prompt=sanitize.prompt_text(prompt),
+                model_a=model_a,
+                model_b=model_b,
+                winner=winner,
+                comment=self.comment.value.strip(),
+                tags=dict.fromkeys(
+                    tag for tag in map(str.strip, self.tags.value.split(",")) if tag
+                ),
+            )
+        # The tags stay: most prompts in a row are of one kind.
+        self.comment.value = ""
         return len(cast)
 
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The votes so far: those in the file, or those of all in the folder."""
+        return votes.read_votes(self.place)
+
     def ratings_html(self) -> Markup:
-        """The ratings as a table, or the reason why there are none; empty without a file."""
-        if not self.file.exists():
-            return Markup()
-        try:
-            cast = votes.read_votes(self.file)
-            few = len(cast) < FEWEST_VOTES
-            ratings = votes.ratings(cast, resamples=2 if few else 200)
-        except SlmlabError as error:
-            return Markup("<p class='slmlab-quiet'>{}</p>").format(str(error))
-        rows = [
-            (
-                one.model,
-                f"{one.rating:.0f}",
-                "too few votes" if few else f"{one.low:.0f} to {one.high:.0f}",
-                one.wins,
-                one.ties,
-                one.losses,
-            )
-            for one in ratings.itertuples()
-        ]
-        caption = f"Bradley–Terry ratings. Votes in {self.file.name}: {len(cast)}. " + (
-            f"They say little before there are {FEWEST_VOTES}."
-            if few
-            else "95 % intervals by bootstrap; models whose intervals overlap may be equal."
-        )
-        columns = ("model", "rating", "interval", "won", "tied", "lost")
-        return markup.table_html(rows, columns, caption)
+        """The ratings so far as a table; empty without votes."""
+        self.reader.update()
+        return votes_html(self.reader, self.place.name)
 
 
-def pairwise(models: Sequence[str], best: int | None) -> Iterator[tuple[str, str, str]]:
+def pairwise(models: Sequence[str], best: int | str) -> Iterator[tuple[str, str, str]]:
     """The votes that a choice among several answers stands for: ``(model_a, model_b, winner)``.
 
-    The best answer wins against each other one; without a best one all pairs are ties. Two answers
+    The best answer wins against each other one; without a best one all pairs are equal. Two answers
     of the same model are not compared.
 
     Args:
         models: the model of each answer.
-        best: the position of the best answer, or None.
+        best: the position of the best answer, or for all of them ``tie`` or ``both bad``.
     """
     for one, two in itertools.combinations(range(len(models)), 2):
-        if models[one] == models[two] or best not in (None, one, two):
+        if models[one] == models[two] or (isinstance(best, int) and best not in (one, two)):
             continue
-        winner = "tie" if best is None else "a" if best == one else "b"
+        winner = best if isinstance(best, str) else "a" if best == one else "b"
         yield models[one], models[two], winner

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from slmlab.run.grid import plan
+from tests.support.browser import wcag_violations
 from tests.support.engines import QWEN, SMOL
 from tests.support.widgets import button, pressable, shoot, shown, side_by_side, texts
 
@@ -39,6 +40,7 @@ class TestConversations:
             button(page, "A is best").click()
             page.wait_for_selector(".slmlab td:has-text('temperature 1.5')")
             shoot(front, page, "conversation")
+            assert not wcag_violations(page, ".slmlab")
             page.set_viewport_size({"width": 390, "height": 3600})
             shoot(front, page, "conversation-narrow")
             for box in page.locator(".slmlab").all():

@@ -30,11 +30,27 @@ class TestLookAndUse:
             assert not wcag_violations(page, ".slmlab")
 
     def test_a_narrow_pane_needs_no_sideways_scrolling(self, front):
-        with shown(front, *self.CELLS[:3], width=480, height=900) as page:
+        with shown(front, *self.CELLS[:3], width=390, height=900) as page:
             page.wait_for_selector(".slmlab-arena")
             for box in page.locator(".slmlab").all():
                 inside = box.evaluate("one => one.scrollWidth - one.clientWidth")
                 assert inside <= 1
+
+    def test_states_move_but_not_for_those_who_asked_for_rest(self, front):
+        moving = (
+            "state => { const card = document.querySelector('.slmlab-card'); "
+            "card.classList.add(`slmlab-is-${state}`); "
+            "const name = getComputedStyle(card, '::before').animationName; "
+            "card.classList.remove(`slmlab-is-${state}`); return name; }"
+        )
+        with shown(front, self.CELLS[0]) as page:
+            page.wait_for_selector(".slmlab-card")
+            states = ("waiting", "loading", "reading", "writing")
+            seen = {page.evaluate(moving, state) for state in states}
+            assert len(seen - {"none"}) == 4
+            page.emulate_media(reduced_motion="reduce")
+            assert {page.evaluate(moving, state) for state in states} == {"none"}
+            page.emulate_media(reduced_motion="no-preference")
 
     def test_the_keyboard_alone_runs_and_stops(self, front):
         cell = side_by_side([SMOL, GEMMA], prompt=STORY, num_predict=600)

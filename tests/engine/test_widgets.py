@@ -44,6 +44,25 @@ class TestServersThatGo:
         assert not panel.runs
         assert panel.prompt_text.value == "Hi"
 
+    def test_a_conversation_whose_model_vanished_loses_nothing_and_goes_on_with_another(
+        self, embedded
+    ):
+        lab = slmlab.side_by_side([SMOL, QWEN], "Hi", host=embedded.url, num_predict=8)
+        lab.run()
+        before = [one.text for one in lab.turns[0].answers]
+        column = lab.columns.children[0]
+        names, column.model.options = column.model.options, ["gone:1b"]
+        lab.follow_up_box.text.value = "And you?"
+        lab.follow_up()
+        assert "gone:1b" in lab.message.value
+        assert [one.text for one in lab.turns[-1].answers] == before
+        assert lab.follow_up_box.text.value == "And you?", "what was typed stays"
+        column.offer(names, GEMMA)
+        lab.follow_up()
+        answer = lab.turns[1].answers[0]
+        assert answer.model == GEMMA
+        assert answer.prompt[1] == {"role": "assistant", "content": before[0]}
+
 
 class TestWithoutAFrontEnd:
     def test_a_terminal_gets_text(self, embedded):

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from slmlab.errors import SlmlabError
-from slmlab.evaluation.ratings import ratings
+from slmlab.evaluation.ratings import ratings, ratings_by_tag
 from slmlab.show import plots
 from tests.support.records import vote
 
@@ -37,6 +37,34 @@ class TestRatings:
         assert swept["model"][0] == "a"
         figure = plots.ratings(swept)
         assert "n = 5 votes" in figure._supxlabel.get_text()
+
+    def test_both_bad_counts_as_a_tie_and_is_counted_apart(self):
+        cast = [vote("a", "b", "a"), vote("b", "a", "both bad"), vote("a", "b", "tie")]
+        table = ratings(pd.DataFrame(cast)).set_index("model")
+        counts = ["wins", "losses", "ties", "both_bad", "votes"]
+        assert table.loc["a", counts].tolist() == [1, 0, 1, 1, 3]
+        assert table.loc["b", counts].tolist() == [0, 1, 1, 1, 3]
+        as_ties = ratings(pd.DataFrame(cast).replace("both bad", "tie")).set_index("model")
+        assert table["rating"].equals(as_ties["rating"])
+        with pytest.raises(SlmlabError, match="A winner is one of a, b, tie, both bad; got 'c'"):
+            ratings(pd.DataFrame([vote("a", "b", "c")]))
+
+    def test_by_tag_a_vote_counts_for_each_of_its_tags(self):
+        cast = [
+            *[vote("a", "b", "a", tags=["maths", "short"])] * 3,
+            *[vote("a", "b", "b", tags=["poems"])] * 2,
+            vote("a", "b", "b", tags=[]),
+            vote("c", "d", "a", tags=["poems"]),
+        ]
+        table = ratings_by_tag(pd.DataFrame(cast), resamples=20)
+        best = table.groupby("tag")["model"].first()
+        assert (best["maths"], best["short"]) == ("a", "a")
+        poems = table[table["tag"] == "poems"].set_index("model")
+        assert poems["rating"].isna().all(), "a and c were never compared"
+        assert poems["wins"].to_dict() == {"a": 0, "b": 2, "c": 1, "d": 0}
+        assert list(table.columns[:5]) == ["tag", "model", "rating", "low", "high"]
+        with pytest.raises(SlmlabError, match="No vote has a tag"):
+            ratings_by_tag(pd.DataFrame(cast[5:6]))
 
     def test_models_that_never_met_have_no_common_scale(self):
         apart = pd.DataFrame([vote("a", "b", "a"), vote("c", "d", "b")])

@@ -19,6 +19,35 @@ class TestCatalogData:
             assert all(address.startswith("https://") for address in sources.values())
             assert {"developer", "parameters", "modality"} <= known
 
+    def test_sources_have_short_names(self):
+        hub = "https://huggingface.co"
+        for address, name in (
+            (f"{hub}/Qwen/Qwen3-0.6B", "Qwen card"),
+            (f"{hub}/google/gemma-2-2b-it/blob/main/config.json", "google config"),
+            (f"{hub}/docs/transformers/model_doc/gemma2", "huggingface.co docs"),
+            ("https://github.com/QwenLM/Qwen3/blob/main/README.md", "Qwen3 on GitHub"),
+            ("https://arxiv.org/abs/2408.00118", "arXiv 2408.00118"),
+            ("https://www.aibars.net/en/library", "aibars.net"),
+        ):
+            assert catalog.source_name(address) == name
+
+    def test_speed_is_predicted_from_what_is_read_for_a_token(self, monkeypatch):
+        monkeypatch.setattr(catalog, "gpu_names", lambda: ())
+        monkeypatch.setattr(catalog.speed, "predicted", lambda size: 10e9 / size)
+        frame = catalog.on_this_machine(host="http://127.0.0.1:9").set_index("name")
+        one = frame.loc["Llama 3.2 1B"]
+        assert one["tokens_per_s"] == pytest.approx(10 / one["download_gb"])
+        assert frame.loc["all-MiniLM-L6-v2", "tokens_per_s"] is None, "it writes nothing"
+        for row in frame[frame["active_parameters"].notna()].to_dict("records"):
+            if row["tokens_per_s"]:
+                assert row["tokens_per_s"] > 10e9 / catalog.memory(row)
+        assert not frame[~frame["fits"].map(bool)]["tokens_per_s"].notna().any()
+        for name, value in (("is_local", False), ("gpu_names", ("H100",))):
+            with monkeypatch.context() as elsewhere:
+                elsewhere.setattr(catalog, name, lambda *_, value=value: value)
+                away = catalog.on_this_machine(host="http://127.0.0.1:9")
+            assert not away["tokens_per_s"].notna().any(), "its speed is another one"
+
     def test_a_name_that_is_not_there_is_hinted_at(self):
         for name, hint in (("Gemma 3 1b", "Gemma 3 1B"), ("Gema 3 1B", "Gemma 3 1B")):
             with pytest.raises(ModelError, match=f"Did you mean '{hint}'"):

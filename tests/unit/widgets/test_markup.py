@@ -38,7 +38,8 @@ class TestEscaping:
         bad = "<b onclick='x'>&\""
         for html in (
             markup.table_html([(bad, 1, None)], [bad], bad),
-            markup.bar_html(bad, bad, 0.5, True),
+            markup.bar_html(bad, bad, 0.5),
+            markup.number_html(bad, bad, bad, 0.5, True),
             markup.flags_html([bad]),
             markup.copy_button(bad + "\0"),
             markup.region_html(bad, bad),

@@ -144,6 +144,21 @@ class TestCatalogue:
         assert set(explorer.frame["developer"]) == {"Google"}
         assert explorer.frame["parameters"].max() <= 1.05e9
 
+    def test_a_heading_sorts_and_a_second_press_turns_it_round(self):
+        explorer = slmlab.catalog_explorer()
+        assert explorer.table.value.count("aria-sort='ascending'") == 1
+        released = next(one for one in explorer.sorters if "Released" in one.description)
+        released.click()
+        assert "aria-sort='descending'><button" in explorer.table.value
+        dates = explorer.frame["released"].dropna().tolist()
+        assert dates == sorted(dates, reverse=True)
+        released.click()
+        assert explorer.frame["released"].dropna().tolist() == sorted(dates)
+        assert explorer.frame["released"].isna().iloc[-1], "what is unknown comes last"
+        for sorter in explorer.sorters:
+            sorter.click()
+            assert len(explorer.frame) == len(explorer.all)
+
 
 class TestSideBySide:
     def test_columns_come_and_go_between_two_and_six(self):
