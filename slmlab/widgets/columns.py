@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ from slmlab.widgets.column_settings import SettingsFields
 from slmlab.widgets.conversation import LETTERS, Setup
 
 FEWEST, MOST = 2, 6
+# Seconds after which no further answer is drawn in a frame; the next one begins with it.
+LONGEST_FRAME = 0.05
 
 
 class Columns(widgets.Box):  # type: ignore[misc]  # ipywidgets has no types
@@ -29,6 +32,7 @@ class Columns(widgets.Box):  # type: ignore[misc]  # ipywidgets has no types
         self.add_class("slmlab-columns")
         self._vote, self._draw_all, self._shared = vote, draw, shared
         self.names: list[str] = []
+        self._first = 0
 
     def __iter__(self) -> Any:
         return iter(self.children)
@@ -127,15 +131,25 @@ class Columns(widgets.Box):  # type: ignore[misc]  # ipywidgets has no types
 
     def draw(self, answers: Sequence[Answer], hidden: bool, best: int | None = None) -> None:
         """Draw the answers, compared with the reference if there is one; ``best`` was voted so."""
+        started = time.perf_counter()
         referred = next((place for place, one in enumerate(self) if one.reference.value), None)
         reference = None
         if referred is not None and referred < len(answers):
             reference = answers[referred].text
-        for place, column in enumerate(self):
+        # Where drawing is slow, what is being written takes turns; all else is drawn at once.
+        drawn, later = 0, []
+        for place in sorted(range(len(self)), key=lambda place: place < self._first):
+            column = self.children[place]
             answer = answers[place] if place < len(answers) else None
+            if answer is not None and answer.state == "writing":
+                if drawn and time.perf_counter() - started > LONGEST_FRAME:
+                    later.append(place)
+                    continue
+                drawn += 1
             column.hide(hidden)
             column.choose(place == best)
             column.draw(answer, None if place == referred else reference)
+        self._first = later[0] if later else 0
 
     def set_buttons(self, answers: Sequence[Answer], running: bool, to_vote: bool) -> None:
         """Enable or disable the columns' buttons."""

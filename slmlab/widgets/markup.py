@@ -39,7 +39,7 @@ def answer_html(answer: Answer, reference: str | None = None, name: str | None =
     if answer.record is not None and len(text) <= LONGEST_SHOWN:
         body = display.record_html(answer.record)
     else:
-        body = to_html(text if live else text[:LONGEST_SHOWN], live=live)
+        body = to_html(text[-LONGEST_SHOWN:] if live else text[:LONGEST_SHOWN], live=live)
     if reference is not None and answer.state in FINAL:
         body = marked(body, to_html(reference[:LONGEST_SHOWN]))
     if len(text) > LONGEST_SHOWN and answer.state != "writing":
