@@ -91,26 +91,29 @@ def flags_html(flags: Iterable[str]) -> Markup:
 
 def bar_html(label: str, value: str, share: float) -> Markup:
     """A label, a bar for a share, and what it stands for."""
+    return Markup("<span>{}</span>{}<span>{}</span>").format(label, track_html(share), value)
+
+
+def track_html(share: float) -> Markup:
+    """A bar that is filled to a share of its length."""
     return Markup(
-        "<span>{}</span><span class='slmlab-track' aria-hidden='true'>"
-        "<span class='slmlab-bar' style='width:{:.0f}%'></span></span><span>{}</span>"
-    ).format(label, 100 * min(1.0, max(0.0, share)), value)
+        "<span class='slmlab-track' aria-hidden='true'>"
+        "<span class='slmlab-bar' style='width:{:.0f}%'></span></span>"
+    ).format(100 * min(1.0, max(0.0, share)))
 
 
-def number_html(label: str, value: str, unit: str, share: float, best: bool) -> Markup:
-    """A number with its label and its unit, above a bar for its share of the largest."""
+def number_html(label: str, value: str, unit: str, share: float | None, best: bool) -> Markup:
+    """A number with its label and its unit, above a bar for its share of the largest, if any."""
     return Markup(
         "<div class='slmlab-measure {}'><span class='slmlab-label'>{}</span> "
-        "<span class='slmlab-value'><strong>{}</strong> {}{}</span>"
-        "<span class='slmlab-track' aria-hidden='true'>"
-        "<span class='slmlab-bar' style='width:{:.0f}%'></span></span></div>"
+        "<span class='slmlab-value'><strong>{}</strong> {}{}</span>{}</div>"
     ).format(
         "slmlab-best" if best else "",
         label,
         value,
         unit,
         Markup(" <span title='clearly the best of these models'>★</span>") if best else "",
-        100 * min(1.0, max(0.0, share)),
+        "" if share is None else track_html(share),
     )
 
 

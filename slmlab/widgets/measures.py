@@ -78,9 +78,10 @@ def standing_out(measure: Measure, records: Sequence[Generation | None]) -> list
 def strips_html(records: Sequence[Generation | None]) -> list[Markup]:
     """The numbers of each record, as bars relative to the largest; those that stand out marked.
 
-    A record that is None gets none.
+    A record that is None gets none; one alone has no bars.
     """
     lines: list[list[Markup]] = [[] for _ in records]
+    rivals = len(records) > 1
     for measure in MEASURES:
         values = [getattr(one, measure.name) if one else None for one in records]
         largest = max((value for value in values if value is not None), default=0)
@@ -92,7 +93,7 @@ def strips_html(records: Sequence[Generation | None]) -> list[Markup]:
                         measure.label,
                         measure.form.format(value),
                         measure.unit,
-                        value / max(largest, 1e-9),
+                        value / max(largest, 1e-9) if rivals else None,
                         best=stars[place],
                     )
                 )

@@ -91,3 +91,4 @@ def test_one_answer_has_its_numbers_its_end_and_a_copy():
     html = metrics_html(answer)
     assert "prompt 7 tokens · ended by the length limit" in html
     assert "<strong>50.0</strong> tokens/s" in html
+    assert not shares(html), "there is nothing to compare it with"
