@@ -220,7 +220,13 @@ def _prompts(suite: Suite, document: Document, run_code: bool) -> tuple[Any, int
         prompts: Any = suite.prompts
         if suite.tasks:
             sets = [folder / one if ending(one) else one for one in suite.tasks]
-            prompts = tasks.load(sets, suite.items)
+            prompts = tasks.load(
+                sets,
+                suite.items,
+                seed=suite.draw_seed,
+                split=suite.split,
+                columns=suite.columns,
+            )
         cells = plan(suite.models[0], prompts, template=suite.template, system=suite.system)
         table = pd.DataFrame([{"prompt": cell.prompt, **cell.columns} for cell in cells])
         for scorer in [one.function() for one in suite.scorers.values()] or [None]:

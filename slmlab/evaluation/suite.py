@@ -105,6 +105,13 @@ class Suite(_Part):
     items: int | None = Field(
         default=None, ge=1, description="How many items of each task set, from the first on."
     )
+    draw_seed: int | None = Field(
+        default=None, ge=0, description="Draw the items at random, by this seed."
+    )
+    split: str = Field(default="test", description="Which split of a dataset on the hub (hf:…).")
+    columns: dict[str, str] = Field(
+        default={}, description="Which columns of the tables are `prompt`, `expected`, …"
+    )
     template: str | None = Field(default=None, description="A template's name or text.")
     system: str | None = Field(default=None, description="A system prompt.")
     settings: dict[str, Any] = Field(

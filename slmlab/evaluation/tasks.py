@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from slmlab import hardware
 from slmlab.errors import TaskError, did_you_mean
+from slmlab.evaluation import benchmarks
 from slmlab.run.files import ENDINGS, ending
 from slmlab.run.tables import frame_of, read_table, records
 
@@ -37,7 +38,14 @@ def names() -> list[str]:
     return sorted(file.stem for file in FOLDER.glob("*.jsonl"))
 
 
-def load(name: str | Path | Iterable[str | Path], items: int | None = None) -> pd.DataFrame:
+def load(
+    name: str | Path | Iterable[str | Path],
+    items: int | None = None,
+    *,
+    seed: int | None = None,
+    split: str = "test",
+    columns: Mapping[str, str] | None = None,
+) -> pd.DataFrame:
     """A task set as a table that ``slmlab.compare`` takes as its prompts.
 
     In a JSON or Parquet file every value has its own type. In CSV, TSV and Excel every cell is a
@@ -49,10 +57,16 @@ def load(name: str | Path | Iterable[str | Path], items: int | None = None) -> p
     Args:
         name: a set's name (see ``names``), the path of your own file with a column ``prompt``
             (``.csv``, ``.tsv``, ``.json``, ``.jsonl``, each also with ``.gz``; ``.parquet``;
-            ``.xlsx``), or several of these.
-        items: how many items of each set to take, from the first on. The environment variable
-            ``SLMLAB_ITEMS`` caps it, for runs that only have to show that everything works; a line
-            on stderr says so.
+            ``.xlsx``), ``hf:owner/name`` for a dataset on the Hugging Face hub (by the package
+            ``datasets``), or several of these. Files and datasets in the columns of GSM8K, ARC and
+            MMLU need no column ``prompt``.
+        items: how many items of each set to take, from the first on or by ``seed``. The environment
+            variable ``SLMLAB_ITEMS`` caps it, for runs that only have to show that everything
+            works; a line on stderr says so.
+        seed: draw the items at random; a line on stderr says what so many are worth.
+        split: which split of a dataset on the hub.
+        columns: under the names that slmlab reads, those that the file has:
+            ``{"prompt": "question", "expected": "answer"}``.
 
     Returns:
         One row for each item: ``id``, ``prompt``, ``scorer`` (see ``slmlab.scorers``), ``expected``
@@ -77,22 +91,35 @@ def load(name: str | Path | Iterable[str | Path], items: int | None = None) -> p
         print(note, file=sys.stderr)
     if isinstance(name, (str, Path, Mapping)) or not isinstance(name, Iterable):
         name = [cast(str, name)]
-    paths = [_path(one) for one in name]
-    if not paths:
+    given = [*name]
+    if not given:
         raise TaskError("Name at least one task set.")
     rows: list[dict[str, Any]] = []
-    for path in paths:
-        table = read_table(path)
+    for one in given:
+        table, task = _table(one, split)
+        if columns:
+            table = benchmarks.renamed(table, columns, task)
         if "prompt" not in table:
-            hint = did_you_mean("prompt", map(str, table.columns))
-            raise TaskError(
-                f"{path.name} has no column `prompt`; it has "
-                f"{', '.join(map(str, table.columns))}.{hint}"
-            )
-        task = path.name[: -len(ending(path))]
+            if hint := did_you_mean("prompt", map(str, table.columns)):
+                has = ", ".join(map(str, table.columns))
+                raise TaskError(f"{task} has no column `prompt`; it has {has}.{hint}")
+            table = benchmarks.as_tasks(table, task)
+        if seed is not None and items is not None:
+            table, said = benchmarks.drawn(table, items, seed, task)
+            if said:
+                log.info(said)
+                print(said, file=sys.stderr)
         for row in records(table.head(items or len(table))):
             rows.append({**row, "task": row.get("task") or task})
     return frame_of(rows)
+
+
+def _table(name: Any, split: str) -> tuple[pd.DataFrame, str]:
+    """A set's table and name."""
+    if isinstance(name, str) and name.startswith(benchmarks.HUB):
+        return benchmarks.from_hub(name, split), name
+    path = _path(name)
+    return read_table(path), path.name[: -len(ending(path))]
 
 
 def _path(name: Any) -> Path:

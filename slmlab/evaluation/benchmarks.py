@@ -1,0 +1,147 @@
+"""Published benchmarks as task sets: from the Hugging Face hub, or from files in their formats."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from slmlab.errors import TaskError
+from slmlab.run.tables import frame_of, records
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+HUB = "hf:"
+CHOOSE = "Reply with the letter of the right answer only."
+CALCULATE = "End your reply with the result as a number."
+# Tokens for a calculation in words, and for a letter with its text.
+LONG, SHORT = 400, 32
+
+
+def from_hub(name: str, split: str) -> pd.DataFrame:
+    """One split of a dataset on the Hugging Face hub, as a table.
+
+    Args:
+        name: ``hf:owner/name``, or ``hf:owner/name/configuration`` if it has several.
+        split: such as ``test``, ``validation``, ``train``.
+
+    Raises:
+        TaskError: the package ``datasets`` is missing, or there is no such dataset or split.
+    """
+    try:
+        import datasets  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise TaskError(f"To load {name}, install datasets: pip install datasets.") from error
+    parts = name.removeprefix(HUB).split("/")
+    path = "/".join(parts[:2])
+    try:
+        found = datasets.load_dataset(path, *parts[2:3], split=split)
+    except Exception as error:  # it raises many kinds, from ValueError to ConnectionError
+        why = str(error).strip().split("\n")[0].rstrip(".")
+        raise TaskError(f"{name} cannot be loaded, split {split!r}: {why}.") from error
+    return frame_of(found.to_list())
+
+
+def as_tasks(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """A table in a benchmark's own columns, as a task set.
+
+    Recognized are questions with a calculation that ends in ``#### 42`` (as in GSM8K), and
+    questions with ``choices``: a list with the position or letter of the ``answer`` (as in MMLU),
+    or texts with labels and the ``answerKey`` (as in ARC). The prompts are plain: no examples
+    precede the question, so scores may differ from published ones, which mostly have some.
+
+    Raises:
+        TaskError: these are no such columns, or a row is broken; the message names the row.
+    """
+    rows = records(table)
+    found = []
+    for number, row in enumerate(rows):
+        try:
+            found.append({**_item(row), "task": row.get("subject") or name})
+        except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
+            if number == 0:
+                raise TaskError(
+                    f"{name} has no column `prompt`; it has {', '.join(map(str, table.columns))}, "
+                    "which are the columns of no benchmark that is known here. Say which are "
+                    'which: columns={"prompt": "…", "expected": "…"}.'
+                ) from error
+            raise TaskError(f"{name}, row {number}, is broken: {row!r:.200}") from error
+    return frame_of(found)
+
+
+def _item(row: Mapping[str, Any]) -> dict[str, Any]:
+    """One question as an item of a task set; an error of any kind if it is none."""
+    question = row["question"]
+    stem = question["stem"] if isinstance(question, dict) else question
+    if not isinstance(stem, str) or not stem.strip():
+        raise ValueError("no question")
+    if isinstance(question, dict):
+        row = {**row, "choices": question["choices"]}
+    identity = {"id": row["id"]} if row.get("id") is not None else {}
+    if "choices" not in row:
+        result = re.fullmatch(r"[-+]?[\d,.]+", row["answer"].rpartition("####")[2].strip())
+        if "####" not in row["answer"] or result is None:
+            raise ValueError("no result")
+        return identity | {
+            "prompt": f"{stem}\n\n{CALCULATE}",
+            "expected": result[0].replace(",", ""),
+            "scorer": "number",
+            "num_predict": LONG,
+        }
+    labels, texts = _choices(row["choices"])
+    answer = row["answerKey"] if "answerKey" in row else row["answer"]
+    place = answer if isinstance(answer, int) else labels.index(str(answer))
+    letters = list(string.ascii_uppercase[: len(texts)])
+    listed = "\n".join(f"{one}) {text}" for one, text in zip(letters, texts, strict=True))
+    return identity | {
+        "prompt": f"{stem}\n\n{listed}\n\n{CHOOSE}",
+        "expected": letters[place] if place >= 0 else letters[len(letters)],
+        "labels": letters,
+        "choices": texts,
+        "scorer": "label",
+        "num_predict": SHORT,
+    }
+
+
+def _choices(given: Any) -> tuple[list[str], list[str]]:
+    """The labels and the texts of a question's choices."""
+    if isinstance(given, dict):
+        labels, texts = given["label"], given["text"]
+    elif isinstance(given[0], dict):
+        labels, texts = [one["label"] for one in given], [one["text"] for one in given]
+    else:
+        labels, texts = string.ascii_uppercase[: len(given)], given
+    if len(labels) != len(texts) or not 2 <= len(texts) <= 26:
+        raise ValueError("labels and texts")
+    return [str(one) for one in labels], [str(one) for one in texts]
+
+
+def drawn(table: pd.DataFrame, items: int, seed: int, name: str) -> tuple[pd.DataFrame, str]:
+    """So many rows drawn at random, in their order, and a sentence on what they are worth."""
+    import numpy as np
+
+    if items >= len(table):
+        return table, ""
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(table))[:items])
+    points = 98 / items**0.5  # half of the widest 95 % interval, 1.96 · √(¼ / n), in points
+    said = (
+        f"{items} of {len(table):,} items of {name}, drawn with seed {seed}: a rate measured on "
+        f"them is known to about ±{points:.0f} percentage points."
+    )
+    return table.iloc[chosen], said
+
+
+def renamed(table: pd.DataFrame, columns: Mapping[str, str], name: str) -> pd.DataFrame:
+    """The table with its columns under the names that slmlab reads.
+
+    Raises:
+        TaskError: a column is not there.
+    """
+    missing = [one for one in columns.values() if one not in table]
+    if missing:
+        has = ", ".join(map(str, table.columns))
+        raise TaskError(f"{name} has no column {missing[0]!r}; it has {has}.")
+    others = [one for one in table.columns if one in columns and one not in columns.values()]
+    return table.drop(columns=others).rename(columns={old: new for new, old in columns.items()})
