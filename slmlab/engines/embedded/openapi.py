@@ -14,6 +14,7 @@ from starlette.responses import Response
 import slmlab
 from slmlab.engines.embedded.engine import Engine
 
+_REFUSED = {401: "Another user sent it, without the engine's key"}
 _ERRORS = {
     400: "The request is invalid",
     404: "There is no such model",
@@ -112,9 +113,9 @@ def _responses(operation: Operation) -> dict[str, Any]:
         "content": content if openai else plain,
     }
     responses = {str(operation.status): done, "405": wrong_method}
-    if operation.body or "{" in operation.path:
-        for status, text in _ERRORS.items():
-            responses[str(status)] = {"description": text}
-            if operation.method != "HEAD":  # which answers without a body
-                responses[str(status)]["content"] = content
+    takes_something = operation.body or "{" in operation.path
+    for status, text in (_REFUSED | _ERRORS if takes_something else _REFUSED).items():
+        responses[str(status)] = {"description": text}
+        if operation.method != "HEAD":  # which answers without a body
+            responses[str(status)]["content"] = content
     return responses
