@@ -45,6 +45,7 @@ KINDS: dict[str, tuple[type, ...]] = {
     "tolerance": NUMBER,
     "stop": (list,),
     "logprobs": (list,),
+    "images": (list,),
     "num_predict": NUMBER,
 }
 # … and the types that scorers take as `expected` besides a text.
@@ -191,7 +192,7 @@ def is_conversation(value: Any) -> bool:
         and bool(value)
         and all(
             isinstance(one, dict)
-            and set(one) == {"role", "content"}
+            and set(one) - {"images"} == {"role", "content"}
             and one["role"] in ROLES
             and isinstance(one["content"], str)
             for one in value

@@ -19,6 +19,7 @@ from slmlab.memory import parallel_requests
 from slmlab.run import results
 from slmlab.run.generate import Target, resolve_target
 from slmlab.run.grid import Cell, GridOptions, plan
+from slmlab.run.images import need_vision
 from slmlab.run.job import GenerationJob, Loaded
 from slmlab.run.logprobs import need_logprobs, validate_logprobs
 from slmlab.run.options import Prompt, full_options, parameters_of
@@ -75,7 +76,8 @@ def compare(
             DataFrame, a list of dicts, a dict of columns, a ``datasets.Dataset``, or the path of a
             file: ``.csv``, ``.tsv``, ``.json``, ``.jsonl``, ``.parquet``, ``.xlsx``) with a column
             ``prompt``. A column ``num_predict`` limits each row's answer, unless that option is
-            given. All other columns of a table are copied to the result.
+            given. A column ``images`` has paths of images that go with the prompt, to models that
+            can see. All other columns of a table are copied to the result.
         template: a template's name or text, or several; filled with each text or row's columns.
         system: a system prompt, or several to compare (None: without one).
         quantization: tags such as ``q4_0``, appended to each model's name.
@@ -142,6 +144,8 @@ def compare(
     targets = _targets(cells, servers)
     for one in targets.values() if logprobs else ():
         need_logprobs(one.engine, one.engine_version, one.host)
+    for cell in cells:
+        need_vision(cell.prompt, cell.model, servers[0])
 
     def name_of(cell: Cell) -> str:
         return key(targets[servers[0], cell.model], cell.prompt, cell.options, think, logprobs)

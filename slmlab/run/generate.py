@@ -19,6 +19,7 @@ from slmlab.engines.find import server_from
 from slmlab.errors import GenerationError, ServerLost, SlmlabError
 from slmlab.memory import effective_context
 from slmlab.models.inventory import validate_model
+from slmlab.run.images import for_server, need_vision, of, with_images
 from slmlab.run.logprobs import compact, need_logprobs, validate_logprobs
 from slmlab.run.options import (
     DROPPED_BY_LANGCHAIN,
@@ -110,14 +111,15 @@ def generate(
     host: str | None = None,
     think: bool = False,
     logprobs: int = 0,
+    images: Any = None,
     **options: Unpack[Options],
 ) -> Generation:
     """Run one prompt on one model and measure it.
 
     The request goes through langchain-ollama, so that the times are those that its users see: a
     text goes through ``OllamaLLM`` (``/api/generate``), a list of messages through ``ChatOllama``
-    (``/api/chat``); one with ``min_p`` or ``logprobs``, which LangChain drops, through the
-    ``ollama`` client.
+    (``/api/chat``); one with ``min_p`` or ``logprobs``, which LangChain drops, or with images,
+    through the ``ollama`` client.
     Before the clock starts, that client requests the model's digest and the loaded models, which
     LangChain does not provide.
 
@@ -130,10 +132,13 @@ def generate(
         think: let a model that can think do so before it answers; off by default for all.
         logprobs: record how probable each token was, and this many of the likeliest ones at its
             place, up to 20 (True: 5); see ``slmlab.tokens``.
+        images: an image or several, to be sent beside the prompt to a model that can see: paths,
+            bytes, or pictures of PIL. The record holds their digests.
         options: sampling options over ``DEFAULT_OPTIONS`` (temperature, seed, num_ctx, …).
 
     Raises:
-        PromptError: the prompt or an option is not usable, or the server reports no logprobs.
+        PromptError: the prompt, an image or an option is not usable, the model cannot see, or the
+            server reports no logprobs.
         ModelError: ``model`` is not a name, or there is no such model.
         ServerError: no server answers.
         GenerationError: it failed after it had started; ``.record`` has the text until then.
@@ -144,12 +149,13 @@ def generate(
         (40, 'length')
     """
     validate_model(model)
-    prompt = validate_prompt(prompt)
+    prompt = validate_prompt(with_images(prompt, images))
     sent = full_options(options, parameters=parameters_of(generate))
     logprobs = validate_logprobs(logprobs)
     target = resolve_target(model, sent["num_ctx"], server.address_of(host))
     if logprobs:
         need_logprobs(target.engine, target.engine_version, target.host)
+    need_vision(prompt, target.model, target.host)
     return generate_on(
         target, prompt, sent, on_text=on_text, timeout=timeout, think=think, logprobs=logprobs
     )
@@ -192,7 +198,8 @@ def generate_on(
         GenerationError: it failed; ``.record`` has the text until then.
     """
     # Before the clock starts, because this is slow the first time.
-    through_langchain = langchain and not logprobs and DROPPED_BY_LANGCHAIN.isdisjoint(options)
+    dropped = bool(logprobs) or not DROPPED_BY_LANGCHAIN.isdisjoint(options) or bool(of(prompt))
+    through_langchain = langchain and not dropped
     send = sender(session, target.host, timeout, prompt, through_langchain)
     clock = Clock(on_text, logprobs)
     if whole_prompt is None:
@@ -205,7 +212,7 @@ def generate_on(
     try:
         with models.errors_as_sentences(target.host, target.model):
             clock.start()
-            info = send(target.model, prompt, options, think, clock)
+            info = send(target.model, for_server(prompt), options, think, clock)
     except (SlmlabError, ValueError) as error:
         failure = error
     if clock.callback_error is not None:
@@ -301,6 +308,14 @@ def _was_truncated(
     found = from_count(prompt, tokens, num_ctx, num_keep, version)
     if found is None and tokens:
         return ask_again(
-            session, target.host, version, target.model, prompt, tokens, options, think, timeout
+            session,
+            target.host,
+            version,
+            target.model,
+            for_server(prompt),
+            tokens,
+            options,
+            think,
+            timeout,
         )
     return found

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from slmlab.errors import PromptError, did_you_mean
 from slmlab.models.inventory import as_names
 from slmlab.run import prompts
+from slmlab.run.images import keep, with_images
 from slmlab.run.options import (
     DEFAULT_OPTIONS,
     EXTRA_OPTIONS,
@@ -197,13 +198,22 @@ def _fill(
                     if own_limits and "num_predict" in row:
                         limit = _limit(row["num_predict"])
                         row = {key: row[key] for key in row if key != "num_predict"}
+                    if row.get("images"):
+                        row = {**row, "images": _kept(row["images"])}
                     columns |= _own_columns(row)
-                filled.append((_prompt(row, name, variables), columns, limit))
+                given = row.get("images") if isinstance(row, Mapping) else None
+                prompt = with_images(_prompt(row, name, variables), given)
+                filled.append((prompt, columns, limit))
             except PromptError as error:
                 if len(rows) == 1 and not where:
                     raise
                 raise PromptError(f"{where}Row {number + 1}: {error}") from error
     return filled
+
+
+def _kept(images: Any) -> list[str]:
+    """The digests of a row's images."""
+    return [keep(one) for one in (images if isinstance(images, (list, tuple)) else [images])]
 
 
 def _variables(template: str) -> list[str]:

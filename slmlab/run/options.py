@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 import math
+import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
 from slmlab import hardware
 from slmlab.errors import PromptError, did_you_mean
+from slmlab.run import images
 
 # Ollama's own defaults, sent with every request so that no engine, version or Modelfile can change
 # them unnoticed. Three are slmlab's: a fixed seed, so that runs can be repeated; a fixed context
@@ -35,7 +37,7 @@ NOT_SENT = {
 # A server reloads the model when one of these changes, so a grid varies them slowest.
 LOAD_OPTIONS = ("num_ctx", "num_gpu", "num_batch", "num_thread")
 
-Prompt = str | Sequence[Mapping[str, str]]
+Prompt = str | Sequence[Mapping[str, Any]]
 
 
 class Options(TypedDict, total=False):
@@ -189,17 +191,28 @@ def validate_prompt(prompt: Prompt) -> Prompt:
             )
         if (
             not isinstance(message, Mapping)
-            or set(message) != {"role", "content"}
+            or set(message) - {"images"} != {"role", "content"}
             or message["role"] not in ("system", "user", "assistant")
             or not isinstance(message["content"], str)
         ):
             raise PromptError(
-                "Each message is {'role': 'system' | 'user' | 'assistant', 'content': text}; "
-                f"got {message!r}."
+                "Each message is {'role': 'system' | 'user' | 'assistant', 'content': text}, and "
+                f"of the user perhaps with 'images': [path, …]; got {reprlib.repr(message)}."
             )
         encodable(message["content"])
-        messages.append(dict(message))
+        messages.append(_with_digests(message))
     return messages
+
+
+def _with_digests(message: Mapping[str, Any]) -> dict[str, Any]:
+    """A message whose images are kept, and stand in it by their digests."""
+    rest = {name: value for name, value in message.items() if name != "images"}
+    given = message.get("images")
+    if not given:
+        return rest
+    if message["role"] != "user" or not isinstance(given, (list, tuple)):
+        raise PromptError("Images are a list in a message of the user: 'images': [path, …].")
+    return rest | {"images": [images.keep(one) for one in given]}
 
 
 def encodable(text: str, what: str = "The prompt") -> str:

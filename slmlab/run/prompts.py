@@ -13,7 +13,14 @@ from slmlab.engines.embedded import CACHE_PROMPT
 from slmlab.errors import PromptError, did_you_mean
 from slmlab.models.inventory import validate_model
 from slmlab.run.files import is_file
-from slmlab.run.options import DROPPED_BY_LANGCHAIN, Options, full_options, parameters_of
+from slmlab.run.images import need_vision, of, read, with_images
+from slmlab.run.options import (
+    DROPPED_BY_LANGCHAIN,
+    Options,
+    full_options,
+    parameters_of,
+    validate_prompt,
+)
 
 if TYPE_CHECKING:
     from langchain_core.runnables import Runnable
@@ -152,6 +159,7 @@ def chain(
     template: str = "plain",
     *,
     think: bool = False,
+    images: Any = None,
     host: str | None = None,
     **options: Unpack[Options],
 ) -> Runnable[dict[str, Any], str]:
@@ -169,11 +177,12 @@ def chain(
         model: a model's name, such as ``llama3.2``.
         template: a template's name or text; its variables are the keys that ``invoke`` takes.
         think: let a model that can think do so before it answers; its thoughts are left out.
+        images: an image or several that go with each text, to a model that can see.
         host: the server (default: ``slmlab.server.host()``).
         options: sampling options (see ``slmlab.run.options.DEFAULT_OPTIONS``).
 
     Raises:
-        PromptError: the template or an option is not usable.
+        PromptError: the template, an image or an option is not usable, or the model cannot see.
         ModelError: the model is not a name.
 
     Examples:
@@ -192,10 +201,13 @@ def chain(
     from langchain_ollama import OllamaLLM
 
     address = server.address_of(host)
+    seen = validate_prompt(with_images("-", images))
+    need_vision(seen, model, address)
     # Before an OllamaLLM, a ChatPromptTemplate would put "Human: " in front of the text.
     prompt = PromptTemplate.from_template(template_text(template))
     # As ``ask`` does, so that it gives the same text as there.
     whole = {"headers": {CACHE_PROMPT: "false"}}
     llm = OllamaLLM(model=model, base_url=address, client_kwargs=client_kwargs(address) | whole)
     # Not all options are fields of OllamaLLM; and models that can think do so by default.
-    return prompt | llm.bind(options=sent, reasoning=think)
+    more = {"images": [read(one) for one in of(seen)]} if of(seen) else {}
+    return prompt | llm.bind(options=sent, reasoning=think, **more)

@@ -112,7 +112,7 @@ class Generation:
         """Which question of its conversation this answers: from 1 on; 1 for a text."""
         if isinstance(self.prompt, str):
             return 1
-        return max(1, sum(one["role"] == "user" for one in self.prompt))
+        return max(1, len([one for one in self.prompt if one["role"] == "user"]))
 
     @property
     def seed(self) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 from slmlab.engines.client import Session
 from slmlab.errors import GenerationError, SlmlabError
 from slmlab.run.generate import generate_on, load_model, resolve_target
+from slmlab.run.images import need_vision
 from slmlab.run.options import Prompt, full_options, validate_prompt
 from slmlab.run.record import Generation
 
@@ -123,6 +124,7 @@ class Answers:
         if answer.state in FINAL:
             return None
         target = resolve_target(answer.model, answer.options["num_ctx"], answer.host)
+        need_vision(answer.prompt, target.model, target.host)
         if target.cold:
             if not self._moves_on(answer, "loading"):
                 return None

@@ -12,10 +12,12 @@ from markupsafe import Markup
 from slmlab.errors import PromptError, SlmlabError
 from slmlab.models.inventory import validate_model
 from slmlab.run.generate import generate
+from slmlab.run.images import of, with_images
 from slmlab.run.logprobs import validate_logprobs
-from slmlab.run.options import Options, Prompt, full_options, parameters_of
+from slmlab.run.options import Options, Prompt, full_options, parameters_of, validate_prompt
 from slmlab.run.prompts import fill
 from slmlab.run.record import Generation
+from slmlab.show.images import thumbnails
 from slmlab.show.markdown import STYLE, to_html
 from slmlab.show.sanitize import harmless
 from slmlab.terminal import Printable, printable
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 # Fast enough to read along, but not more, since each update sends the whole text again.
 UPDATES_PER_SECOND = 8
+NOTHING = Markup()
 _FOOTER = Markup("<p style='opacity:.8'><small>{}</small></p>")
 
 
@@ -38,7 +41,8 @@ def in_notebook() -> bool:
 class Stream:
     """An output area that fills with text: call it with each piece, then ``close`` it."""
 
-    def __init__(self, title: str = "") -> None:
+    def __init__(self, title: str = "", above: Markup = NOTHING) -> None:
+        self.above = above
         self.title, self.text, self.drawn = harmless(title), "", 0.0
         self.printable = Printable()
         self.handle: Any = None
@@ -74,8 +78,8 @@ class Stream:
         title = Markup("<strong>{}</strong>").format(harmless(self.title)) if self.title else ""
         below = _FOOTER.format(harmless(footer)) if footer else ""
         text = record_html(record) if record else to_html(self.text, live=live)
-        html = Markup("{}<div style='max-width:48em'>{}{}{}</div>").format(
-            STYLE, title, text, below
+        html = Markup("{}<div style='max-width:48em'>{}{}{}{}</div>").format(
+            STYLE, title, self.above, text, below
         )
         return {"text/html": html, "text/plain": harmless(self.text)}
 
@@ -104,6 +108,7 @@ def ask(
     variables: Mapping[str, Any] | None = None,
     think: bool = False,
     logprobs: int = 0,
+    images: Any = None,
     host: str | None = None,
     **options: Unpack[Options],
 ) -> Generation:
@@ -117,6 +122,8 @@ def ask(
         think: let a model that can think do so before it answers.
         logprobs: record how probable each token was, and this many of the likeliest ones at its
             place, up to 20 (True: 5); see ``slmlab.tokens`` and ``slmlab.show_tokens``.
+        images: an image or several, to be sent beside the prompt to a model that can see: paths,
+            bytes, or pictures of PIL. They are shown small above the answer.
         host: the server (default: ``slmlab.server.host()``).
         options: sampling options (see ``slmlab.run.options.DEFAULT_OPTIONS``).
 
@@ -138,8 +145,9 @@ def ask(
     if isinstance(prompt, str) or prompt is None:
         values = dict(variables or {}) | ({} if prompt is None else {"question": prompt})
         prompt = fill(template, **values)
+    prompt = validate_prompt(with_images(prompt, images))
     logprobs = validate_logprobs(logprobs)
-    stream = Stream(model)
+    stream = Stream(model, thumbnails(of(prompt)))
     footer, record = "stopped", None
     try:
         record = generate(

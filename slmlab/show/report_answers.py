@@ -11,10 +11,12 @@ from markupsafe import Markup
 
 from slmlab.run.cells import plain
 from slmlab.run.frames import asked
+from slmlab.run.images import of
 from slmlab.show import sanitize
 from slmlab.show.answers import row_html
 from slmlab.show.differences import marked
 from slmlab.show.figure import colour, shorten
+from slmlab.show.images import thumbnails
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,6 +57,7 @@ def _prompt(rows: list[dict[str, Any]], variants: dict[str, int], repeated: bool
         "place": sanitize.harmless(" ".join(place)),
         "asked": shorten(sanitize.harmless(_asked(rows[0])), 110),
         "prompt": _prompt_text(rows),
+        "images": thumbnails(of(rows[0]["prompt"])),
         "differs": spread > 0 if scores else apart > 0,
         # Scores come first: two ways to say the same are no disagreement.
         "apart": round(spread + min(apart, 0.999) / 1000 if scores else apart, 6),

@@ -6,6 +6,9 @@ cleaned by nh3. Images are removed, since fetching one would tell its server abo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from markupsafe import Markup
 
 from slmlab.run.options import Prompt
@@ -82,4 +85,9 @@ def prompt_text(prompt: Prompt) -> str:
     """A prompt as harmless text; a conversation with the speaker before each message."""
     if isinstance(prompt, str):
         return harmless(prompt)
-    return harmless("\n".join(f"{one['role']}: {one['content']}" for one in prompt))
+    return harmless("\n".join(f"{one['role']}: {one['content']}{_seen(one)}" for one in prompt))
+
+
+def _seen(message: Mapping[str, Any]) -> str:
+    """The images of a message in words, by the beginning of their digests."""
+    return "".join(f" [image {name[7:19]}]" for name in message.get("images") or ())

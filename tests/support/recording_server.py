@@ -37,6 +37,7 @@ class RecordingServer:
         self.loaded: dict[str, int] = {}
         self.pieces: list[str] = ["Hello", " there."]
         self.thinking = ""
+        self.capabilities = ["completion"]
         self.logprobs: dict[str, list[dict[str, Any]]] = {}
         self.load_ns: list[int] = []
         self.counters: dict[str, int] = {}
@@ -93,7 +94,8 @@ class RecordingServer:
             self._write(request, [{"models": here}])
         elif request.path == "/api/show":
             self._write(
-                request, [{"model_info": self.info, "details": {}, "capabilities": ["completion"]}]
+                request,
+                [{"model_info": self.info, "details": {}, "capabilities": self.capabilities}],
             )
         elif body.get("prompt") == "":
             if body.get("keep_alive") == 0:

@@ -294,7 +294,7 @@ def test_dark_and_ax_are_given_by_name_everywhere():
         for name in plots.__all__
         if inspect.isfunction(getattr(plots, name)) and name != "pareto_front"
     ]
-    assert len(drawing) == 10
+    assert len(drawing) == 11
     for parameters in drawing:
         for name in ("dark", "ax"):
             assert parameters[name].kind is inspect.Parameter.KEYWORD_ONLY
