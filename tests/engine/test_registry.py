@@ -324,7 +324,8 @@ class TestTemplates:
         return gguf_files.write(tmp_path / "bare.gguf")
 
     @pytest.mark.parametrize(
-        "name", ["chatml", "gemma", "llama3-instruct.gotmpl", "mistral-instruct.gotmpl"]
+        "name",
+        ["chatml", *(f"{one}.gotmpl" for one in ("vicuna", "falcon-instruct", "gemma3-instruct"))],
     )
     def test_a_chat_is_written_as_ollama_writes_it(self, http, pull, files, bare, name):
         (known,) = [one for one in GO_TEMPLATES["templates"] if one["name"] == name]

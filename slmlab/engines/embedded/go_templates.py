@@ -1,9 +1,11 @@
 """Ollama's chat templates, which are written in Go's template language, as Jinja templates.
 
 Only what can be said exactly is translated: texts, ``.System``, ``.Prompt`` and ``.Response`` with
-conditions on the first two, or one loop over ``.Messages`` with their ``.Role`` and ``.Content``.
-Nearly all templates are written so that come with files without a template of their own. Any other
-is refused. What happens around the template follows Ollama's ``template/template.go``.
+conditions on the first two; or one loop over ``.Messages`` with their ``.Role`` and ``.Content``,
+with variables that hold a text, ``continue`` at the end of a branch, and the questions whether a
+message is the last or has a number. So are all templates that Ollama has for files without one of
+their own, but for Command R's, which is about tools. Any other is refused. What happens around the
+template follows Ollama's ``template/template.go``.
 """
 
 from __future__ import annotations
@@ -13,10 +15,15 @@ import json
 import re
 
 _ACTION = re.compile(r"\{\{(-\s)?\s*(.*?)\s*(\s-)?\}\}", re.DOTALL)
-_CONDITION = re.compile(r"(else )?if (\.\w+|eq \.Role \"(\w+)\"|\(eq \.Role \"(\w+)\"\))")
-_LOOP = re.compile(r"range (\$\w+, ?\$\w+ ?:= ?)?\.Messages")
+_IF = re.compile(r"(else )?if (.+)")
+_ROLE = re.compile(r"\(?eq \.Role \"(\w+)\"\)?")
+_NUMBERED = re.compile(r"and \(eq (\$\w+) (\d+)\) (\S+)")
+_LOOP = re.compile(r"range ((?P<number>\$\w+), ?\$\w+ ?:= ?)?\.Messages")
+_VARIABLE = re.compile(r"(\$\w+) ?:?= ?(?:\"\"|(\.\w+)|printf \"%s\\n\\n%s\" (\$\w+) (\.\w+))")
+_LAST = re.compile(r"(\$\w+) ?:= ?eq \(len \(slice \$\.Messages (\$\w+)\)\) 1")
 _TURN = {".System": "system", ".Prompt": "prompt", ".Response": "response"}
-_MESSAGE = {".Role": "role", ".Content": "content"}
+_ALL = {".System": "ns.system"}
+_MESSAGE = {".Role": "role", ".Content": "content", "$.System": "ns.system"}
 # What could end a text that is written into a Jinja template.
 _UNSAFE = re.compile(r"[{%}]{2}|\{#|#\}|[^\S\n\t ]|[\x00-\x08\x0e-\x1f]")
 # A template of these words formats nothing: the text is continued as it is.
@@ -54,18 +61,29 @@ _TURNS = """\
 {%- endfor -%}
 {%- set system = ns.system -%}{%- set prompt = ns.prompt -%}{%- set response = ns.response -%}
 BEFORE{{ response }}"""
+# In a loop, ``.System`` is what all messages of the system say.
 _MESSAGES = """\
-{%- set ns = namespace(content="", last="") -%}
+{%- set ns = namespace(content="", last="", system="", number=0, skip=falseVARIABLES) -%}
+{%- for message in messages -%}
+{%- if message.role == "system" -%}
+{%- set ns.system = ns.system + ("\\n\\n" if ns.last else "") + message.content -%}
+{%- set ns.last = "system" -%}
+{%- endif -%}
+{%- endfor -%}
+{%- set ns.last = "" -%}
 BEFORE
 {%- for message in messages -%}
 {%- set role = message.role -%}
-{%- if ns.last == role -%}{%- set ns.content = ns.content + "\\n\\n" + message.content -%}
+{%- if ns.last == role and role != "tool" -%}
+{%- set ns.content = ns.content + "\\n\\n" + message.content -%}
 {%- else -%}{%- set ns.content = message.content -%}
 {%- endif -%}
 {%- set ns.last = role -%}
-{%- if loop.last or messages[loop.index0 + 1].role != role -%}
+{%- if loop.last or role == "tool" or messages[loop.index0 + 1].role != role -%}
 {%- set content = ns.content -%}
+{%- set ns.skip = false -%}
 INSIDE
+{%- set ns.number = ns.number + 1 -%}
 {%- endif -%}
 {%- endfor -%}
 AFTER"""
@@ -106,11 +124,22 @@ def _translated(template: str) -> str:
         before, after = parts[:place], parts[place + 1 :]
         return _filled(_TURNS, BEFORE=_jinja(before, _TURN), AFTER=_jinja(after, _TURN))
     end = _end_of_block(parts, loops[0])
+    variables = {
+        found[1]: f"ns.own_{found[1][1:]}"
+        for is_action, text in parts
+        if is_action and (found := _VARIABLE.fullmatch(text))
+    }
+    inside = parts[loops[0] + 1 : end]
+    names = _MESSAGE | variables
+    found = _LOOP.fullmatch(parts[loops[0]][1])
+    if found and found["number"]:
+        names[found["number"]] = "ns.number"
     return _filled(
         _MESSAGES,
-        BEFORE=_jinja(parts[: loops[0]], {}),
-        INSIDE=_jinja(parts[loops[0] + 1 : end], _MESSAGE),
-        AFTER=_jinja(parts[end + 1 :], {}),
+        VARIABLES="".join(f', {name[3:]}=""' for name in variables.values()),
+        BEFORE=_jinja(parts[: loops[0]], _ALL | variables),
+        INSIDE=_jinja(inside, names),
+        AFTER=_jinja(parts[end + 1 :], _ALL | variables),
     )
 
 
@@ -146,10 +175,10 @@ def _end_of_block(parts: list[tuple[bool, str]], start: int) -> int:
 
 
 def _jinja(parts: list[tuple[bool, str]], names: dict[str, str]) -> str:
-    """These parts in Jinja, where Go's fields have these names."""
-    written, depth = [], 0
-    for is_action, text in parts:
-        condition = _CONDITION.fullmatch(text) if is_action else None
+    """These parts in Jinja, where Go's fields and variables have these names."""
+    names, written, depth, guards, skipping = dict(names), [], 0, 0, False
+    for number, (is_action, text) in enumerate(parts):
+        condition = _IF.fullmatch(text) if is_action else None
         if not is_action:
             if _UNSAFE.search(text):
                 raise _Untranslatable
@@ -157,18 +186,55 @@ def _jinja(parts: list[tuple[bool, str]], names: dict[str, str]) -> str:
         elif text in names and text != ".Response":
             written.append("{{ " + names[text] + " }}")
         elif condition:
-            role = condition[3] or condition[4]
-            field = ".Role" if role else condition[2]
-            if field not in names or field == ".Response" or (condition[1] and not depth):
+            if condition[1] and not depth:
                 raise _Untranslatable
-            test = f'role == "{role}"' if role else names[field]
+            test = _test(condition[2], names)
             written.append("{%- " + ("elif " if condition[1] else "if ") + test + " -%}")
             depth += not condition[1]
         elif text in ("else", "end") and depth:
             written.append("{%- else -%}" if text == "else" else "{%- endif -%}")
             depth -= text == "end"
+            if skipping and not depth:  # what is left is for the messages that went on
+                written.append("{%- if not ns.skip -%}")
+                guards, skipping = guards + 1, False
+        elif text == "continue" and depth == 1 and ".Role" in names:
+            following = parts[number + 1][1] if parts[number + 1][0] else ""
+            if not following.startswith(("else", "end")):
+                raise _Untranslatable
+            written.append("{%- set ns.skip = true -%}")
+            skipping = True
+        elif found := _LAST.fullmatch(text):
+            if depth or names.get(found[2]) != "ns.number":
+                raise _Untranslatable
+            names[found[1]] = "loop.last"
         else:
-            raise _Untranslatable
+            written.append(_assignment(text, names))
     if depth:
         raise _Untranslatable
-    return "".join(written)
+    return "".join(written) + "{%- endif -%}" * guards
+
+
+def _test(text: str, names: dict[str, str]) -> str:
+    """A condition in Jinja."""
+    if role := _ROLE.fullmatch(text):
+        if ".Role" not in names:
+            raise _Untranslatable
+        return f'role == "{role[1]}"'
+    if (both := _NUMBERED.fullmatch(text)) and names.get(both[1]) == "ns.number":
+        return f"ns.number == {both[2]} and {_test(both[3], names)}"
+    negated, name = text.startswith("not "), text.removeprefix("not ")
+    if name == ".Response" or names.get(name) in (None, "ns.number", "role"):
+        raise _Untranslatable
+    return ("not " if negated else "") + names[name]
+
+
+def _assignment(text: str, names: dict[str, str]) -> str:
+    """What gives a variable its text, in Jinja."""
+    found = _VARIABLE.fullmatch(text)
+    if not found or not names.get(found[1], "").startswith("ns.own_"):
+        raise _Untranslatable
+    terms = [one for one in (found[2], found[3], found[4]) if one]
+    if any(one not in names for one in terms):
+        raise _Untranslatable
+    value = ' + "\\n\\n" + '.join(names[one] for one in terms) or '""'
+    return f"{{%- set {names[found[1]]} = {value} -%}}"
