@@ -34,11 +34,11 @@ from slmlab.errors import InstallError
 
 log = logging.getLogger(__name__)
 
-PINNED_VERSION = "0.32.15"
+PINNED_VERSION = "0.34.4"
 # Of ollama-linux-*.tar.zst; whoever replaces the release's files cannot replace these.
 PINNED_SHA256 = {
-    "amd64": "50539c5fe9bf85887733355098dcdb266b433cb8c73fa180713417e9ed6e42bb",
-    "arm64": "c898270b1690eab0f51aa9e9197686b7b4c6a7d88b83967763818f3127e477e9",
+    "amd64": "c238986e61d40c0cc5f4a9b9e40b9eea104350b77efa34741fc134e105cb9533",
+    "arm64": "96f50a1192133028cf4e010d8c333f8af14b1505db6be7b2034c11487e7fd7e6",
 }
 RELEASES = "https://github.com/ollama/ollama/releases/download"
 ARCHITECTURES = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
@@ -55,7 +55,7 @@ def ensure(version: str | None = None, say: Callable[[str], None] = print) -> Pa
     """The path of an Ollama program, which is installed first if there is none.
 
     Args:
-        version: a release such as ``0.32.15``; None accepts any that is installed.
+        version: a release such as ``0.34.4``; None accepts any that is installed.
         say: called with a line about each step.
 
     Raises:
