@@ -131,6 +131,11 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("models", _models, "list the models on this machine")
     with_json(sub)
 
+    sub = command("fit", _fit, "say which models fit into this machine's memory, and how fast")
+    sub.add_argument("models", nargs="*", metavar="MODEL", help="default: those of the catalogue")
+    sub.add_argument("--num-ctx", type=int, default=4096, help="context length (default 4096)")
+    sub.add_argument("--measure", action="store_true", help="let installed models write a little")
+
     sub = command("pull", _pull, "download models")
     with_engine(sub)
     sub.add_argument("models", nargs="+", metavar="MODEL")
@@ -226,6 +231,33 @@ def _models(args: argparse.Namespace) -> None:
         if len(table)
         else "No model is here yet: slmlab pull MODEL"
     )
+
+
+def _fit(args: argparse.Namespace) -> None:
+    from slmlab import catalog
+    from slmlab.models import speed
+
+    slmlab.start(quiet=True)
+    if not args.models:
+        table = catalog.on_this_machine(args.num_ctx).sort_values("memory")
+        columns = ["name", "ollama_tag", "memory", "fits", "tokens_per_s", "here"]
+        gigabytes = [None if one is None else round(one / 1e9, 1) for one in table["memory"]]
+        speeds = [one if one is None or one != one else round(one) for one in table["tokens_per_s"]]
+        shown = table[columns].assign(memory=gigabytes, tokens_per_s=speeds).fillna("-")
+        print(shown.rename(columns={"memory": "memory (GB)"}).to_string(index=False))
+        return
+    for name in args.models:
+        fit = slmlab.will_it_fit(name, args.num_ctx)
+        print(printable(str(fit)))
+        said = "on a GPU, no speed is predicted"
+        if fit.place == "memory":
+            said = f"predicted {speed.predicted(fit.weights):.0f} tokens/s"
+        if args.measure:
+            story = "Tell a long story about a lighthouse."
+            found = slmlab.generate(name, story, num_predict=64, num_ctx=args.num_ctx)
+            measured = found.tokens_per_s
+            said += f", measured {measured:.0f}" if measured else "; too few tokens to measure"
+        print(f"  {said}")
 
 
 def _pull(args: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -39,6 +40,10 @@ class TestWithModels:
             ).stdout
         )
         assert [row["seed"] for row in rows] == [0, 1]
+        fit = call("fit", SMOL, "--measure").stdout
+        assert f"{SMOL} fits: it needs " in fit
+        assert re.search(r"\n  predicted \d+ tokens/s, measured \d+\n", fit)
+        assert SMOL in call("fit").stdout
         unknown = run("ask", "smollm", "Hi")
         assert unknown.returncode == 1
         assert unknown.stderr.startswith("slmlab: There is no model 'smollm'")
