@@ -14,6 +14,7 @@ from slmlab.engines.client import Session
 from slmlab.errors import GenerationError, SlmlabError
 from slmlab.run.generate import generate_on, load_model, resolve_target
 from slmlab.run.images import need_vision
+from slmlab.run.logprobs import need_logprobs
 from slmlab.run.options import Prompt, full_options, validate_prompt
 from slmlab.run.record import Generation
 
@@ -29,6 +30,7 @@ class Answer:
     ``state`` is ``waiting`` (for its turn), ``loading`` (the model), ``reading`` (the prompt),
     ``writing``, or one of ``FINAL``. ``record`` is set in a final state if anything was sent;
     ``error`` is the message of a failure, ``since`` when the state began (``time.monotonic``).
+    ``logprobs`` is how many alternatives of each token to record.
     """
 
     model: str
@@ -36,6 +38,7 @@ class Answer:
     host: str
     options: Mapping[str, Any] = field(default_factory=dict)
     think: bool = False
+    logprobs: int = 0
     state: str = "waiting"
     error: str = ""
     record: Generation | None = None
@@ -124,6 +127,8 @@ class Answers:
         if answer.state in FINAL:
             return None
         target = resolve_target(answer.model, answer.options["num_ctx"], answer.host)
+        if answer.logprobs:
+            need_logprobs(target.engine, target.engine_version, target.host)
         need_vision(answer.prompt, target.model, target.host)
         if target.cold:
             if not self._moves_on(answer, "loading"):
@@ -144,6 +149,7 @@ class Answers:
             dict(answer.options),
             on_text=add,
             think=answer.think,
+            logprobs=answer.logprobs,
             session=self._session,
         )
         return replace(record, in_flight=self.width)

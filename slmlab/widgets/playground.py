@@ -24,6 +24,7 @@ from slmlab.widgets.live import AnswersPanel
 from slmlab.widgets.measures import metrics_html
 from slmlab.widgets.option_fields import FIELDS, OptionFields
 from slmlab.widgets.playground_run import Run
+from slmlab.widgets.token_view import TokenView
 from slmlab.widgets.transcript import Transcript
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class Playground(AnswersPanel):
         self.settings_fold = controls.folded(
             "", self.template_text, self.system, controls.row(*self.settings.fields.values())
         )
-        self.earlier = Transcript()
+        self.earlier, self.token_view = Transcript(), TokenView()
         self.follow_up_box = FollowUp("A further question", self.follow_up, self.to_json)
         self._ask_for_variables()
         self.arrange(
@@ -121,10 +122,12 @@ class Playground(AnswersPanel):
                 self.where,
                 self.later_button,
                 self.save_button,
+                self.token_view.switch,
             ),
             self.settings_fold,
             self.earlier,
             self.card,
+            self.token_view,
             self.follow_up_box,
             controls.folded("Show the code", self.code),
         )
@@ -238,7 +241,8 @@ class Playground(AnswersPanel):
         self, prompt: Prompt, text: str, turns: Turns, values: dict[str, str], template: str
     ) -> None:
         system, options = self.system.value, self.settings.options
-        answer = Answer(self.model.value, prompt, self.host, options)
+        wanted = self.token_view.alternatives
+        answer = Answer(self.model.value, prompt, self.host, options, logprobs=wanted)
         answers = Answers([answer])
         setup = Setup(system=system, options=options)
         turns = (*turns, Turn(text, [answer], [setup], path(text, turns, None)))
@@ -311,6 +315,7 @@ class Playground(AnswersPanel):
             self.card.layout.display = ""
             self.output.value = markup.answer_html(answer)
             self.metrics.value = "" if running else metrics_html(answer)
+            self.token_view.draw(None if running else answer.record)
         # Last, so that buttons become enabled only when everything is drawn.
         self.earlier_button.disabled = running or self.place == 0
         self.later_button.disabled = running or self.place >= len(self.runs) - 1
@@ -344,7 +349,7 @@ class Playground(AnswersPanel):
         head = Markup("<p><strong>Playground</strong> · {} · {}</p>").format(
             str(self.model.value), json.dumps(self.values, ensure_ascii=False)
         )
-        parts = (self.message, self.earlier, self.output, self.metrics, self.code)
+        parts = (self.message, self.earlier, self.output, self.metrics, self.token_view, self.code)
         return head + Markup().join(map(markup.shown, parts))
 
     def __str__(self) -> str:
