@@ -240,11 +240,12 @@ def _fit(args: argparse.Namespace) -> None:
     slmlab.start(quiet=True)
     if not args.models:
         table = catalog.on_this_machine(args.num_ctx).sort_values("memory")
+        table["memory"] /= 1e9
         columns = ["name", "ollama_tag", "memory", "fits", "tokens_per_s", "here"]
-        gigabytes = [None if one is None else round(one / 1e9, 1) for one in table["memory"]]
-        speeds = [one if one is None or one != one else round(one) for one in table["tokens_per_s"]]
-        shown = table[columns].assign(memory=gigabytes, tokens_per_s=speeds).fillna("-")
-        print(shown.rename(columns={"memory": "memory (GB)"}).to_string(index=False))
+        shown = table[columns].astype({"memory": float, "tokens_per_s": float}).round(1)
+        shown = shown.fillna({"ollama_tag": "-", "here": "-"})
+        shown = shown.rename(columns={"memory": "memory (GB)", "tokens_per_s": "tokens/s"})
+        print(shown.to_string(index=False, na_rep="-"))
         return
     for name in args.models:
         fit = slmlab.will_it_fit(name, args.num_ctx)
