@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from slmlab.errors import SlmlabError
 from slmlab.evaluation import statistics
 from slmlab.run import results
-from slmlab.run.frames import prompt_keys
 from slmlab.show.figure import colour, number
 
 if TYPE_CHECKING:
@@ -35,7 +34,10 @@ def is_scored(frame: pd.DataFrame) -> bool:
 def lead(frame: pd.DataFrame) -> Lead:
     """What a comparison found, in which each variant is a model (``variants.as_models``)."""
     rows = _rows(frame)
-    headline, found = _quality(frame, rows) if is_scored(frame) else _unscored(rows)
+    if frame["error"].notna().all():
+        headline, found = f"No answer came: {_count(len(frame), 'run')} failed", []
+    else:
+        headline, found = _quality(frame, rows) if is_scored(frame) else _unscored(rows)
     fast = _speed(rows)
     return Lead(headline, [*found, *([fast] if fast else [])], rows)
 
@@ -89,25 +91,35 @@ def _quality(frame: pd.DataFrame, rows: list[dict[str, Any]]) -> tuple[str, list
     ranked = sorted(
         (row for row in rows if row["mean"] == row["mean"]), key=lambda row: -row["mean"]
     )
-    prompts = len(set(prompt_keys(frame)))
+    best = ranked[0]["name"]
     if len(ranked) < 2:
-        score = f"a mean score of {ranked[0]['mean']:.2f} on {_count(prompts, 'prompt')}"
-        return f"{ranked[0]['name']} has {score}", []
+        prompts = _count(int(ranked[0]["n"]), "prompt")
+        return f"{best} has a mean score of {ranked[0]['mean']:.2f} on {prompts}", []
     try:
         pairs = statistics.paired(frame)
     except SlmlabError as error:
         return "The scores cannot be compared", [str(error)]
-    best, next_best = ranked[0]["name"], ranked[1]["name"]
-    first = pairs[pairs["a"].isin((best, next_best)) & pairs["b"].isin((best, next_best))]
-    sure = not first.empty and first["p_adjusted"].iloc[0] < statistics.SIGNIFICANT
-    told = list(first["sentence"])
+    names = (best, ranked[1]["name"])
+    told = list(pairs[pairs["a"].isin(names) & pairs["b"].isin(names)]["sentence"])
     if len(pairs) <= MOST_PAIRS:
         told += [one for one in pairs["sentence"] if one not in told]
-    if sure:
+    if _beats_all(best, pairs, len(ranked) - 1):
         return f"{best} did better" + (" than all others" if len(ranked) > 2 else ""), told
-    if ranked[0]["mean"] == ranked[1]["mean"]:
+    highest = [row["name"] for row in ranked if row["mean"] == ranked[0]["mean"]]
+    if len(highest) == len(ranked):
         return "None did better than the others" if len(ranked) > 2 else "Neither did better", told
+    if len(highest) > 1:
+        return f"{', '.join(highest[:-1])} and {highest[-1]} scored highest", told
     return f"{best} scored highest, which may be chance", told
+
+
+def _beats_all(best: str, pairs: pd.DataFrame, others: int) -> bool:
+    """Whether one did better than each other one, by more than chance explains."""
+    mine = pairs[(pairs["a"] == best) | (pairs["b"] == best)]
+    ahead = (mine["a_better"] > mine["b_better"]) == (mine["a"] == best)
+    return bool(
+        len(mine) == others and (ahead & (mine["p_adjusted"] < statistics.SIGNIFICANT)).all()
+    )
 
 
 def _unscored(rows: list[dict[str, Any]]) -> tuple[str, list[str]]:

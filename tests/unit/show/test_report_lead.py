@@ -49,6 +49,11 @@ class TestHeadline:
             ({"a": [1, 0], "b": [0, 1]}, "Neither did better"),
             ({"a": [1, 0], "b": [0, 1], "c": [1, 0]}, "None did better than the others"),
             ({"a": [1] * 9, "b": [0] * 9, "c": [0] * 9}, "a did better than all others"),
+            ({"a": [1] * 9, "b": [0] * 9, "c": [1] * 9}, "a and c scored highest"),
+            (
+                {"a": [1] * 9, "b": [0] * 9, "c": [1] * 8 + [0]},
+                "a scored highest, which may be chance",
+            ),
             ({"a": [1, 0, 0, 1]}, "a has a mean score of 0.50 on 4 prompts"),
         ],
     )
@@ -61,6 +66,10 @@ class TestHeadline:
         found = lead(by_variant(frame))
         assert found.headline == "b is the fastest"
         assert "Nobody has scored these answers" in found.sentences[0]
+
+    def test_where_all_failed_nothing_is_said_to_be_fast(self):
+        frame = scored({"a": [0.0], "b": [0.0]}, error="it died").drop(columns="score")
+        assert lead(by_variant(frame)).headline == "No answer came: 2 runs failed"
 
     def test_answers_to_other_prompts_are_not_compared(self):
         frame = scored({"a": [1.0] * 3, "b": [0.0] * 3})
