@@ -35,9 +35,8 @@ def lead(frame: pd.DataFrame) -> Lead:
     """What a comparison found, in which each variant is a model (``variants.as_models``)."""
     rows = _rows(frame)
     if frame["error"].notna().all():
-        headline, found = f"No answer came: {_count(len(frame), 'run')} failed", []
-    else:
-        headline, found = _quality(frame, rows) if is_scored(frame) else _unscored(rows)
+        return Lead(f"No answer came: {_count(len(frame), 'run')} failed", [], rows)
+    headline, found = _quality(frame, rows) if is_scored(frame) else _unscored(rows)
     fast = _speed(rows)
     return Lead(headline, [*found, *([fast] if fast else [])], rows)
 
