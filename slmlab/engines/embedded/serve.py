@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import os
+from pathlib import Path
 from typing import Any
 
 from slmlab import paths
-from slmlab.engines import keys, sockets, supervisor
 from slmlab.engines.embedded import worker_process
 from slmlab.errors import ServerError
 
@@ -47,15 +49,16 @@ async def _serve(port: int, to_all: bool) -> None:
 
     import uvicorn
 
+    from slmlab.engines import keys
     from slmlab.engines.embedded import access, routes
     from slmlab.engines.embedded.engine import Engine
     from slmlab.engines.embedded.model_store import ModelStore
 
+    key = None if to_all else _key(port)
     store = ModelStore(paths.embedded_models())
     with contextlib.suppress(OSError):
         store.sweep()
     _allow_many_connections()
-    key = None if to_all else _key(port)
     config = uvicorn.Config(
         routes.app(Engine(store, first), key),
         host="127.0.0.1",
@@ -72,30 +75,34 @@ async def _serve(port: int, to_all: bool) -> None:
         async def startup(self, sockets: Any = None) -> None:
             await super().startup(sockets)
             # Only now is the port ours, and not that of another engine with a key of its own.
-            if key:
-                _keep(port, key)
+            if key and keys.read(_folder(port)) != key:
+                keys.write(_folder(port), key)
 
     await Server(config).serve()
 
 
+def _folder(port: int) -> Path:
+    from slmlab.engines import supervisor
+
+    return supervisor.folder_of(f"http://127.0.0.1:{port}")
+
+
 def _key(port: int) -> str:
     """The key for this start: the one that the supervisor has made, or a new one."""
-    address = f"http://127.0.0.1:{port}"
-    supervised = supervisor.state_at(address) is not None
-    return (keys.read(supervisor.folder_of(address)) if supervised else None) or keys.new()
+    from slmlab.engines import keys, supervisor
 
-
-def _keep(port: int, key: str) -> None:
-    folder = supervisor.folder_of(f"http://127.0.0.1:{port}")
+    folder = _folder(port)
     try:
-        if keys.read(folder) != key:
-            paths.make(folder)
-            keys.write(folder, key)
+        paths.make(folder)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise ServerError(
             f"The engine's key cannot be written into {folder}: {error.strerror}. Set SLMLAB_HOME "
             "to a folder of your own."
         ) from error
+    supervised = supervisor.state_at(f"http://127.0.0.1:{port}") is not None
+    return (keys.read(folder) if supervised else None) or keys.new()
 
 
 def _protocol(user: str) -> type[Any]:
@@ -105,6 +112,8 @@ def _protocol(user: str) -> type[Any]:
     ``user`` in each request's state is the user id of the process that has connected.
     """
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+    from slmlab.engines import sockets
 
     class Protocol(HttpToolsProtocol):
         began: float | None = None  # when the first byte of a head came that is not whole yet
