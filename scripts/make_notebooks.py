@@ -46,6 +46,13 @@ slmlab.start()
 names = slmlab.ready()
 print("Models:", ", ".join(names))
 """
+# These open the file of SmolLM2 themselves, so the server has to hold no models for them.
+WITHOUT_MODELS = ("07", "08", "09", "11")
+HEALTH_WITHOUT_MODELS = """\
+import slmlab
+
+slmlab.start()
+"""
 NOT_PUBLISHED = (
     "\n\n*The project is not published yet. On Colab, first upload it as `slmlab.zip` (folder icon "
     "on the left), or mount Drive with the folder `slmlab` in it; the next cell finds either.*"
@@ -85,11 +92,12 @@ def badge(place: str) -> str:
 
 def stamped(notebook: nbformat.NotebookNode, place: str) -> nbformat.NotebookNode:
     """The notebook with its stamped cells as they should be; ``place`` is its path in notebooks/."""
+    without = Path(place).name.startswith(WITHOUT_MODELS)
     archive = f"{address()}/archive/{reference()}.zip"
     texts = {
         "badge": badge(place) + ("" if published() else NOT_PUBLISHED),
         "bootstrap": BOOTSTRAP.format(archive=archive).rstrip(),
-        "health": HEALTH.rstrip(),
+        "health": (HEALTH_WITHOUT_MODELS if without else HEALTH).rstrip(),
     }
     for cell in notebook.cells:
         if cell.id in texts:

@@ -9,7 +9,7 @@ seconds, which is the point.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -25,13 +25,14 @@ class Examples:
 
     ``contexts`` (n, context_length) are the preceding tokens, ``targets`` (n) the next token in the
     text, ``teacher_logits`` (n, v) the teacher's logits for the next token. Tokens are numbers from
-    0 to v - 1; ``vocabulary`` has their texts.
+    0 to v - 1; ``vocabulary`` has their texts, ``teacher_tokens`` their numbers in the teacher's.
     """
 
     contexts: Tokens
     targets: Tokens
     teacher_logits: Array
     vocabulary: tuple[str, ...]
+    teacher_tokens: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         """The number of examples."""
@@ -39,42 +40,64 @@ class Examples:
 
     def __getitem__(self, part: slice | Tokens) -> Examples:
         """Some of the examples, by a slice or an array of positions."""
-        return Examples(
-            self.contexts[part], self.targets[part], self.teacher_logits[part], self.vocabulary
+        return replace(
+            self,
+            contexts=self.contexts[part],
+            targets=self.targets[part],
+            teacher_logits=self.teacher_logits[part],
         )
 
-    def split(self, share: float) -> tuple[Examples, Examples]:
-        """The first ``share`` (0 to 1) of them to train on, and the rest to test on."""
-        at = int(share * len(self))
-        return self[:at], self[at:]
 
-
-def examples(teacher: Transformer, texts: Sequence[str], context_length: int = 4) -> Examples:
+def examples(
+    teacher: Transformer,
+    texts: Sequence[str],
+    context_length: int = 4,
+    *,
+    like: Examples | None = None,
+) -> Examples:
     """Examples from texts, with the teacher's logits for the token after each position.
 
     The vocabulary consists of the tokens that occur in these texts. The teacher's logits for all
     others are left out, so that the student has few outputs and can be trained in seconds.
 
+    Args:
+        teacher: the model whose logits are recorded.
+        texts: texts to learn from, or to test with.
+        context_length: how many tokens a student looks back.
+        like: the examples that a student learns from. Others, to validate and to test, take their
+            vocabulary, since what a test contains is not known beforehand; positions at which
+            another token is expected, or in sight, are left out.
+
     Examples:
         >>> teacher = slmlab.weights.read()
         >>> data = slmlab.distillation.examples(teacher, ["The cat sat on the mat."])
-        >>> data.contexts.shape[1]
-        4
+        >>> new = slmlab.distillation.examples(teacher, ["The cat sat."], like=data)
+        >>> new.vocabulary == data.vocabulary
+        True
     """
     coder = tokenizer(teacher)
     encoded = [coder.encode(text).ids for text in texts]
-    used = sorted({token for ids in encoded for token in ids})
+    used = like.teacher_tokens if like else sorted({token for ids in encoded for token in ids})
     index = {token: position for position, token in enumerate(used)}
     contexts, targets, logits = [], [], []
     for ids in encoded:
+        teacher_logits = forward(teacher, ids)[:, list(used)]
         # A text is padded on the left with its first token.
-        padded = [index[ids[0]]] * context_length + [index[token] for token in ids]
+        padded = [ids[0]] * context_length + ids
         for position in range(1, len(ids)):
-            contexts.append(padded[position : position + context_length])
-            targets.append(index[ids[position]])
-        logits.append(forward(teacher, ids)[:-1, used])
+            known = [index.get(token) for token in padded[position:][: context_length + 1]]
+            if None not in known:
+                contexts.append(known[:-1])
+                targets.append(known[-1])
+                logits.append(teacher_logits[position - 1])
     vocabulary = tuple(coder.decode([token]) for token in used)
-    return Examples(np.array(contexts), np.array(targets), np.concatenate(logits), vocabulary)
+    return Examples(
+        np.array(contexts, np.int64).reshape(-1, context_length),
+        np.array(targets, np.int64),
+        np.array(logits, np.float32).reshape(-1, len(used)),
+        vocabulary,
+        tuple(used),
+    )
 
 
 class Student:

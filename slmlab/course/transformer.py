@@ -225,13 +225,28 @@ def log_softmax(logits: npt.NDArray[Floats]) -> npt.NDArray[Floats]:
     return cast("npt.NDArray[Floats]", shifted - normalizer)
 
 
+def losses(model: Transformer, texts: Sequence[str]) -> list[float]:
+    """How surprised the model is by each text: the mean -log(probability) of its tokens, in nats.
+
+    e to the power of it is the text's perplexity. For two models the losses of the same texts come
+    in pairs, so that ``slmlab.statistics.difference`` can say how sure their difference is. The
+    first token of a text is not counted, since nothing comes before it; a text of one token gives
+    NaN. The environment variable ``SLMLAB_TOKENS`` caps how much of each text is read, as it caps
+    answers, for runs that only have to show that everything works; a line on stderr says so, once.
+
+    Examples:
+        >>> model = slmlab.weights.read()
+        >>> len(slmlab.weights.losses(model, ["The cat sat on the mat.", "It slept."]))
+        2
+    """
+    return [float(np.mean(each)) if len(each) else np.nan for each in _losses(model, texts)]
+
+
 def perplexity(model: Transformer, texts: str | Sequence[str]) -> float:
     """How surprised the model is by texts: e to the mean of -log(probability of each token).
 
-    A perplexity of 20 means: as uncertain as between 20 equally likely tokens. The first token of
-    each text is not counted, since nothing comes before it. The environment variable
-    ``SLMLAB_TOKENS`` caps how much of each text is read, as it caps answers, for runs that only
-    have to show that everything works; a line on stderr says so, once.
+    A perplexity of 20 means: as uncertain as between 20 equally likely tokens. ``losses`` gives the
+    same text by text, and says what is not counted.
 
     Args:
         model: the model.
@@ -244,16 +259,22 @@ def perplexity(model: Transformer, texts: str | Sequence[str]) -> float:
         >>> slmlab.weights.perplexity(slmlab.weights.read(), ["The cat sat on the mat."]) > 1
         True
     """
+    found = _losses(model, [texts] if isinstance(texts, str) else texts)
+    if not any(len(each) for each in found):
+        raise SlmlabError("Perplexity needs a text of at least two tokens.")
+    return float(np.exp(np.mean(np.concatenate(found))))
+
+
+def _losses(model: Transformer, texts: Sequence[str]) -> list[Array]:
+    """-log(probability) of each token of each text but the first, in nats."""
     encode = tokenizer(model).encode
     most = env_cap("SLMLAB_TOKENS", "only the first {} tokens of each text are read")
-    losses: list[float] = []
-    for text in [texts] if isinstance(texts, str) else texts:
+    found = []
+    for text in texts:
         ids = encode(text).ids[:most]
         log_probabilities = log_softmax(forward(model, ids)[:-1])
-        losses.extend(-log_probabilities[np.arange(len(ids) - 1), ids[1:]])
-    if not losses:
-        raise SlmlabError("Perplexity needs a text of at least two tokens.")
-    return float(np.exp(np.mean(losses)))
+        found.append(-log_probabilities[np.arange(len(ids) - 1), ids[1:]])
+    return found
 
 
 def rms_norm(x: Array, weight: Array, epsilon: float) -> Array:

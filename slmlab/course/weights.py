@@ -9,6 +9,7 @@ answers elsewhere. To prompt a model, use a server.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -26,6 +27,7 @@ from slmlab.course.transformer import (
     Transformer,
     chat_text,
     forward,
+    losses,
     perplexity,
     softmax,
     tokenizer,
@@ -35,6 +37,7 @@ from slmlab.errors import ModelError, did_you_mean
 from slmlab.models.choose import LESSON_PREFIX
 
 __all__ = [
+    "K_QUANTS",
     "TENSOR_TYPES",
     "Array",
     "Transformer",
@@ -44,6 +47,7 @@ __all__ = [
     "forward",
     "install",
     "keep_neurons",
+    "losses",
     "perplexity",
     "quantized",
     "read",
@@ -52,8 +56,9 @@ __all__ = [
     "write",
 ]
 FEED_FORWARD_LENGTH = "llama.feed_forward_length"
-# The formats that the gguf package can write (k-quants it can only read).
+# The formats that the gguf package can write; it can only read those of llama.cpp's K-quants.
 TENSOR_TYPES = ("F32", "F16", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0")
+K_QUANTS = ("Q6_K", "Q5_K", "Q4_K", "Q3_K", "Q2_K")
 
 
 class _FastReader(gguf.GGUFReader):
@@ -132,8 +137,12 @@ def read(path: str | Path | None = None) -> Transformer:
 def quantized(array: Array, tensor_type: str) -> tuple[Array, int]:
     """An array after quantization and dequantization, and its size in bytes while quantized.
 
+    K-quants (``K_QUANTS``) pack 256 numbers of a row at a time. They are computed by llama.cpp, in
+    the package of the embedded engine.
+
     Raises:
-        ModelError: the ``gguf`` package cannot write this format.
+        ModelError: there is no such format, it cannot pack rows of this length, or llama.cpp is not
+            here.
 
     Examples:
         >>> import numpy as np
@@ -141,9 +150,37 @@ def quantized(array: Array, tensor_type: str) -> tuple[Array, int]:
         >>> size  # a byte for each of the 32 values, two for their common scale
         34
     """
-    ggml_type = _ggml_type(tensor_type)
-    packed = gguf.quantize(array, ggml_type)
+    ggml_type = _ggml_type(tensor_type, (*TENSOR_TYPES, *K_QUANTS))
+    block = gguf.GGML_QUANT_SIZES[ggml_type][0]
+    if array.shape[-1] % block:
+        raise ModelError(
+            f"{tensor_type} packs {block} numbers of a row at a time, and {array.shape[-1]} are no "
+            "multiple of that. llama.cpp takes another format for such a matrix."
+        )
+    quantize = _by_llama_cpp if tensor_type in K_QUANTS else gguf.quantize
+    packed = quantize(array, ggml_type)
     return gguf.dequantize(packed, ggml_type).reshape(array.shape), packed.nbytes
+
+
+def _by_llama_cpp(array: Array, ggml_type: gguf.GGMLQuantizationType) -> npt.NDArray[np.uint8]:
+    """Quantize with llama.cpp's own function; ``gguf.quantize`` lacks the K-quants."""
+    try:
+        import xllamacpp.xllamacpp as llama_cpp
+
+        quantize = ctypes.CDLL(str(llama_cpp.__file__)).ggml_quantize_chunk
+    except (ImportError, OSError, AttributeError) as error:
+        raise ModelError(
+            f"{ggml_type.name} is computed by llama.cpp, which is not here: "
+            'pip install "slmlab[embedded]".'
+        ) from error
+    quantize.restype = ctypes.c_size_t
+    # format, numbers, where to, first number, rows, numbers in a row, weights of columns (none)
+    counts = [ctypes.c_int64] * 3
+    quantize.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, *counts, ctypes.c_void_p]
+    rows = np.ascontiguousarray(array, np.float32).reshape(-1, array.shape[-1])
+    packed = np.empty(gguf.quant_shape_to_byte_shape(rows.shape, ggml_type), np.uint8)
+    quantize(int(ggml_type), rows.ctypes.data, packed.ctypes.data, 0, *rows.shape, None)
+    return packed
 
 
 def write(model: Transformer, path: str | Path, tensor_type: str = "Q8_0") -> Path:
@@ -285,10 +322,10 @@ def keep_neurons(
     return replace(model, tensors=model.tensors | changed)
 
 
-def _ggml_type(name: str) -> gguf.GGMLQuantizationType:
-    if name not in TENSOR_TYPES:
+def _ggml_type(name: str, possible: Sequence[str] = TENSOR_TYPES) -> gguf.GGMLQuantizationType:
+    if name not in possible:
         raise ModelError(
-            f"{name!r} can't be written here; use one of {', '.join(TENSOR_TYPES)}."
-            + did_you_mean(name, TENSOR_TYPES)
+            f"{name!r} can't be written here; use one of {', '.join(possible)}."
+            + did_you_mean(name, possible)
         )
     return gguf.GGMLQuantizationType[name]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import httpx
 import numpy as np
 import pytest
@@ -50,6 +52,23 @@ class TestWeights:
         assert error < next(v for k, v in limit.items() if kind.startswith(k))
         bits = {"F32": 32, "F16": 16, "BF16": 16, "Q8_0": 8.5, "Q5_1": 6, "Q5_0": 5.5, "Q4_1": 5}
         assert size * 8 / x.size == bits.get(kind, 4.5)
+
+    @pytest.mark.parametrize("kind", weights.K_QUANTS)
+    def test_k_quants_are_those_of_llama_cpp(self, kind):
+        """Less is lost at each bit more, and what is packed has the size of the format."""
+        x = np.random.default_rng(0).normal(size=(64, 512)).astype(np.float32)
+        y, size = weights.quantized(x, kind)
+        bits = {"Q2_K": 2.625, "Q3_K": 3.4375, "Q4_K": 4.5, "Q5_K": 5.5, "Q6_K": 6.5625}
+        most = {"Q2_K": 0.33, "Q3_K": 0.17, "Q4_K": 0.08, "Q5_K": 0.04, "Q6_K": 0.02}
+        assert size * 8 / x.size == bits[kind]
+        assert most[kind] / 3 < np.sqrt(((x - y) ** 2).mean()) < most[kind]
+        with pytest.raises(ModelError, match=f"{kind} packs 256 numbers of a row"):
+            weights.quantized(x[:, :288], kind)
+
+    def test_without_llama_cpp_k_quants_are_told(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "xllamacpp.xllamacpp", None)
+        with pytest.raises(ModelError, match="Q4_K is computed by llama"):
+            weights.quantized(np.ones((1, 256), np.float32), "Q4_K")
 
     def test_what_was_written_is_read_again(self, model, ids, tmp_path):
         again = weights.read(weights.write(model, tmp_path / "x.gguf", "F16"))
@@ -114,3 +133,13 @@ class TestDistillation:
         assert made.teacher_logits.shape == (len(made), len(made.vocabulary))
         spoken = "".join(made.vocabulary[token] for token in made.targets)
         assert spoken.startswith(" library is open from ten to six.")
+
+    def test_what_no_student_learned_from_is_left_out(self, model):
+        learned = distillation.examples(model, ["The cat sat on the mat.", "The cat sat."])
+        same = distillation.examples(model, ["The cat sat."], like=learned)
+        assert same.vocabulary == learned.vocabulary
+        assert (same.teacher_logits == learned.teacher_logits[-len(same) :]).all()
+        new = distillation.examples(model, ["The cat sat on the zebra. The cat"], like=learned)
+        spoken = [new.vocabulary[token] for token in new.targets]
+        assert spoken == [" cat", " sat", " on", " the"], "then comes a zebra, and is in sight"
+        assert len(distillation.examples(model, ["Zebras!"], like=learned)) == 0

@@ -70,8 +70,8 @@ def check_08_1(share: Any, model: Any) -> str | None:
 
 
 @exercise("08.2")
-def check_08_2(at_random: Any, by_size: Any, model: Any, text: Any) -> str | None:
-    """Two perplexities, the model, and the text."""
+def check_08_2(at_random: Any, by_size: Any, model: Any, texts: Any) -> str | None:
+    """Two perplexities, the model, and the texts."""
     if not at_random > by_size > 1:
         return (
             "Random zeros hurt much more than those of the smallest weights. Are the two in order?"
@@ -79,11 +79,11 @@ def check_08_2(at_random: Any, by_size: Any, model: Any, text: Any) -> str | Non
     from slmlab.course.transformer import perplexity
 
     pruned = {name: _zeroed(model.tensors[name], 0.2) for name in model.matrices()}
-    if not _is_perplexity(by_size, model.with_tensors(pruned), text):
-        return "The second should be a different number: weights.perplexity(prune(0.2), text)."
+    if not _is_perplexity(by_size, model.with_tensors(pruned), texts):
+        return "The second should be a different number: weights.perplexity(prune(0.2), texts)."
     thinned = {name: _thinned(model.tensors[name], 0.2) for name in model.matrices()}
     # Which zeros fall where makes a large difference: other seeds are within two decades.
-    typical = perplexity(model.with_tensors(thinned), text)
+    typical = perplexity(model.with_tensors(thinned), texts)
     if not typical / 100 < at_random < typical * 100:
         return (
             f"Random zeros give about {typical:.0e} here: in all of model.matrices(), 20 % of each."
@@ -92,17 +92,17 @@ def check_08_2(at_random: Any, by_size: Any, model: Any, text: Any) -> str | Non
 
 
 @exercise("08.3")
-def check_08_3(in_a_row: Any, spread: Any, model: Any, text: Any) -> str | None:
-    """Two perplexities, the model, and the text."""
+def check_08_3(in_a_row: Any, spread: Any, model: Any, texts: Any) -> str | None:
+    """Two perplexities, the model, and the texts."""
     from slmlab.course import weights
 
     if min(in_a_row, spread) < 1:
         return "Perplexity is never below 1."
     for value, layers in ((in_a_row, [10, 11, 12, 13, 14]), (spread, [6, 10, 14, 18, 22])):
-        if not _is_perplexity(value, weights.drop_layers(model, layers), text):
+        if not _is_perplexity(value, weights.drop_layers(model, layers), texts):
             return (
                 f"Without the layers {layers} it should be a different number: drop_layers, on "
-                "`text`."
+                "`texts`."
             )
     return None
 

@@ -50,7 +50,8 @@ class TestDistillation:
             assert gradient == pytest.approx(gradients[name][spot], rel=1e-3), name
 
     def test_a_student_with_a_teacher_does_better_on_what_is_new(self):
-        train, test = self.examples().split(0.5)
+        examples = self.examples()
+        train, test = examples[:300], examples[300:]
         results = {}
         for soft in (0.0, 1.0):
             student = distillation.Student(12)

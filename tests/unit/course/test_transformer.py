@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from slmlab import hardware
@@ -28,6 +30,12 @@ def three_words(monkeypatch):
 def test_a_single_text_is_as_good_as_a_list():
     assert transformer.perplexity(None, "a b c") == pytest.approx(3)
     assert transformer.perplexity(None, ["a b c", "a"]) == pytest.approx(3)
+
+
+def test_losses_are_text_by_text():
+    two, one = transformer.losses(None, ["a b c", "a"])
+    assert math.exp(two) == pytest.approx(3)
+    assert math.isnan(one), "nothing comes before a text's only token"
 
 
 @pytest.mark.parametrize("texts", ["a", [], ["a", "b"]])
