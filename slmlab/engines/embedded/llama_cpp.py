@@ -116,14 +116,35 @@ def grammar_of_a_call(tools: list[dict[str, Any]]) -> dict[str, Any]:
             "type": "object",
             "properties": {
                 "name": {"const": tool["function"]["name"]},
-                "arguments": tool["function"].get("parameters") or {"type": "object"},
+                "arguments": _moved(
+                    tool["function"].get("parameters") or {"type": "object"},
+                    f"#/anyOf/{number}/properties/arguments",
+                ),
             },
             "required": ["name", "arguments"],
             "additionalProperties": False,
         }
-        for tool in tools
+        for number, tool in enumerate(tools)
     ]
     return {"json_schema": {"anyOf": calls}}
+
+
+def _moved(schema: Any, place: str) -> Any:
+    """A schema that now stands at ``place`` in another one, and whose references still lead there.
+
+    Examples:
+        >>> _moved({"$ref": "#/$defs/City"}, "#/properties/arguments")
+        {'$ref': '#/properties/arguments/$defs/City'}
+    """
+    if isinstance(schema, list):
+        return [_moved(one, place) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    moved = {key: _moved(value, place) for key, value in schema.items()}
+    reference = moved.get("$ref")
+    if isinstance(reference, str) and reference.startswith("#"):
+        moved["$ref"] = place + reference[1:]
+    return moved
 
 
 def check_repeats(schema: object, what: str) -> None:
@@ -176,7 +197,8 @@ async def render(
             it cannot be used.
     """
     if model.chat_template is None:
-        return "\n\n".join(message["content"] for message in messages)
+        texts = [images.marked(one["content"], worker.image_marker) for one in messages]
+        return "\n\n".join(texts)
     if not model.chat_template:
         raise ApiError(
             400,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jsonschema
 import pytest
 
 from slmlab.engines.embedded import llama_cpp
@@ -204,3 +205,39 @@ class TestGrammar:
         with pytest.raises(ApiError, match="invalid format") as refused:
             llama_cpp.grammar(wanted)
         assert refused.value.status == 400
+
+
+TREE = {
+    "type": "object",
+    "properties": {"city": {"$ref": "#/$defs/City"}, "next": {"$ref": "#"}},
+    "required": ["city"],
+    "additionalProperties": False,
+    "$defs": {"City": {"enum": ["Oslo", "Rome"]}},
+}
+
+
+class TestTheSchemaOfACall:
+    """A tool's schema stands in a larger one, in which its references still have to lead home."""
+
+    def accepts(self, name: str, arguments: object) -> bool:
+        tools = [
+            {"function": {"name": "plain"}},
+            {"function": {"name": "tree", "parameters": TREE}},
+        ]
+        schema = llama_cpp.grammar_of_a_call(tools)["json_schema"]
+        call = {"name": name, "arguments": arguments}
+        return jsonschema.Draft202012Validator(schema).is_valid(call)
+
+    @pytest.mark.parametrize(
+        ("name", "arguments", "expected"),
+        [
+            ("tree", {"city": "Oslo"}, True),
+            ("tree", {"city": "Oslo", "next": {"city": "Rome"}}, True),
+            ("tree", {"city": "Paris"}, False),
+            ("tree", {"city": "Oslo", "next": {"city": "Paris"}}, False),
+            ("plain", {"anything": 1}, True),
+            ("other", {}, False),
+        ],
+    )
+    def test_references(self, name, arguments, expected):
+        assert self.accepts(name, arguments) is expected
