@@ -12,6 +12,7 @@ ends too.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import sys
@@ -82,9 +83,8 @@ def main() -> None:
     try:
         server = xllamacpp.Server(parameters(config))
     except Exception as error:
+        _finish_log(xllamacpp.xllamacpp.__file__)
         print(json.dumps({"error": str(error)}), file=answer, flush=True)
-        # A thread of llama.cpp's writes its log, with the reason in it, and cannot be waited for.
-        time.sleep(0.3)
         raise SystemExit(1) from error
     print(json.dumps({"address": server.listening_address}), file=answer, flush=True)
     threads = WaitingThreads()
@@ -92,6 +92,21 @@ def main() -> None:
         threads.sleep(line == SLEEP)
     # The native server's teardown may wait for running requests, which nobody needs any more.
     os._exit(0)
+
+
+def _finish_log(library: str) -> None:
+    """Wait until llama.cpp's log is written, with the reason in it: a thread of its own does that.
+
+    The function that ends that thread is called by its name in the library, as compilers on Linux
+    and macOS write it; elsewhere the thread gets a moment.
+    """
+    try:
+        llama_cpp = ctypes.CDLL(library)
+        llama_cpp._Z15common_log_mainv.restype = ctypes.c_void_p
+        log = ctypes.c_void_p(llama_cpp._Z15common_log_mainv())
+        llama_cpp._Z16common_log_pauseP10common_log(log)
+    except (OSError, AttributeError):
+        time.sleep(0.3)
 
 
 if __name__ == "__main__":
