@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,7 +41,7 @@ async def embed(engine: Engine, request: Request) -> Response:
 async def embedded(engine: Engine, request: Request, args: EmbedRequest) -> dict[str, Any]:
     """The vectors of the texts, one in each row, with counters, by the names of ``/api/embed``."""
     texts, started = args.texts(), time.perf_counter_ns()
-    model = engine.model(args.model)
+    model = _model(engine, args.model)
     if not texts:
         return {"model": args.model, "embeddings": []}
     if "embedding" not in model.capabilities:
@@ -64,6 +65,17 @@ async def embedded(engine: Engine, request: Request, args: EmbedRequest) -> dict
     return await unless_gone(request, run())
 
 
+def _model(engine: Engine, name: str) -> StoredModel:
+    """The stored model of this name; without one, the sentence that Ollama has on this route."""
+    try:
+        return engine.model(name)
+    except ApiError as error:
+        if error.status != 404 or not name:
+            raise
+        quoted = json.dumps(name, ensure_ascii=False)
+        raise ApiError(404, f"model {quoted} not found, try pulling it first") from error
+
+
 def json_of(answer: dict[str, Any]) -> Response:
     """The response with this JSON, in which vectors may be arrays of numpy."""
     content = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -75,7 +87,7 @@ async def embeddings(engine: Engine, request: Request) -> Response:
     args = parse(EmbeddingsRequest, await read_body(request))
     if not args.model:
         raise ApiError(400, "model is required")
-    model = engine.model(args.model)
+    model = _model(engine, args.model)
     if not args.prompt:
         return JSONResponse({"embedding": []})
     if "embedding" not in model.capabilities:

@@ -205,7 +205,12 @@ async def copy(engine: Engine, request: Request) -> Response:
 async def delete(engine: Engine, request: Request) -> Response:
     """``DELETE /api/delete``: unload and remove a model."""
     args = parse(NameRequest, await read_body(request))
-    model = engine.model(args.name_given('name "" is invalid'))
+    name = args.name_given('name "" is invalid')
+    try:
+        full_name(name)
+    except NameNotValid as error:
+        raise ApiError(400, f'name "{name}" is invalid') from error
+    model = engine.model(name)
     await engine.pool.unload_model(model)
     engine.store.delete(model.name)
     return Response()
