@@ -171,18 +171,21 @@ def take_models(folder: str | Path) -> list[str]:
 def _copy(models: Iterable[StoredModel], source: ModelStore, target: ModelStore) -> None:
     """Copy models from store to store, each file checked by its SHA-256 while it is read."""
     for model in models:
-        if not target.blob(model.blob).exists():
-            if model.size > target.free_space():
+        for blob in model.blobs:
+            if target.blob(blob).exists():
+                continue
+            size = source.blob(blob).stat().st_size
+            if size > target.free_space():
                 raise SlmlabError(
-                    f"Not enough disk for {model.name}: it needs {hardware.gib(model.size)}, "
+                    f"Not enough disk for {model.name}: it needs {hardware.gib(size)}, "
                     f"{hardware.gib(target.free_space())} are free at {target.blobs}."
                 )
             part = target.temporary()
             try:
-                digest = _copy_file(source.blob(model.blob), part)
-                if digest != model.blob:
+                digest = _copy_file(source.blob(blob), part)
+                if digest != blob:
                     raise ModelError(
-                        f"{source.blob(model.blob)} is damaged: its SHA-256 is {digest}. "
+                        f"{source.blob(blob)} is damaged: its SHA-256 is {digest}. "
                         "Make or copy the bundle again."
                     )
                 target.add_blob(part, digest)

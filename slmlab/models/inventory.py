@@ -282,12 +282,19 @@ def unload(model: str, *, host: str | None = None) -> None:
     waiting(lambda: [one.name for one in loaded(host=host)])
 
 
-def add(model: str, path: str | os.PathLike[str], *, host: str | None = None) -> None:
+def add(
+    model: str,
+    path: str | os.PathLike[str],
+    *,
+    projector: str | os.PathLike[str] | None = None,
+    host: str | None = None,
+) -> None:
     """Give the server a GGUF file of your own as a model.
 
     Args:
         model: the name that the model gets.
         path: the GGUF file; ``~`` is your home folder.
+        projector: the GGUF file with which the model sees images, often called mmproj.
         host: the server (default: ``slmlab.server.host()``).
 
     Raises:
@@ -300,14 +307,21 @@ def add(model: str, path: str | os.PathLike[str], *, host: str | None = None) ->
     """
     host = server.address_of(host)
     validate_model(model)
-    file = _gguf_file(path)
-    try:
-        gguf_header.check_usable(gguf_header.read_header(file))
-    except gguf_header.GGUFError as error:
-        raise ModelError(f"{file} cannot be added: {error}.") from error
+    checks = [(_gguf_file(path), gguf_header.check_usable)]
+    if projector is not None:
+        checks.append((_gguf_file(projector), gguf_header.check_projector))
+    for file, check in checks:
+        try:
+            check(gguf_header.read_header(file))
+        except gguf_header.GGUFError as error:
+            raise ModelError(f"{file} cannot be added: {error}.") from error
     with errors_as_sentences(host, model):
-        digest = client(host).create_blob(file)
-        client(host).create(model, files={file.name: digest}, stream=False)
+        # Two files may have the same name, each in a folder of its own.
+        files = {
+            f"{'projector-' * number}{file.name}": client(host).create_blob(file)
+            for number, (file, _) in enumerate(checks)
+        }
+        client(host).create(model, files=files, stream=False)
 
 
 def _gguf_file(path: str | os.PathLike[str]) -> Path:

@@ -154,11 +154,15 @@ class FileServer:
         request.wfile.write(body)
 
     def add_model(
-        self, name: str, gguf: Path, texts: Mapping[str, str] | None = None, kind: str = "model"
+        self,
+        name: str,
+        gguf: Path,
+        texts: Mapping[str, str | bytes] | None = None,
+        kind: str = "model",
     ) -> str:
         """Offer a GGUF file as the model ``library/NAME:latest``; returns the blob's path.
 
-        ``texts`` are further layers by their kinds (``template``, ``params`` …).
+        ``texts`` are further layers by their kinds (``template``, ``projector`` …).
         """
         model = self._blob(name, gguf.read_bytes())
         config = self._blob(
@@ -179,7 +183,8 @@ class FileServer:
         layers = [model | {"mediaType": f"application/vnd.ollama.image.{kind}"}]
         for name_of_kind, text in (texts or {}).items():
             media_type = {"mediaType": f"application/vnd.ollama.image.{name_of_kind}"}
-            layers.append(self._blob(name, text.encode()) | media_type)
+            content = text.encode() if isinstance(text, str) else text
+            layers.append(self._blob(name, content) | media_type)
         manifest = {
             "schemaVersion": 2,
             "mediaType": "application/vnd.docker.distribution.manifest.v2+json",

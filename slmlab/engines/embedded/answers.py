@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from slmlab.engines.embedded import completions, llama_cpp
+from slmlab.engines.embedded import completions, images, llama_cpp
 from slmlab.engines.embedded.completions import Piece
 from slmlab.engines.embedded.engine import Engine
 from slmlab.engines.embedded.model_store import StoredModel
@@ -25,7 +25,7 @@ class Question:
         options: all sampling options, by Ollama's names.
         keep_alive: seconds that the model stays in memory afterwards.
         messages: the conversation, in the shape of OpenAI's API, for the model's chat template.
-        raw: the prompt as it is, where no chat template is to be used.
+        raw: the prompt as it is, where no chat template is to be used; with images, in parts.
         suffix: the text behind a gap, which the model is to fill; ``raw`` is the text before it.
         tools: the tools that the model may call, likewise in that shape.
         must_call: whether it must call one of them.
@@ -41,7 +41,7 @@ class Question:
     options: dict[str, Any]
     keep_alive: float
     messages: list[dict[str, Any]] = field(default_factory=list)
-    raw: str | None = None
+    raw: images.Content | None = None
     suffix: str = ""
     tools: list[dict[str, Any]] = field(default_factory=list)
     must_call: bool = False
@@ -78,6 +78,7 @@ class Prepared:
     Attributes:
         prompt: the rendered text, or tokens where it had to be cut.
         messages: those of the conversation that are left.
+        images: those that are left, in the order of their places in the prompt.
         truncated: whether anything was left out.
         loaded_at: when the model was there, by ``time.perf_counter_ns``.
     """
@@ -86,8 +87,16 @@ class Prepared:
     worker: Worker
     prompt: str | list[int]
     messages: list[dict[str, Any]]
+    images: list[str]
     truncated: bool
     loaded_at: int
+
+    @property
+    def rendered(self) -> str | None:
+        """The prompt as a text, with ``[img]`` for each image."""
+        if isinstance(self.prompt, str):
+            return self.prompt.replace(self.worker.image_marker or "[img]", "[img]")
+        return self.question.raw if isinstance(self.question.raw, str) else None
 
     async def pieces(self) -> AsyncGenerator[Piece, None]:
         """The answer as it comes; in one piece where no stream is wanted."""
@@ -95,7 +104,10 @@ class Prepared:
         body = llama_cpp.sampling(asked.options) | asked.grammar | {"stream": asked.stream}
         alternatives = max(1, asked.top_logprobs)
         if not asked.parsed:
-            body |= {"prompt": self.prompt} | ({"n_probs": alternatives} if asked.logprobs else {})
+            prompt: object = self.prompt
+            if self.images:
+                prompt = {"prompt_string": self.prompt, "multimodal_data": self.images}
+            body |= {"prompt": prompt} | ({"n_probs": alternatives} if asked.logprobs else {})
             stream = completions.complete(self.worker, body)
             if asked.must_call:
                 stream = completions.as_call(stream)
@@ -125,7 +137,9 @@ async def prepare(engine: Engine, question: Question) -> AsyncIterator[Prepared]
     ):
         loaded_at = time.perf_counter_ns()
         prompt, messages, truncated = await _fit(worker, asked)
-        yield Prepared(asked, worker, prompt, messages, truncated, loaded_at)
+        content = messages if asked.raw is None else [{"content": asked.raw}]
+        seen = images.of(content)
+        yield Prepared(asked, worker, prompt, messages, seen, truncated, loaded_at)
 
 
 async def _fit(
@@ -137,7 +151,7 @@ async def _fit(
     last), and what is then still too long keeps its first ``num_keep`` tokens and its end.
     """
     messages, truncated, limit = asked.messages, False, worker.settings.num_ctx
-    raw = asked.raw
+    raw = None if asked.raw is None else images.marked(asked.raw, worker.image_marker)
     if messages and all(message["role"] == "system" for message in messages):
         messages = await llama_cpp.with_a_turn(worker, asked.model, messages, asked.template)
     if raw is not None and asked.suffix:
@@ -147,11 +161,13 @@ async def _fit(
         prompt = raw
         if prompt is None:
             prompt = await llama_cpp.render(worker, asked.model, messages, asked.template)
+        seen = images.of(messages)
+        room = limit - images.TOKENS * len(seen)
         # A token is at least one byte, so a short text cannot be too long.
-        if len(prompt.encode()) < limit:
+        if len(prompt.encode()) < room:
             return prompt, messages, truncated
         tokens = await llama_cpp.tokenize(worker, prompt)
-        if len(tokens) < limit:
+        if len(tokens) < room:
             return prompt, messages, truncated
         oldest = next((i for i, m in enumerate(messages) if m["role"] != "system"), None)
         if asked.raw is not None or oldest is None or oldest >= len(messages) - 1:
@@ -159,6 +175,8 @@ async def _fit(
         if not asked.truncate:
             break
         messages, truncated = messages[:oldest] + messages[oldest + 1 :], True
+    if seen:  # how many tokens they take, llama.cpp knows; it refuses a prompt that is too long
+        return prompt, messages, truncated
     # llama.cpp tells thoughts and calls apart only in the answer to messages, which stay whole.
     if not (asked.truncate and asked.shift) or asked.parsed:
         raise ApiError(400, llama_cpp.TOO_LONG)

@@ -137,6 +137,9 @@ async def _look(engine: Engine, layer: Layer, part: Path) -> float:
         header = await asyncio.to_thread(gguf_header.read_header, part, layer.size)
     except gguf_header.HeaderCut:
         return min(4 * part.stat().st_size, layer.size)
+    if layer.kind == "projector":
+        gguf_header.check_projector(header)
+        return math.inf
     gguf_header.check_usable(header)
     if not await architectures.is_known(header.architecture):
         raise gguf_header.GGUFError(

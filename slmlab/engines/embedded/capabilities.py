@@ -13,12 +13,13 @@ from typing import Any
 from slmlab.memory import embeds
 
 
-def of(metadata: Mapping[str, Any], fill_in_middle: bool) -> list[str]:
+def of(metadata: Mapping[str, Any], fill_in_middle: bool, projector: bool = False) -> list[str]:
     """The capabilities of a model.
 
     Args:
         metadata: of its GGUF file.
         fill_in_middle: whether its vocabulary has words for the text before and after a gap.
+        projector: whether it has a projector, with which it sees images.
     """
     architecture = metadata.get("general.architecture")
     if embeds(metadata):
@@ -26,6 +27,7 @@ def of(metadata: Mapping[str, Any], fill_in_middle: bool) -> list[str]:
     template = str(metadata.get("tokenizer.chat_template", ""))
     found = {
         "completion": True,
+        "vision": projector,
         "tools": "tools" in template or "tool_call" in template,
         "thinking": architecture == "gpt-oss" or _thinks(template),
         "insert": fill_in_middle,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import json
@@ -13,7 +14,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from slmlab.engines.embedded import CACHE_PROMPT, PROMPT_TRUNCATED, answers, llama_cpp
+from slmlab.engines.embedded import CACHE_PROMPT, PROMPT_TRUNCATED, answers, images, llama_cpp
 from slmlab.engines.embedded.answers import Question
 from slmlab.engines.embedded.completions import Piece
 from slmlab.engines.embedded.engine import Engine, keep_alive_seconds
@@ -53,14 +54,16 @@ async def complete(
     if args.template or args.context:
         raise ApiError(400, "the embedded engine does not support template or context")
     _check_able(model, insert=args.suffix, vision=args.images)
-    messages = [*model.messages, {"role": "user", "content": args.prompt}]
+    pictures = await _checked(args.images)
+    prompt = images.with_images(args.prompt, pictures)
+    messages = [*model.messages, {"role": "user", "content": prompt}]
     if system := args.system or model.system:
         messages.insert(0, {"role": "system", "content": system})
     raw = None
     if args.raw or args.suffix:
-        raw = args.prompt
+        raw = prompt
     elif model.chat_template is None and not model.messages:
-        raw = f"{system}\n\n{args.prompt}" if system else args.prompt
+        raw = images.with_images(f"{system}\n\n{args.prompt}", pictures) if system else prompt
 
     def said(piece: Piece) -> dict[str, Any]:
         return {"response": piece.text} | ({"thinking": piece.thinking} if piece.thinking else {})
@@ -92,7 +95,7 @@ async def converse(
         raise ApiError(400, "model is required")
     model = engine.model(args.model)
     _check_able(model, tools=args.tools, vision=any(one.images for one in args.messages))
-    given = [_message(one) for one in args.messages]
+    given = [_message(one, await _checked(one.images)) for one in args.messages]
     messages = [*model.messages, *given]
     if model.system and not any(one["role"] == "system" for one in given):
         messages.insert(0, {"role": "system", "content": model.system})
@@ -131,9 +134,15 @@ def _check_able(model: StoredModel, **wanted: object) -> None:
             raise ApiError(400, f"{model.name} does not support {capability}")
 
 
-def _message(given: Message) -> dict[str, Any]:
+async def _checked(given: list[str] | None) -> list[str]:
+    """The images of a request, as llama.cpp takes them."""
+    return await asyncio.to_thread(images.checked, given) if given else []
+
+
+def _message(given: Message, pictures: list[str]) -> dict[str, Any]:
     """A message in the shape that llama.cpp takes."""
-    message: dict[str, Any] = {"role": given.role.lower(), "content": given.content or ""}
+    content = images.with_images(given.content or "", pictures)
+    message: dict[str, Any] = {"role": given.role.lower(), "content": content}
     for name, value in (
         ("reasoning_content", given.thinking),
         ("tool_call_id", given.tool_call_id),
@@ -247,8 +256,8 @@ async def _run(
         async with answers.prepare(engine, question) as prepared:
             headers[PROMPT_TRUNCATED] = str(prepared.truncated).lower()
             if args.debug_render_only:
-                prompt = prepared.prompt if isinstance(prepared.prompt, str) else question.raw
-                yield stamp(Piece(stop_reason="stop"), _debug_info={"rendered_template": prompt})
+                rendered = prepared.rendered
+                yield stamp(Piece(stop_reason="stop"), _debug_info={"rendered_template": rendered})
                 return
             async with contextlib.aclosing(prepared.pieces()) as pieces:
                 async for piece in pieces:

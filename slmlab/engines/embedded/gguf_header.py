@@ -134,7 +134,7 @@ def check_usable(header: Header) -> None:
             f"the file is one of the {parts} parts that a model was split into; join them with "
             "`llama-gguf-split --merge FIRST-PART.gguf MODEL.gguf` and add MODEL.gguf"
         )
-    if header.architecture == "clip" or "clip.projector_type" in facts:
+    if is_projector(header):
         kind = "mmproj"
     if "adapter.type" in facts:
         kind = "adapter"
@@ -152,6 +152,28 @@ def check_usable(header: Header) -> None:
         raise GGUFError("the file has a vocabulary at most, and no weights")
     if facts.get("tokenizer.ggml.model", "none") in ("none", "no_vocab"):
         raise GGUFError("the file has no tokenizer, without which no text can be read")
+
+
+def is_projector(header: Header) -> bool:
+    """Whether the file holds what sees images or hears, for a model in another file."""
+    facts = header.metadata
+    return (
+        header.architecture == "clip"
+        or "clip.projector_type" in facts
+        or facts.get("general.type") == "mmproj"
+    )
+
+
+def check_projector(header: Header) -> None:
+    """Refuse a file that is no projector, or one of a model that does not see.
+
+    Raises:
+        GGUFError: it is another kind of file; the message says so.
+    """
+    if not is_projector(header):
+        raise GGUFError("the file that is given as a projector (mmproj) is none")
+    if not header.metadata.get("clip.has_vision_encoder", False):
+        raise GGUFError("the projector does not see images, and others are not supported")
 
 
 def read_header(path: str | Path, size: int | None = None) -> Header:

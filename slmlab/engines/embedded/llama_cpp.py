@@ -7,6 +7,7 @@ import math
 import re
 from typing import Any
 
+from slmlab.engines.embedded import images
 from slmlab.engines.embedded.gguf_header import FILL_IN_MIDDLE
 from slmlab.engines.embedded.model_store import StoredModel
 from slmlab.engines.embedded.pool import Worker
@@ -232,7 +233,7 @@ async def with_a_turn(
     then they are that turn.
     """
     prompt = await render(worker, model, messages, more)
-    if all(message["content"].strip() in prompt for message in messages):
+    if all(images.marked(one["content"], "").strip() in prompt for one in messages):
         return messages
     return [message | {"role": "user"} for message in messages]
 

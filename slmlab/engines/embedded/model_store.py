@@ -25,7 +25,10 @@ DIGEST = re.compile(r"sha256[:-]([0-9a-f]{64})")
 
 @dataclass(frozen=True)
 class StoredModel:
-    """One named model: a GGUF blob, with the settings that go with the name."""
+    """One named model: a GGUF blob, with the settings that go with the name.
+
+    ``projector`` is the blob with which it sees images, where there is one. ``size`` counts both.
+    """
 
     name: str
     blob: str
@@ -43,13 +46,14 @@ class StoredModel:
     messages: list[dict[str, str]] = field(default_factory=list)
     fill_in_middle: bool = False
     template: str = ""
+    projector: str = ""
 
     @property
     def digest(self) -> str:
-        """SHA-256 over all that can change an answer: weights, system prompt, options, messages."""
+        """SHA-256 over all that can change an answer, such as weights and system prompt."""
         parts: list[object] = [self.blob, self.system, self.options]
         used = "" if "tokenizer.chat_template" in self.metadata else self.template
-        parts += [part for part in (self.messages, used) if part]
+        parts += [part for part in (self.messages, used, self.projector) if part]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -67,8 +71,13 @@ class StoredModel:
 
     @property
     def capabilities(self) -> list[str]:
-        """What it can do, in Ollama's words: completion, tools, thinking, insert; or embedding."""
-        return capabilities.of(self.metadata, self.fill_in_middle)
+        """What it can do, in Ollama's words: completion, vision, tools …; or embedding."""
+        return capabilities.of(self.metadata, self.fill_in_middle, bool(self.projector))
+
+    @property
+    def blobs(self) -> list[str]:
+        """The digests of its files."""
+        return [self.blob] + [self.projector] * bool(self.projector)
 
     @property
     def details(self) -> dict[str, Any]:
@@ -77,7 +86,7 @@ class StoredModel:
             "parent_model": "",
             "format": "gguf",
             "family": self.architecture,
-            "families": [self.architecture],
+            "families": [self.architecture] + ["clip"] * bool(self.projector),
             "parameter_size": _count(self.parameters),
             "quantization_level": self.quantization,
         }
@@ -123,19 +132,32 @@ class ModelStore:
         os.replace(path, target)
         return target
 
-    def describe(self, name: str, blob: str, **facts: Any) -> StoredModel:
+    def describe(self, name: str, blob: str, projector: str = "", **facts: Any) -> StoredModel:
         """The model of this name that the blob with this digest would be; nothing is written.
 
+        Args:
+            name: its name.
+            blob: the digest of the model's file.
+            projector: the digest of the file with which it sees images, if any.
+            facts: other fields of the model.
+
         Raises:
-            GGUFError: the blob is not a GGUF model.
+            GGUFError: a blob is not what it should be.
         """
         path = self.blob(blob)
         header = gguf_header.read_header(path)
         gguf_header.check_usable(header)
+        size = path.stat().st_size
+        if projector:
+            projector_path = self.blob(projector)
+            gguf_header.check_projector(gguf_header.read_header(projector_path))
+            projector = projector_path.name.removeprefix("sha256-")
+            size += projector_path.stat().st_size
         return StoredModel(
             name=full_name(name),
             blob=path.name.removeprefix("sha256-"),
-            size=path.stat().st_size,
+            size=size,
+            projector=projector,
             modified=datetime.now(timezone.utc).isoformat(),
             architecture=header.architecture,
             parameters=header.parameters,
@@ -184,16 +206,16 @@ class ModelStore:
         return sorted(models, key=lambda model: model.modified, reverse=True)
 
     def delete(self, name: str) -> None:
-        """Forget the name, and its blob where no other name uses it."""
+        """Forget the name, and its blobs where no other name uses them."""
         model = self.get(name)
         self._manifest(name).unlink(missing_ok=True)
-        if model:
-            self.drop_unused(model.blob)
+        for blob in model.blobs if model else ():
+            self.drop_unused(blob)
 
     def drop_unused(self, blob: str) -> None:
         """Remove the blob with this digest where no model uses it."""
         path = self.blob(blob)
-        if all(self.blob(other.blob) != path for other in self.all()):
+        if all(self.blob(one) != path for other in self.all() for one in other.blobs):
             path.unlink(missing_ok=True)
 
     def sweep(self) -> None:
@@ -216,7 +238,7 @@ class ModelStore:
         models = self.all()
         if len(models) < len(list(self.manifests.glob("*.json"))):
             return
-        named = {self.blob(model.blob) for model in models}
+        named = {self.blob(blob) for model in models for blob in model.blobs}
         for path in self.blobs.iterdir():
             unnamed = DIGEST.fullmatch(path.name) and path not in named
             if unnamed and path.stat().st_mtime < time.time() - 24 * 3600:

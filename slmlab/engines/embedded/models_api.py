@@ -80,6 +80,7 @@ async def show(engine: Engine, request: Request) -> Response:
             "system": model.system,
             **({"messages": model.messages} if model.messages else {}),
             "details": model.details,
+            **_projector_info(engine, model),
             "model_info": info | {"general.parameter_count": model.parameters},
             "capabilities": model.capabilities,
             "modified_at": model.modified,
@@ -137,13 +138,11 @@ async def create(engine: Engine, request: Request) -> Response:
     if args.adapters or args.quantize:
         raise ApiError(400, "the embedded engine cannot apply adapters or quantize")
     if any(message.images for message in args.messages or []):
-        raise ApiError(400, "the embedded engine does not support vision")
+        raise ApiError(400, "a model cannot begin with images; send them with each request")
     facts: dict[str, Any] = {"options": llama_cpp.check_options(args.parameters or {})}
     if args.files:
-        if len(args.files) != 1:
-            raise ApiError(400, "the embedded engine takes one GGUF file for a model")
-        ((file, digest),) = args.files.items()
-        facts["source"] = os.path.basename(file)
+        file, digest, projector = await asyncio.to_thread(_files, engine, args.files)
+        facts |= {"source": os.path.basename(file), "projector": projector}
     elif args.from_:
         base = engine.model(args.from_)
         digest = base.blob
@@ -152,6 +151,7 @@ async def create(engine: Engine, request: Request) -> Response:
             "system": base.system,
             "messages": base.messages,
             "template": base.template,
+            "projector": base.projector,
             "license": base.license,
             "source": base.source,
         }
@@ -178,13 +178,34 @@ async def create(engine: Engine, request: Request) -> Response:
                 yield {"status": "loading the model once"}
                 await engine.pool.check(model, path)
         except (gguf_header.GGUFError, LoadError) as error:
-            await asyncio.to_thread(engine.store.drop_unused, path.name)
+            for one in filter(None, (path.name, facts.get("projector"))):
+                await asyncio.to_thread(engine.store.drop_unused, one)
             raise ApiError(400, str(error)) from error
         await asyncio.to_thread(engine.store.write, model)
         yield {"status": "writing manifest"}
         yield {"status": "success"}
 
     return await reply(request, steps(), args.stream)
+
+
+def _files(engine: Engine, files: dict[str, str]) -> tuple[str, str, str]:
+    """The name and digest of the model's uploaded file, and the digest of its projector, if any."""
+    found: dict[bool, list[str]] = {False: [], True: []}
+    for name, digest in files.items():
+        try:
+            path = engine.store.blob(digest)
+            if not path.exists():
+                raise ApiError(400, f"file {digest} was not uploaded")
+            kind = len(files) > 1 and gguf_header.is_projector(gguf_header.read_header(path))
+        except (NameNotValid, gguf_header.GGUFError) as error:
+            raise ApiError(400, str(error)) from error
+        found[kind].append(name)
+    if len(found[False]) != 1 or len(found[True]) > 1:
+        raise ApiError(
+            400, "the embedded engine takes one GGUF file for a model, and at most one projector"
+        )
+    (name,), projector = found[False], next(iter(found[True]), "")
+    return name, files[name], files.get(projector, "")
 
 
 async def copy(engine: Engine, request: Request) -> Response:
@@ -255,6 +276,15 @@ async def post_blob(engine: Engine, request: Request) -> Response:
     finally:
         part.unlink(missing_ok=True)
     return Response(status_code=201)
+
+
+def _projector_info(engine: Engine, model: StoredModel) -> dict[str, Any]:
+    if not model.projector:
+        return {}
+    with contextlib.suppress(OSError, gguf_header.GGUFError):
+        header = gguf_header.read_header(engine.store.blob(model.projector))
+        return {"projector_info": header.metadata}
+    return {}
 
 
 def _summary(model: StoredModel) -> dict[str, Any]:

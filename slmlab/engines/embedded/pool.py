@@ -74,6 +74,7 @@ class Worker:
     settings: LoadSettings
     process: asyncio.subprocess.Process
     client: aiohttp.ClientSession
+    image_marker: str = ""
     users: int = 0
     last_used: float = 0.0
     keep_alive: float = 0.0
@@ -242,6 +243,9 @@ class Pool:
                 f"({free / 2**30:.1f} GiB)"
             )
         key = secrets.token_urlsafe(32)
+        # What stands for an image in a prompt; nobody can guess it and write it into a text.
+        image_marker = f"<__image_{secrets.token_hex(16)}__>"
+        projector = str(path.with_name(f"sha256-{model.projector}")) if model.projector else ""
         worker, self._spare = self._spare, None
         if worker is None or not worker.alive:
             worker = await worker_process.start()
@@ -251,6 +255,8 @@ class Pool:
         config = {
             "path": str(path),
             "socket": place,
+            "projector": projector,
+            "image_marker": image_marker,
             "key": key,
             "num_ctx": settings.num_ctx,
             "parallel": parallel,
@@ -290,7 +296,7 @@ class Pool:
             ),
         )
         log.info("loaded %s with %s in process %d", model.name, settings, process.pid)
-        return Worker(model, settings, process, client, last_used=time.monotonic())
+        return Worker(model, settings, process, client, image_marker, last_used=time.monotonic())
 
     def _socket(self) -> str | None:
         """The path of a new worker's socket; None where it has to listen at a port of 127.0.0.1."""

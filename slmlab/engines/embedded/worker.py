@@ -34,6 +34,9 @@ def parameters(config: dict[str, Any]) -> xllamacpp.CommonParams:
     params = xllamacpp.CommonParams()
     params.model.path = config["path"]
     params.hostnames = [config["socket"] or "127.0.0.1"]
+    if config.get("projector"):
+        params.mmproj.path = config["projector"]
+        os.environ["LLAMA_MEDIA_MARKER"] = config["image_marker"]  # llama.cpp's server reads it
     params.port = 0
     params.api_keys = [config["key"]]
     params.ui = False

@@ -79,7 +79,7 @@ class TestMessages:
         answer = engine_run(lambda client, _: create(client, file, messages=picture))
         assert (answer.status_code, answer.json()["error"]) == (
             400,
-            "the embedded engine does not support vision",
+            "a model cannot begin with images; send them with each request",
         )
 
 
