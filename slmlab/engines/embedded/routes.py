@@ -45,8 +45,9 @@ async def root(engine: Engine, request: Request) -> Response:
 async def version(engine: Engine, request: Request) -> Response:
     """``GET /api/version``: slmlab's version, llama.cpp's build, and the engine's name."""
     build = metadata.version("xllamacpp")
+    # Open WebUI takes what follows a hyphen away and wants three numbers.
     return JSONResponse(
-        {"version": f"{slmlab.__version__}+llama.cpp.{build}", "engine": "embedded"}
+        {"version": f"{slmlab.__version__}-llama.cpp.{build}", "engine": "embedded"}
     )
 
 
