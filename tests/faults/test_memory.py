@@ -25,27 +25,29 @@ class TestMemory:
     def test_an_allocation_that_fails_while_loading(self, lab_with_models):
         host = slmlab.start("embedded", quiet=True).host
         models.load(SMOL, num_ctx=512)  # in the process that the engine started with
-        found = engine_process(host)
-        in_use = found.memory_info().vms
-        found.rlimit(psutil.RLIMIT_AS, (in_use + 400 * 2**20, psutil.RLIM_INFINITY))
+        for one in [engine_process(host), *runners(host)]:  # one of these waits for a model
+            limit = one.memory_info().vms + 400 * 2**20
+            one.rlimit(psutil.RLIMIT_AS, (limit, psutil.RLIM_INFINITY))
         with pytest.raises(ModelError) as caught:
             models.load(GEMMA, num_ctx=8192)
         assert "memory" in str(caught.value)
         assert SMOL in str(caught.value)
-        found.rlimit(psutil.RLIMIT_AS, (psutil.RLIM_INFINITY,) * 2)
+        for one in [engine_process(host), *runners(host)]:
+            one.rlimit(psutil.RLIMIT_AS, (psutil.RLIM_INFINITY,) * 2)
         assert generate(SMOL, "Say A.", num_predict=2).tokens == 2
 
     def test_a_process_that_the_system_ends_while_it_loads(self, lab_with_models):
         host = slmlab.start("embedded", quiet=True).host
         models.load(SMOL, num_ctx=512)  # in the process that the engine started with
-        over, before = threading.Event(), runners(host)
+        over = threading.Event()
+        *_, waiting = sorted(runners(host), key=lambda one: one.create_time())
+        before = waiting.memory_info().rss
 
         def end_it() -> None:
             while not over.is_set():
-                for one in runners(host):
-                    if one not in before:
-                        one.kill()
-                        return
+                if waiting.memory_info().rss > before + 2**24:
+                    waiting.kill()
+                    return
 
         thread = threading.Thread(target=end_it)
         thread.start()

@@ -280,3 +280,53 @@ class TestKeepAlive:
             expiry.cancel()
 
         asyncio.run(work())
+
+
+class TestTheProcessForTheNextModel:
+    @pytest.fixture
+    def started(self, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+        """Processes that are none, as they are started."""
+        found: list[Any] = []
+
+        async def start() -> Any:
+            one = SimpleNamespace(alive=True)
+
+            async def end() -> None:
+                one.alive = False
+
+            one.end = end
+            found.append(one)
+            await asyncio.sleep(0)
+            return one
+
+        monkeypatch.setattr(pool_module.worker_process, "start", start)
+        return found
+
+    def test_one_waits_however_many_loads_want_it(self, started):
+        async def test() -> None:
+            pool = Pool(2, 1)
+            await asyncio.gather(*(pool._start_spare() for _ in "123"))
+            assert [one.alive for one in started].count(True) == 1
+            await pool._start_spare()
+            assert len(started) == 3
+            await pool.close()
+            assert not any(one.alive for one in started)
+
+        asyncio.run(test())
+
+    def test_one_that_ended_is_replaced(self, started):
+        async def test() -> None:
+            pool = Pool(2, 1)
+            await pool._start_spare()
+            started[0].alive = False
+            await pool._start_spare()
+            assert [one.alive for one in started] == [False, True]
+
+        asyncio.run(test())
+
+    def test_without_room_for_it_each_load_starts_its_own(self, monkeypatch):
+        async def start() -> None:
+            raise BlockingIOError("Resource temporarily unavailable")
+
+        monkeypatch.setattr(pool_module.worker_process, "start", start)
+        asyncio.run(Pool(2, 1)._start_spare())
