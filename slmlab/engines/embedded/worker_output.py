@@ -8,7 +8,9 @@ import re
 import signal
 import sys
 
-MEMORY = re.compile(r"(insufficient memory|failed to allocate).*")
+MEMORY = re.compile(
+    r"(insufficient memory|failed to allocate|mmap failed: Cannot allocate memory).*"
+)
 # The beginning of each line in llama.cpp's log, as in "0.00.021.146 E init: …".
 _LOG_LINE = re.compile(r"^\d+\.\d\d\.\d{3}\.\d{3} \w ", re.MULTILINE)
 # Prefixes before the actual reason, which mean nothing to users.

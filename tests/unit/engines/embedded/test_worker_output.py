@@ -58,4 +58,6 @@ def test_a_reason_has_an_end():
 def test_memory_is_a_reason_of_its_own():
     log = f"{BEFORE}0.00.1 E ggml: failed to allocate buffer of size 99{AFTER}"
     assert memory_error(log) == "out of memory: failed to allocate buffer of size 99"
+    mapped = f"{LOADING}mmap failed: Cannot allocate memory"
+    assert memory_error(mapped) == "out of memory: mmap failed: Cannot allocate memory"
     assert memory_error(BEFORE + AFTER) == ""
