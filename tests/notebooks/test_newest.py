@@ -36,6 +36,12 @@ def test_its_solutions_are_right(teachers, newest: World, text_counts):
                 assert len(alt) > 40, f"a figure without words: {cell.source}"
 
 
+def test_no_answer_is_scored_that_its_own_limit_cut(teachers, newest: World):
+    """Else a score tells the limit: ask_again=True gives room, and slmlab.score says where not."""
+    for cell in newest.run(teachers).cells:
+        assert "scored answers were cut by num_predict" not in texts(cell), cell.source
+
+
 def test_the_course_is_rendered_with_its_outputs(newest: World, on_embedded):
     """One web site of all that was run; a link inside that leads nowhere is an error."""
     for path in TEACHERS:
