@@ -11,23 +11,12 @@ import httpx
 import openai
 import pytest
 
-from tests.support.engines import MINILM, QWEN, Engine
+from tests.support.contract import OPENAI_ASK as ASK
+from tests.support.contract import OPENAI_SHORT as SHORT
+from tests.support.contract import WEATHER, openai_client
+from tests.support.engines import MINILM, Engine
 
 pytestmark = pytest.mark.ollama
-ASK = [{"role": "user", "content": "The sky is"}]
-SHORT = {"max_tokens": 8, "temperature": 0, "seed": 1}
-WEATHER = {
-    "type": "function",
-    "function": {
-        "name": "get_weather",
-        "description": "The weather in a city",
-        "parameters": {
-            "type": "object",
-            "properties": {"city": {"type": "string", "maxLength": 20}},
-            "required": ["city"],
-        },
-    },
-}
 SCHEMA = {
     "type": "object",
     "properties": {"colour": {"type": "string", "maxLength": 12}},
@@ -35,16 +24,9 @@ SCHEMA = {
 }
 
 
-def client_of(engine: Engine) -> openai.OpenAI:
-    http = httpx.Client(trust_env=False, timeout=120)
-    return openai.OpenAI(
-        base_url=f"{engine.url}/v1", api_key="any", http_client=http, max_retries=0
-    )
-
-
 @pytest.fixture
 def client(engine: Engine) -> openai.OpenAI:
-    return client_of(engine)
+    return openai_client(engine)
 
 
 @pytest.fixture
@@ -350,103 +332,3 @@ def test_clients_that_hang_up_end_their_answers(http, engine, stream):
     short = {"model": engine.model, "messages": ASK, "max_tokens": 1}
     answer = http.post("/v1/chat/completions", json=short, timeout=20)
     assert answer.status_code == 200
-
-
-class TestEmbedded:
-    """What only the embedded engine does, or does otherwise than Ollama."""
-
-    @pytest.fixture
-    def engine(self, embedded: Engine) -> Engine:
-        return embedded
-
-    @pytest.mark.parametrize("choice", ["required", {"function": {"name": "get_weather"}}])
-    @pytest.mark.parametrize("stream", [False, True])
-    def test_a_tool_that_must_be_called_is(self, client, choice, stream):
-        messages = [{"role": "user", "content": "What is the weather in Paris?"}]
-        if isinstance(choice, dict):
-            choice = {"type": "function"} | choice
-        answer = client.chat.completions.create(
-            model=QWEN,
-            messages=messages,
-            tools=[WEATHER],
-            tool_choice=choice,
-            stream=stream,
-            temperature=0,
-            max_tokens=60,
-        )
-        if stream:
-            chunks = [one.choices[0] for one in answer]
-            calls = [call for one in chunks for call in one.delta.tool_calls or []]
-            reason = chunks[-1].finish_reason
-        else:
-            calls = answer.choices[0].message.tool_calls
-            reason = answer.choices[0].finish_reason
-        (call,) = calls
-        assert reason == "tool_calls"
-        assert (call.type, call.function.name) == ("function", "get_weather")
-        assert json.loads(call.function.arguments) == {"city": "Paris"}
-
-    def test_definitions_in_the_schema_of_a_tool_hold(self, client):
-        place = {"type": "object", "properties": {"city": {"enum": ["Oslo"]}}, "required": ["city"]}
-        schema = {
-            "type": "object",
-            "properties": {"place": {"$ref": "#/$defs/Place"}},
-            "required": ["place"],
-            "additionalProperties": False,
-            "$defs": {"Place": place | {"additionalProperties": False}},
-        }
-        tool = {"type": "function", "function": {"name": "get_weather", "parameters": schema}}
-        answer = client.chat.completions.create(
-            model=QWEN,
-            messages=[{"role": "user", "content": "What is the weather in Paris?"}],
-            tools=[WEATHER | {"function": WEATHER["function"] | {"name": "other"}}, tool],
-            tool_choice={"type": "function", "function": {"name": "get_weather"}},
-            temperature=0,
-            max_tokens=60,
-        )
-        (call,) = answer.choices[0].message.tool_calls
-        assert json.loads(call.function.arguments) == {"place": {"city": "Oslo"}}
-
-    def test_no_tool_where_none_shall_be_called(self, client):
-        asked = {"model": QWEN, "messages": ASK, **SHORT}
-        without = client.chat.completions.create(**asked)
-        none = client.chat.completions.create(**asked, tools=[WEATHER], tool_choice="none")
-        told = client.chat.completions.create(**asked, tools=[WEATHER])
-        assert none.usage.prompt_tokens == without.usage.prompt_tokens < told.usage.prompt_tokens
-
-    def test_the_newer_name_of_max_tokens(self, client, engine):
-        answer = client.chat.completions.create(
-            model=engine.model, messages=ASK, max_completion_tokens=3
-        )
-        assert answer.usage.completion_tokens == 3
-
-    def test_log_probabilities_of_a_completion(self, client, engine):
-        asked = {"model": engine.model, "prompt": "The sky is", **SHORT}
-        (choice,) = client.completions.create(**asked, logprobs=2).choices
-        found = choice.logprobs
-        assert "".join(found.tokens) == choice.text
-        assert [choice.text[at:][:1] for at in found.text_offset] == [t[:1] for t in found.tokens]
-        for token, logprob, tops in zip(
-            found.tokens, found.token_logprobs, found.top_logprobs, strict=True
-        ):
-            assert tops[token] == logprob
-            assert len(tops) == 2
-
-    def test_a_gap_is_filled(self, client):
-        (choice,) = client.completions.create(
-            model=QWEN,
-            prompt="def add(a, b):\n    return ",
-            suffix="\n\nprint(add(1, 2))\n",
-            temperature=0,
-            max_tokens=10,
-        ).choices
-        assert "a + b" in choice.text
-
-    def test_a_prompt_that_was_cut_is_told(self, http, engine):
-        small = {"model": "small", "from": engine.model, "parameters": {"num_ctx": 256}}
-        http.post("/api/create", json=small)
-        for words, cut in ((500, "true"), (5, "false")):
-            body = {"model": "small", "prompt": "word " * words, "max_tokens": 1}
-            answer = http.post("/v1/completions", json=body)
-            assert answer.headers["x-prompt-truncated"] == cut
-        http.request("DELETE", "/api/delete", json={"model": "small"})

@@ -12,7 +12,7 @@ import openai
 import pytest
 
 from tests.support import gguf_files
-from tests.support.contract import lines
+from tests.support.contract import WEATHER, lines
 from tests.support.engines import SMOL, Engine
 
 NAME = "able:test"
@@ -30,18 +30,6 @@ TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}"
     "{% if enable_thinking %}{{ '<think>\\n' }}{% endif %}{% endif %}"
 )
-WEATHER = {
-    "type": "function",
-    "function": {
-        "name": "get_weather",
-        "description": "The weather in a city",
-        "parameters": {
-            "type": "object",
-            "properties": {"city": {"type": "string"}},
-            "required": ["city"],
-        },
-    },
-}
 
 
 def _turn(city: str, weather: str) -> list[dict]:
