@@ -37,6 +37,14 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Several processes compute at once here. numpy's threads spin while they wait for each other, and
 # take the cores from those that have work: a forward pass then costs up to ten times as much.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
+# Those of llama.cpp spin too, and waste a third of the time in which a model writes. What runs by
+# itself has all threads.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_THREAD_LIMIT"] = "1"
+# XLA, JAX's compiler, takes longer for a training of these tests than the training itself.
+os.environ["XLA_FLAGS"] = (
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+)
 # A shell that starts the tests in its background makes them and all their children deaf to it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -56,7 +56,7 @@ def interrupt_once_it_writes(*hosts: str) -> Iterator[list[float]]:
 
 class TestTruncation:
     def test_a_cut_prompt_is_flagged(self, at):
-        long = "The sun shines and the birds sing. " * 120
+        long = "The sun shines and the birds sing. " * 50
         frame = slmlab.compare(at.model, [long, "Hi"], num_ctx=256, num_predict=2, quiet=True)
         assert frame["truncated"].tolist() == [True, False]
         assert "prompt truncated" in frame["flags"][0]
@@ -65,7 +65,7 @@ class TestTruncation:
 
     def test_a_conversation_that_lost_its_beginning_is_flagged(self, at):
         chat = [
-            {"role": "user", "content": "The code word is marmalade. " * 80},
+            {"role": "user", "content": "The code word is marmalade. " * 60},
             {"role": "assistant", "content": "I see."},
             {"role": "user", "content": "What is the code word?"},
         ]

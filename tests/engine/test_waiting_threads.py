@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
 import pytest
 
 from slmlab.engines.embedded.model_store import ModelStore
-from tests.support.engines import SMOL
+from tests.support.engines import ALL_THREADS, SMOL
 
 # How often threads went to sleep for an answer: while they spin, sleep, and spin again.
 COUNT = """
@@ -35,7 +36,11 @@ def test_they_sleep_when_told_and_spin_again(models_home):
     store = ModelStore(models_home / "models")
     path = store.blob(store.get(SMOL).blob)
     done = subprocess.run(
-        [sys.executable, "-c", COUNT, str(path)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", COUNT, str(path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | ALL_THREADS,
     )
     spin, sleep, spin_again = json.loads(done.stdout.splitlines()[-1])
     assert sleep > 3 * max(spin, spin_again)

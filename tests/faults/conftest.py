@@ -7,7 +7,7 @@ import sys
 import httpx
 import pytest
 
-from tests.support.engines import give_models
+from tests.support.engines import ALL_THREADS, give_models
 from tests.support.processes import free_port, serving
 
 
@@ -26,7 +26,8 @@ def engine_url(engine_home):
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "slmlab", "serve", "--port", str(port)]
     log = engine_home.parent / "log"
-    with serving(command, url, log, SLMLAB_HOME=str(engine_home)) as process:
+    env = ALL_THREADS | {"SLMLAB_HOME": str(engine_home)}
+    with serving(command, url, log, **env) as process:
         yield url
         assert process.poll() is None, log.read_text()
     text = log.read_text(errors="replace")

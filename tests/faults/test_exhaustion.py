@@ -15,7 +15,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.support.engines import SMOL
+from tests.support.engines import ALL_THREADS, SMOL
 from tests.support.processes import free_port, serving, wait_for
 
 FEW_FILES = 256
@@ -29,7 +29,8 @@ def few_files(engine_home):
     url = f"http://127.0.0.1:{port}"
     serve = f"ulimit -Sn {FEW_FILES}; exec '{sys.executable}' -m slmlab serve --port {port}"
     log = engine_home.parent / "few_files.log"
-    with serving(["sh", "-c", serve], url, log, SLMLAB_HOME=str(engine_home)) as process:
+    env = ALL_THREADS | {"SLMLAB_HOME": str(engine_home)}
+    with serving(["sh", "-c", serve], url, log, **env) as process:
         yield url, psutil.Process(process.pid)
     assert "Traceback" not in log.read_text(errors="replace")
 

@@ -16,6 +16,8 @@ from slmlab.engines.embedded.pypi_models import PYPI_MODELS
 SMOL, GEMMA, QWEN = MODELS = tuple(model.name for model in PYPI_MODELS[:3])
 # One that embeds.
 MINILM = PYPI_MODELS[3].name
+# For a server that is asked for too many threads: without the limit that tests side by side have.
+ALL_THREADS = {"OMP_THREAD_LIMIT": str(2**31 - 1)}
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,9 @@ import nbclient
 import nbformat
 import pytest
 
-from tests.support.engines import give_models
+from slmlab.engines.embedded.model_store import ModelStore
+from slmlab.models import speed
+from tests.support.engines import QWEN, give_models
 from tests.support.paths import ROOT
 from tests.support.processes import free_port, run
 
@@ -67,17 +69,27 @@ class World:
 
 @contextlib.contextmanager
 def world(
-    python: Path, folder: Path, models: Path, host: str | None = None, **more: str
+    python: Path,
+    folder: Path,
+    models: Path,
+    host: str | None = None,
+    slow: bool = False,
+    **more: str,
 ) -> Iterator[World]:
     """A world with a home of its own.
 
     Its server is the one at ``host``; else the embedded engine, which this Python starts and keeps.
+    On a ``slow`` machine notebooks do without the largest model, which takes most of the time.
     """
     home, spy = folder / "home", folder / "spy"
     home.mkdir()
     spy.mkdir()
     (spy / "sitecustomize.py").write_text(SPY)
     give_models(models, home)
+    if slow:
+        ModelStore(home / "models").delete(QWEN)
+        memory = {"bandwidth": 1e9, "share": 1.0}  # bytes per second, as if measured earlier
+        (home / "speed.json").write_text(json.dumps({speed._machine(): memory}))
     env = {
         **os.environ,
         "SLMLAB_HOME": str(home),
