@@ -12,6 +12,7 @@ import time
 import slmlab
 from slmlab import paths
 from tests.support.engines import GEMMA, SMOL
+from tests.support.faults import times
 from tests.support.processes import wait_for
 from tests.support.records import same, stored
 
@@ -25,13 +26,13 @@ class TestKilled:
     )
 
     def test_it_resumes_to_the_very_same_records(self, here):
-        # Forked from a process that has the packages loaded: killed twenty times, loaded once.
+        # Forked from a process that has the packages loaded: killed many times, loaded once.
         forks = multiprocessing.get_context("forkserver")
         forks.set_forkserver_preload(["langchain_ollama", "pandas", "slmlab.run.compare"])
         names = ("OLLAMA_HOST", "SLMLAB_HOME")
         code = f"import os; os.environ.update({ {name: os.environ[name] for name in names} })\n"
-        kills, rng = 0, random.Random(3)
-        while kills < 20:
+        kills, wanted, rng = 0, times(10, 40), random.Random(3)
+        while kills < wanted:
             before = stored(paths.results())
             process = forks.Process(target=exec, args=(code + self.CODE, {}))
             process.start()
