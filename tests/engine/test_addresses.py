@@ -43,7 +43,7 @@ def test_every_call_takes_every_spelling(embedded, form, monkeypatch):
 
 
 def test_one_server_under_two_names_is_one(embedded):
-    """Else two answers would be written at once where times count."""
+    """Else two answers would be written at once while times are measured."""
     localhost = embedded.url.replace("127.0.0.1", "localhost")
     hosts = [localhost, embedded.url, f"{embedded.url}/"]
     frame = slmlab.compare(SMOL, ["One", "Two", "Three"], hosts=hosts, **SHORT)
@@ -140,7 +140,7 @@ def test_another_program_is_not_said_to_be_nothing(files):
 
 
 def test_another_server_does_not_get_the_log_of_ours(embedded, lab):
-    """The log of the port's last server of ours, when another answers there now."""
+    """The log of our last server at the port, although another one answers there now."""
     folder = supervisor.folder_of(embedded.url)
     folder.mkdir(parents=True)
     (folder / "server.log").write_text("a line of long ago")

@@ -1,4 +1,4 @@
-"""A chain takes the same road as ``ask``: the same prompt, the same options, no proxy."""
+"""A chain sends what ``ask`` sends: the same prompt, the same options, through no proxy."""
 
 import os
 
@@ -11,7 +11,7 @@ QUESTION = "What is the hypotenuse of a right-angled triangle with sides 3 and 4
 
 
 class Counters(BaseCallbackHandler):
-    """Keeps the server's counters of the last run."""
+    """Keeps the token counts of the last run."""
 
     def on_llm_end(self, response, **_):
         self.info = response.generations[0][0].generation_info

@@ -60,7 +60,7 @@ HELD: set[str] = set()
 
 
 def differs(*names: str) -> Callable[[T], T]:
-    """Says which of ``DIFFERENCES`` a test or a class of tests holds."""
+    """Names the entries of ``DIFFERENCES`` that a test or a class of tests covers."""
     HELD.update(names)
     return lambda test: test
 
@@ -277,7 +277,7 @@ class TestDifferences:
 
 
 class TestBothSides:
-    """Where the two can be asked the same, and answer differently."""
+    """Requests that both accept and answer differently."""
 
     def post(self, engine: Engine, path: str, **body: object) -> httpx.Response:
         return httpx.post(f"{engine.url}/api/{path}", json=body, timeout=120, trust_env=False)

@@ -14,7 +14,7 @@ SHORT = {"num_predict": 12, "temperature": 0}
 
 
 def test_a_model_with_all_the_context_it_can_have_is_warm(here):
-    """SmolLM2 was trained with 8,192 tokens, and no server gives it more."""
+    """SmolLM2 was trained on 8,192 tokens, and no server gives it a longer context."""
     beyond = {"num_ctx": 9000, "num_predict": 2}
     generate(SMOL, "x", **beyond)
     (here_now,) = [one for one in models.loaded() if one.name == SMOL]

@@ -129,7 +129,7 @@ class TestFromAnArchive:
         assert not list(tmp_path.iterdir())
 
     def test_an_archive_without_end_is_refused(self, files, tmp_path):
-        """A member of a terabyte, in some kilobytes."""
+        """An archive of a few kilobytes with a member of a terabyte."""
         raw = io.BytesIO()
         with tarfile.open(fileobj=raw, mode="w") as tar:
             info = tarfile.TarInfo("bin/ollama")
@@ -149,7 +149,7 @@ class TestFromAnArchive:
         assert not (tmp_path / "folder" / VERSION).exists()
 
     def test_a_full_disk_is_a_sentence_and_leaves_nothing(self, files, packed, tmp_path):
-        """A real full disk: a file system of 40 MB."""
+        """A disk that really is full: a file system of 40 MB."""
         offer(files, packed[".tar.zst"])
         with small_disk(tmp_path / "disk", "40m") as disk:
             with pytest.raises(InstallError, match="Not enough disk space for Ollama"):

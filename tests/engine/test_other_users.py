@@ -1,4 +1,4 @@
-"""Two users on one machine: what the one listens to, the other must not take for its own."""
+"""Two users on one machine: neither may take the other's server for their own."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_it_is_used_where_the_reader_names_it(default_port, monkeypatch):
 
 
 def test_a_server_of_root_or_of_this_user_is_used(default_port, embedded, monkeypatch):
-    """Those of the tests are: they run as root here."""
+    """Root may; the tests run as root here."""
     for module in (find, server):
         monkeypatch.setattr(module, "DEFAULT_HOST", embedded.url)
     assert slmlab.start(quiet=True).host == embedded.url
@@ -130,7 +130,7 @@ def test_sockets_and_their_users():
 
 
 def test_a_request_waits_for_the_check_only_a_moment(default_port):
-    """A tenth of a millisecond here, where a first token takes fifty."""
+    """It takes a tenth of a millisecond here; a first token takes fifty."""
     with other_server(default_port) as other:
         access.choose(other.url)
         started = time.perf_counter()
@@ -200,7 +200,7 @@ def test_an_engine_that_is_open_answers_everybody(lab_with_models):
 
 
 def test_a_connection_that_has_been_closed_is_nobodys():
-    """A neighbour who closes it before the engine looks would else pass for root."""
+    """Else a neighbour who closes the connection before the engine looks would pass for root."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         with socket.create_connection(listening.getsockname()) as client:
             client.sendall(b"DELETE")

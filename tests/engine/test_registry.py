@@ -75,13 +75,13 @@ def large(tmp_path_factory):
 
 
 def starts(files, blob):
-    """From which bytes on a blob was asked for."""
+    """The offsets from which a blob was requested."""
     ranges = [wanted for path, wanted in files.seen if path == blob]
     return [int(wanted[6:].split("-")[0]) if wanted else 0 for wanted in ranges]
 
 
 def downloading(http, files):
-    """A pull under way, as a stream of its lines."""
+    """The lines of a pull, as a stream."""
     body = {"model": f"{files.address}/library/x", "insecure": True}
     return http.stream("POST", "/api/pull", json=body)
 

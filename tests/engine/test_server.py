@@ -210,7 +210,7 @@ def test_a_foreign_server_is_used_and_never_stopped(lab, embedded, monkeypatch):
 
 class TestHost:
     def test_a_remote_server_of_another_engine_is_said_to_be_so(self, lab, embedded, monkeypatch):
-        """A real server on this machine, taken for another machine's."""
+        """A real server on this machine, treated as one on another machine."""
         monkeypatch.setenv("OLLAMA_HOST", embedded.url)
         monkeypatch.setattr(find, "is_local", lambda _: False)
         with pytest.raises(ServerError, match="not the ollama engine but embedded"):

@@ -1,4 +1,4 @@
-"""Answers on their way, without a widget."""
+"""Answers as they stream, without a widget."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class TestAnswers:
             assert not any(one.record.cold for one in done)
 
     def test_stop_ends_a_long_prompt_too(self, embedded):
-        """Before the first token nothing is called back, so the connection has to be cut."""
+        """No callback runs before the first token, so the connection has to be closed."""
         prompt = "word " * 20_000
         one = streaming.Answer(GEMMA, prompt, embedded.url, {"num_ctx": 32768, "num_predict": 5})
         both = streaming.Answers([one, streaming.Answer(SMOL, "Hi", embedded.url)])

@@ -41,7 +41,7 @@ def strict(here, tmp_path):
 
 
 def test_the_refused_message_is_named(strict):
-    """In one test, for each would load the model again."""
+    """In one test, since each of several would load the model again."""
     for name, (messages, number, role) in REFUSED.items():
         for stream in (False, True):
             body = {"model": "strict", "messages": messages, "stream": stream}

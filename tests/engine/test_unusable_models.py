@@ -1,4 +1,4 @@
-"""Files of which no model can be made are refused when they are added, and the reason is said."""
+"""Files that are not usable models are refused, with the reason, when they are added."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class TestUnusable:
         return slmlab.start("embedded", quiet=True).host
 
     def test_each_is_refused_with_its_reason(self, host, tmp_path):
-        """In one test, for its server takes a while to start."""
+        """In one test, since its server takes a while to start."""
         file = tmp_path / "own.gguf"
         slmlab.add("own", gguf_files.write(file))
         models.load("own", 256)

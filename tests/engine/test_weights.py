@@ -1,4 +1,4 @@
-"""A model opened up: its weights, its forward pass, on the real engine."""
+"""A model's weights and forward pass in numpy, compared with the real engine."""
 
 from __future__ import annotations
 

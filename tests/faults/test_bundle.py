@@ -59,7 +59,7 @@ def bundle(lab_with_models: Path, tmp_path: Path) -> Path:
 
 
 def test_a_room_without_a_network(bundle: Path, tmp_path: Path) -> None:
-    """Set up, asked, and refused where the bundle is not whole."""
+    """A machine is set up from a bundle and its model answers; an incomplete bundle is refused."""
     if not can_be_cut_off():
         pytest.fail("This machine has no network namespaces.") if os.environ.get("CI") else (
             pytest.skip("this machine has no network namespaces")
@@ -101,7 +101,7 @@ def test_a_room_without_a_network(bundle: Path, tmp_path: Path) -> None:
 
 
 def test_wrong_usage(lab: Path, tmp_path: Path) -> None:
-    """Each is one sentence, before anything is fetched."""
+    """Each is refused with one sentence, before anything is downloaded."""
     wrong = call("bundle", str(tmp_path / "b"), "--platforms", "Plan9-mips")
     assert wrong.returncode == 1
     assert "Plan9-mips" in wrong.stderr and "Linux-x86_64" in wrong.stderr

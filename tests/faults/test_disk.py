@@ -17,7 +17,7 @@ from tests.support.engines import SMOL
 
 
 class TestDisk:
-    """Real full and read-only disks: file systems of a few kilobytes."""
+    """Disks that really are full or read-only: file systems of a few kilobytes."""
 
     def test_records_and_exports(self, lab_with_models, tmp_path):
         slmlab.start("embedded", quiet=True)

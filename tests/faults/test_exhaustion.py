@@ -1,4 +1,4 @@
-"""Clients that take all there is of something must not stop the others."""
+"""Clients that use up a resource must not block the others."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def few_files(engine_home):
 
 
 def seconds_for_an_answer(url: str, **options: int) -> float:
-    """A whole answer over a connection of its own."""
+    """Seconds for one answer over a new connection."""
     started = time.perf_counter()
     body = {"model": SMOL, "prompt": "Say A.", "stream": False}
     options = {"num_predict": 2, "num_ctx": 256} | options
@@ -104,7 +104,7 @@ def test_idle_connections_are_closed_and_live_ones_stay(tmp_path):
 
 
 def test_an_upload_ends_before_the_disk_is_full(tmp_path):
-    """As if the disk had to keep more free than it has: the upload does not say how long it is."""
+    """An upload that does not announce its length, on a disk that is treated as nearly full."""
     port = free_port()
     code = (
         "from slmlab.engines.embedded import models_api, serve\n"

@@ -104,7 +104,7 @@ WRITES = {
 
 @pytest.fixture(scope="module")
 def aims() -> Iterator[dict[str, object]]:
-    """What to attack, where everybody may do it: files, sockets, a server."""
+    """Targets that any user may reach: files, sockets, a server."""
     outside = tempfile.mkdtemp(prefix="outside-")
     os.chmod(outside, 0o777)
     victim = Path(outside, "victim")
@@ -137,7 +137,7 @@ def aims() -> Iterator[dict[str, object]]:
 def outcome(
     codes: dict[str, str], aims: dict[str, object], refuse: object = (), user: int | None = None
 ) -> dict[str, str]:
-    """What came of each code."""
+    """The outcome of each program."""
     python = sys.executable if user is None else python_for_all()
     done = subprocess.run(
         [python, str(ROOT / "tests/support/attacks.py")],

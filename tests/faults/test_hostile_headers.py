@@ -143,7 +143,7 @@ def check(path: Path, folder: Path) -> None:
 
 
 def test_a_file_with_right_values_is_taken(tmp_path):
-    """Else the tests below would prove nothing."""
+    """The unchanged file is accepted; else the tests below would prove nothing."""
     path = gguf_file(tmp_path / "x.gguf", FACTS)
     assert ModelStore(tmp_path / "s").create("x", _added(tmp_path, path)).quantization == "Q4_K_M"
     check(gguf_file(tmp_path / "y.gguf", FACTS), tmp_path / "other")

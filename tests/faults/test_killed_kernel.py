@@ -22,7 +22,7 @@ from tests.support.processes import run, wait_for
 
 
 class TestKilledKernel:
-    """Setup and pull in a process that is interrupted or killed where it has just got somewhere."""
+    """Setup and pull in a process that is interrupted or killed after each of its steps."""
 
     # How far setup has come, told from its output and, at the second, from the server that it has.
     MOMENTS: tuple[Callable[[Path, str], object], ...] = (

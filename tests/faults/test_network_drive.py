@@ -50,7 +50,7 @@ class TestNetworkDrive:
 
     @pytest.mark.parametrize("on_it", ["home", "store"])
     def test_a_drive_that_goes_away_in_the_middle(self, on_it, drive, tmp_path, monkeypatch):
-        """What was finished is in the table, and what was stored is still stored."""
+        """Finished cells are in the table, and stored records stay stored."""
         if on_it == "store":
             monkeypatch.setenv("SLMLAB_HOME", str(tmp_path / "behind"))
         host = slmlab.start("embedded", quiet=True).host

