@@ -56,21 +56,21 @@ def interrupt_once_it_writes(*hosts: str) -> Iterator[list[float]]:
 
 class TestTruncation:
     def test_a_cut_prompt_is_flagged(self, at):
-        long = "The sun shines and the birds sing. " * 50
-        frame = slmlab.compare(at.model, [long, "Hi"], num_ctx=256, num_predict=2, quiet=True)
+        long = "The sun shines and the birds sing. " * 25
+        frame = slmlab.compare(at.model, [long, "Hi"], num_ctx=128, num_predict=2, quiet=True)
         assert frame["truncated"].tolist() == [True, False]
         assert "prompt truncated" in frame["flags"][0]
-        roomy = slmlab.compare(at.model, long, num_ctx=4096, num_predict=2, quiet=True)
+        roomy = slmlab.compare(at.model, long, num_ctx=2048, num_predict=2, quiet=True)
         assert not roomy["truncated"].any()
 
     def test_a_conversation_that_lost_its_beginning_is_flagged(self, at):
         chat = [
-            {"role": "user", "content": "The code word is marmalade. " * 60},
+            {"role": "user", "content": "The code word is marmalade. " * 30},
             {"role": "assistant", "content": "I see."},
             {"role": "user", "content": "What is the code word?"},
         ]
-        assert generate(at.model, chat, num_ctx=256, num_predict=2).truncated
-        assert not generate(at.model, chat, num_ctx=4096, num_predict=2).truncated
+        assert generate(at.model, chat, num_ctx=128, num_predict=2).truncated
+        assert not generate(at.model, chat, num_ctx=2048, num_predict=2).truncated
 
 
 class TestCompare:

@@ -30,7 +30,7 @@ class TestDescribedApi:
 
     @api.parametrize()
     @settings(
-        max_examples=EXAMPLES,
+        max_examples=max(1, EXAMPLES // 2),
         deadline=None,
         suppress_health_check=list(HealthCheck),
         derandomize=True,
