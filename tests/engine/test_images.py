@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import slmlab
-from slmlab.errors import ModelError
+from slmlab.errors import ModelError, PromptError
 from tests.support import gguf_files, projectors
 from tests.support.contract import lines
 from tests.support.engines import QWEN, Engine
@@ -225,3 +225,18 @@ def test_a_template_that_takes_parts_gets_them(http, qwen_gguf, projector):
     body = {"model": NAME, "prompt": ASK, "images": [in_base64(png(COLOURS["red"]))]}
     rows = lines(http.post("/api/generate", json=body | {"options": EXACT}))
     assert "red" in "".join(json.dumps(row) for row in rows).lower()
+
+
+def test_notebooks_send_them_too(embedded, tmp_path):
+    given = {"host": embedded.url, **EXACT}
+    rows = [{"prompt": ASK, "images": [png(colour)]} for colour in COLOURS.values()]
+    frame = slmlab.compare(NAME, rows, store=tmp_path, timing=False, quiet=True, **given)
+    seen = zip(frame["text"], COLOURS, strict=True)
+    assert all(text.lower().startswith(colour) for text, colour in seen)
+    record = slmlab.generate(NAME, ASK, images=png(COLOURS["blue"]), **given)
+    assert record.text == frame["text"].iloc[-1]
+    assert record.truncated is False
+    chain = slmlab.chain(NAME, images=png(COLOURS["green"]), **given)
+    assert chain.invoke({"question": ASK}).lower().startswith("green")
+    with pytest.raises(PromptError, match="cannot see"):
+        slmlab.generate(QWEN, ASK, images=png(COLOURS["red"]), **given)
