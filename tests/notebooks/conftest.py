@@ -46,7 +46,8 @@ def newest(
 ) -> Iterator[World]:
     """The newest packages; with ``--ollama``, that Ollama in place of the embedded engine.
 
-    ``SLMLAB_EXECUTED`` names a folder that keeps the notebooks with their outputs.
+    ``SLMLAB_EXECUTED`` names a folder that keeps the notebooks with their outputs; these come from
+    all models, as readers have them.
     """
     folder = tmp_path_factory.mktemp("newest")
     more = {"SLMLAB_TOKENS": "24"}
@@ -55,9 +56,11 @@ def newest(
         host = course_ollama.url
         # What is at hand is enough; the library's models are gigabytes.
         more["HTTPS_PROXY"] = "http://127.0.0.1:9"
-    with world(Path(sys.executable), folder, models_home, host, **more) as made:
+    kept = os.environ.get("SLMLAB_EXECUTED")
+    slow = not kept and host is None
+    with world(Path(sys.executable), folder, models_home, host, slow, **more) as made:
         yield made
-    if kept := os.environ.get("SLMLAB_EXECUTED"):
+    if kept:
         Path(kept).mkdir(parents=True, exist_ok=True)
         for name in made.executed:
             shutil.copy(folder / name, kept)
