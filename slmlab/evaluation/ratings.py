@@ -71,11 +71,12 @@ def ratings(votes: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
     a, b = votes["model_a"].map(number).to_numpy(), votes["model_b"].map(number).to_numpy()
     share = votes["winner"].map(SHARES).to_numpy()
     _all_connected(names, a, b)
+    strengths = _bradley_terry(len(names), a, b, share)
     rng = np.random.default_rng(0)
     samples = (rng.integers(0, len(votes), len(votes)) for _ in range(resamples))
-    resampled = [_bradley_terry(len(names), a[i], b[i], share[i]) for i in samples]
-    low, high = np.percentile(np.array(resampled), [2.5, 97.5], axis=0)
-    table.insert(1, "rating", _bradley_terry(len(names), a, b, share))
+    resampled = [_bradley_terry(len(names), a[i], b[i], share[i], strengths) for i in samples]
+    low, high = _in_chess(np.percentile(np.array(resampled), [2.5, 97.5], axis=0))
+    table.insert(1, "rating", _in_chess(strengths))
     table.insert(2, "low", low)
     table.insert(3, "high", high)
     return table.sort_values("rating", ascending=False, ignore_index=True)
@@ -140,15 +141,26 @@ def ratings_by_tag(votes: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFr
     return pd.concat(tables, ignore_index=True)[columns]
 
 
-def _bradley_terry(n: int, a: Indices, b: Indices, share: Floats) -> Floats:
-    """Ratings on the scale of chess; ``share`` is the score of ``a`` in each vote: 1, ½ or 0."""
+def _bradley_terry(
+    n: int, a: Indices, b: Indices, share: Floats, start: Floats | None = None
+) -> Floats:
+    """Log strengths; ``share`` is the score of ``a`` in each vote: 1, ½ or 0.
+
+    It is found in fewer steps from a ``start`` that is near.
+    """
     import choix
     import numpy as np
 
-    wins = np.zeros((n, n))
-    np.add.at(wins, (a, b), share)
-    np.add.at(wins, (b, a), 1 - share)
-    strengths: Floats = choix.ilsr_pairwise_dense(wins, alpha=0.1)
+    wins = np.bincount(a * n + b, share, n * n) + np.bincount(b * n + a, 1 - share, n * n)
+    wins = wins.reshape(n, n)
+    strengths: Floats = choix.ilsr_pairwise_dense(wins, alpha=0.1, initial_params=start)
+    return strengths
+
+
+def _in_chess(strengths: Floats) -> Floats:
+    """Log strengths as ratings on the scale of chess."""
+    import numpy as np
+
     ratings: Floats = 1000 + 400 / np.log(10) * strengths
     return ratings
 

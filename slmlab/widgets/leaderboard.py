@@ -116,22 +116,27 @@ class Leaderboard(Panel):
 
     async def _keep_looking(self) -> None:
         while True:
+            started = time.perf_counter()
             self.look()
-            await asyncio.sleep(EVERY)
+            # With very many votes it looks less often, so that the kernel has time for other cells.
+            await asyncio.sleep(max(EVERY, 4 * (time.perf_counter() - started)))
 
     def stop(self) -> None:
         """Look at the votes no more."""
-        if self._task is not None:
-            self._task.cancel()
-            self._task = None
+        self._end()
         self.draw()
 
     def close(self) -> None:
         """End it: the votes are looked at no more, and it goes from the page."""
-        if self._task is not None:
-            self._task.cancel()
-            self._task = None
+        self._end()
         super().close()
+
+    def _end(self) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            # Kernels may handle a button in another thread than that of the task's loop.
+            with contextlib.suppress(RuntimeError):  # the loop has ended already
+                task.get_loop().call_soon_threadsafe(task.cancel)
 
     def look(self) -> None:
         """Look at the votes once, and draw what is new."""

@@ -6,6 +6,7 @@ package versions (ipywidgets 7). Where there is no Chromium these tests are skip
 
 from __future__ import annotations
 
+import shutil
 import time
 
 import pandas as pd
@@ -13,6 +14,7 @@ import pandas as pd
 import slmlab
 from slmlab.evaluation import votes
 from slmlab.run import results
+from slmlab.widgets.voting import Ballot
 from tests.support.engines import GEMMA, MINILM, MODELS, SMOL
 from tests.support.widgets import STORY, button, pressable, shoot, shown, side_by_side, texts
 
@@ -184,6 +186,22 @@ class TestArena:
         assert list(cast["comment"]) == ["", "Not a fruit."]
         assert list(cast["tags"]) == [[], ["fruit"]]
         assert set(cast["voter"]) == {"Bo"}
+
+
+class TestLeaderboard:
+    def test_votes_of_others_come_in_by_themselves(self, front):
+        folder = front.folder / "class"
+        with shown(front, "import slmlab\nboard = slmlab.leaderboard('class')\nboard") as page:
+            page.wait_for_selector(".slmlab :text('No vote in')")
+            for number, name in enumerate(("Ada", "Bo"), 1):
+                Ballot(name, folder).cast("Why?", "x", "y", "a")
+                page.wait_for_selector(f".slmlab caption:has-text('Votes in class: {number}')")
+            button(page, "Pause").click()
+            pressable(page, "Follow")
+            Ballot("Cy", folder).cast("Why?", "x", "y", "a")
+            button(page, "Follow").click()
+            page.wait_for_selector(".slmlab caption:has-text('3, of 3 voters')")
+        shutil.rmtree(folder)
 
 
 class TestCatalogue:

@@ -62,7 +62,7 @@ def test_it_follows_in_the_kernels_loop_and_leaves_nothing_behind(tmp_path, monk
         board.follow()
         assert board.following
         board.close()
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.05)
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     asyncio.run(lesson())

@@ -17,7 +17,13 @@ from slmlab.widgets.playground_run import Run
 from tests.support.processes import free_port
 from tests.support.records import record
 
-WIDGETS = (slmlab.playground, slmlab.side_by_side, slmlab.arena, slmlab.catalog_explorer)
+WIDGETS = (
+    slmlab.playground,
+    slmlab.side_by_side,
+    slmlab.arena,
+    slmlab.catalog_explorer,
+    slmlab.leaderboard,
+)
 
 
 @pytest.fixture(autouse=True)
