@@ -40,7 +40,7 @@ class TestNested:
             pressable(page, "Run", 1)
             button(page, "Run", 1).click()
             pressable(page, "All equally good")
-            assert page.locator(".slmlab-strip").count() == 2
+            assert page.locator(".slmlab-strip").count() == 3, "one beside the two"
             shoot(front, page, "nested", ".outer")
 
     def test_tabs(self, front):
