@@ -117,6 +117,14 @@ class Worker:
         await self.client.close()
 
 
+def has_ended(pid: int) -> bool:
+    """Whether a process of ours has ended, also where asyncio has not noticed it yet."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 class Pool:
     """The loaded models of one engine."""
 
@@ -247,7 +255,7 @@ class Pool:
         image_marker = f"<__image_{secrets.token_hex(16)}__>"
         projector = str(path.with_name(f"sha256-{model.projector}")) if model.projector else ""
         worker, self._spare = self._spare, None
-        if worker is None or not worker.alive:
+        if worker is None or not worker.alive or has_ended(worker.process.pid):
             worker = await worker_process.start()
         process, output = worker.process, worker.output
         assert process.stdin and process.stdout  # noqa: S101  pipes

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +17,7 @@ from slmlab.engines.embedded.engine import parse_keep_alive
 from slmlab.engines.embedded.pool import LoadError, LoadSettings, Pool, Worker
 from slmlab.hardware import usable_cores
 from tests.support.fake_process import FakeProcess
+from tests.support.processes import wait_for
 
 SETTINGS = LoadSettings(num_ctx=512, threads=1)
 
@@ -330,3 +333,11 @@ class TestTheProcessForTheNextModel:
 
         monkeypatch.setattr(pool_module.worker_process, "start", start)
         asyncio.run(Pool(2, 1)._start_spare())
+
+    def test_one_that_was_killed_a_moment_ago_is_not_taken(self):
+        with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+            assert not pool_module.has_ended(process.pid)
+            process.kill()
+            # Nobody has waited for it yet, as asyncio may not have.
+            assert wait_for(lambda: pool_module.has_ended(process.pid), 10)
+        assert pool_module.has_ended(process.pid)
