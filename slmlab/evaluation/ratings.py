@@ -151,8 +151,8 @@ def _bradley_terry(
     import choix
     import numpy as np
 
-    wins = np.bincount(a * n + b, share, n * n) + np.bincount(b * n + a, 1 - share, n * n)
-    wins = wins.reshape(n, n)
+    won, lost = np.bincount(a * n + b, share, n * n), np.bincount(b * n + a, 1 - share, n * n)
+    wins: Floats = (won + lost).astype(np.float64).reshape(n, n)
     strengths: Floats = choix.ilsr_pairwise_dense(wins, alpha=0.1, initial_params=start)
     return strengths
 
