@@ -1,10 +1,10 @@
-"""How long a conversation's first token takes as its history grows: turn 10 against turn 1.
+"""The time to first token in a conversation as its history grows: turn 10 against turn 1.
 
     python benchmarks/conversation.py [MODEL] [--host URL] [--turns 10]
 
-A server that keeps what it has read needs no longer for the tenth turn than for the first. Each
-answer goes into the next prompt as it came. The same conversation runs again with a prompt cache
-that is switched off (only the embedded engine does that), for comparison.
+A server with a prompt cache needs no longer for the tenth turn than for the first. Each
+answer goes into the next prompt unchanged. For comparison the same conversation runs again with
+the prompt cache switched off, which only the embedded engine can do.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def free_port() -> int:
 
 @contextmanager
 def ollama(folder: Path) -> Iterator[str]:
-    """The address of an Ollama server that runs meanwhile, without models at first."""
+    """An Ollama server, at first without models; gives its address, and ends the server."""
     host = f"127.0.0.1:{free_port()}"
     with tempfile.TemporaryDirectory() as home, open(os.devnull, "w") as nowhere:
         env = os.environ | {"HOME": home, "OLLAMA_MODELS": home, "OLLAMA_HOST": host}
@@ -138,13 +138,13 @@ def tokens_per_s(host: str, model: str, tokens: int) -> float:
 
 
 def first_tokens(host: str, model: str, asked: int) -> float:
-    """Median seconds to the first token of prompts with a beginning that was read before."""
+    """Median time to first token for prompts whose beginning is in the prompt cache."""
     texts = [f"{BEGINNING} Question {asked}: {one} Answer:" for one in QUESTIONS]
     return statistics.median(ask(host, model, text, 2)[0] for text in texts)
 
 
 def at_once(host: str, model: str, tokens: int) -> float:
-    """Tokens per second of all of several answers at once."""
+    """Tokens per second of several simultaneous answers together."""
     started = time.perf_counter()
     with ThreadPoolExecutor(AT_ONCE) as threads:
         texts = [f"Story {n}. {STORY}" for n in range(AT_ONCE)]
@@ -153,7 +153,7 @@ def at_once(host: str, model: str, tokens: int) -> float:
 
 
 def cold(host: str, model: str) -> float:
-    """Seconds to the first token of a model that is not in memory (its file is)."""
+    """Time to first token of a model that has to be loaded; its file is in the page cache."""
     ask(host, model, "A", 1, keep_alive=0)
     time.sleep(0.5)
     return ask(host, model, "A", 1)[0]

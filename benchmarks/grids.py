@@ -93,7 +93,7 @@ def both_resident() -> None:
 
 
 def timed(work: Callable) -> tuple[float, object]:
-    """Seconds, and what the work returned."""
+    """The seconds that the work took, and what it returned."""
     started = time.perf_counter()
     given = work()
     return time.perf_counter() - started, given
@@ -185,7 +185,7 @@ def children_cpu(command: list[str], env: dict[str, str], folder: str) -> tuple[
 
 
 def promptfoo(program: str, repeats: int) -> None:
-    """The same grids by promptfoo and by us, each as a program of its own, from start to end."""
+    """The same grids with promptfoo and with slmlab, each as a whole program."""
     ours, theirs = _programs(program, repeats, GRID, OPTIONS)
     row(
         f"the same grid as a program: compare() / promptfoo, {PARALLEL} at once",
@@ -223,7 +223,7 @@ def _median(runs: list[tuple[float, float]], which: int) -> float:
 def _programs(
     program: str, repeats: int, texts: list[str], options: dict
 ) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
-    """Seconds of wall and of processor time of our program and of promptfoo's, run by run."""
+    """Wall and processor seconds of our program and of promptfoo's, run by run."""
     providers = [
         {"id": f"ollama:completion:{name}", "config": {**options, "seed": 0, "num_ctx": 4096}}
         for name in NAMES

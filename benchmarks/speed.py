@@ -78,7 +78,7 @@ def pairs(name: str, goal: str, unit: str, ours: list[float], theirs: list[float
 
 
 def in_turns(repeats: int, one: Callable[[], None], other: Callable[[], None]) -> None:
-    """Run both sides of each pair, every second time in the other order."""
+    """Run both sides of each pair, in alternating order."""
     for number in range(repeats):
         for side in (one, other) if number % 2 else (other, one):
             side()
@@ -155,7 +155,7 @@ def engine_against_llama_cpp(
 
 
 def two_models_at_once(repeats: int, tokens: int) -> list[list[str]]:
-    """Two models that write at once, tokens per second together, against one alone."""
+    """Tokens per second of two models that write at once, together, against one alone."""
     twin = f"{MODEL.name.partition(':')[0]}:twin"
     together, alone = [], []
 

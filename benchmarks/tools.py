@@ -1,10 +1,10 @@
-"""How often small models call the right tool: 20 tasks, each with one call that is right.
+"""How often small models call the right tool, in 20 tasks with one right call each.
 
     python benchmarks/tools.py MODEL [MODEL …] [--host URL]
 
-A call counts where the server hands it out as one (``tool_calls``), with the right name and
+A call counts if the server returns it as one (``tool_calls``), with the right name and
 arguments. Models that were not taught the format of their template often write the same JSON into
-the answer's text, where no client looks for it; that is counted apart.
+the answer's text, where no client looks for it; such calls are counted separately.
 """
 
 from __future__ import annotations

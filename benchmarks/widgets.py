@@ -1,9 +1,9 @@
-"""What it costs to show five answers at once, each of 100 tokens/s.
+"""What it costs to show five answers at once, each at 100 tokens/s.
 
     python benchmarks/widgets.py
 
-No machine with two cores writes five times 100 tokens/s, so a small server counts aloud at that
-rate in Ollama's protocol and hands everything else to the embedded engine behind it. JupyterLab in
+No machine with two cores writes five times 100 tokens/s, so a small server writes numbers at that
+rate in Ollama's protocol and forwards everything else to the embedded engine. JupyterLab in
 headless Chromium shows it, once in ``slmlab.side_by_side()`` and once in the plain way: five
 ``ipywidgets.HTML``, each given its text again for every token. Measured in the browser: messages
 from the kernel, and for every token the time from its sending until the browser paints it.
@@ -78,7 +78,7 @@ WATCH = r"""() => {
 
 
 class Counter(BaseHTTPRequestHandler):
-    """Counts aloud where it is asked to generate; asks the engine for everything else."""
+    """Answers a request to generate with numbers, and forwards all others to the engine."""
 
     protocol_version = "HTTP/1.1"
     engine = ""
@@ -86,14 +86,14 @@ class Counter(BaseHTTPRequestHandler):
     lock = threading.Lock()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Write no log."""
 
     def do_GET(self) -> None:
-        """Hand a request to the engine."""
+        """Forward a request to the engine."""
         self._hand_on(b"")
 
     def do_POST(self) -> None:
-        """Count, or hand a request to the engine."""
+        """Answer with numbers, or forward a request to the engine."""
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self.path == "/api/generate" and json.loads(body).get("prompt"):
             self._count(json.loads(body)["model"])
@@ -143,7 +143,7 @@ class Counter(BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def counting(engine: str) -> Iterator[str]:
-    """The address of a server that counts."""
+    """The address of a server that writes numbers."""
     Counter.engine = engine
     with ThreadingHTTPServer(("127.0.0.1", 0), Counter) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

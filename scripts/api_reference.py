@@ -1,4 +1,4 @@
-"""The pages of the API reference: what slmlab hands out, by what a reader looks for.
+"""The pages of the API reference: the public names of slmlab, by what a reader looks for.
 
 ``public()`` finds the functions and classes; Sphinx takes the text from their docstrings.
 """
@@ -102,7 +102,7 @@ HELPERS = (
 
 
 def resolve(path: str) -> Any:
-    """The object of that dotted path, where a part may be handed out lazily."""
+    """The object at a dotted path, parts of which may be imported lazily."""
     value: Any = slmlab
     for number, part in enumerate(path.split(".")[1:], 2):
         try:

@@ -57,7 +57,7 @@ docs/architecture
 
 
 def main() -> int:
-    """Lay out the sources and run Sphinx; returns its exit code."""
+    """Write the sources and run Sphinx; returns its exit code."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--executed", type=Path, help="folder with the teacher's copies, run")
     parser.add_argument("--links", action="store_true", help="check the links to other sites")
@@ -102,7 +102,7 @@ def run_all(folder: Path) -> Path:
 
 
 def with_outputs(student: Path, teacher: Path) -> nbformat.NotebookNode:
-    """The student's notebook with what the same cells gave in the teacher's."""
+    """The student's notebook with the outputs of the same cells in the teacher's copy."""
     book = nbformat.read(student, as_version=4)
     given = {
         cell.id: cell.outputs

@@ -24,11 +24,11 @@ PYTHON = sys.executable
 
 
 class Failed(Exception):
-    """A check found something; the text says what."""
+    """A check failed; the message says why."""
 
 
 class Skipped(Exception):
-    """A check could not run here; the text says why."""
+    """A check could not run here; the message says why."""
 
 
 def run(*command: str | Path) -> str:
@@ -42,7 +42,7 @@ def run(*command: str | Path) -> str:
 
 
 def program(name: str, optional: bool = False) -> str:
-    """A program from this Python's environment, else from the path.
+    """A program from this Python's environment, else from ``PATH``.
 
     Without it a check is skipped; in CI (where ``CI`` is set) it fails, unless it is optional.
     """
@@ -55,7 +55,7 @@ def program(name: str, optional: bool = False) -> str:
 
 
 def tracked(*patterns: str) -> list[Path]:
-    """The files that git knows, as paths from the repository's root."""
+    """The files tracked by git, as paths from the repository's root."""
     return [Path(name) for name in run("git", "ls-files", "-z", *patterns).split("\0") if name]
 
 
@@ -123,7 +123,7 @@ CHECKS: dict[str, Callable[[], object]] = {
 
 
 def outcome(name: str) -> tuple[str, str, float]:
-    """How a check went (``ok``, ``FAILED`` or ``skipped``), what it found, its seconds."""
+    """The result of a check (``ok``, ``FAILED`` or ``skipped``), its message, and its seconds."""
     start = time.perf_counter()
     try:
         CHECKS[name]()

@@ -117,7 +117,7 @@ def stamped(notebook: nbformat.NotebookNode, place: str) -> nbformat.NotebookNod
 
 
 def _slide(cell: nbformat.NotebookNode) -> str:
-    """Where a cell begins a slide, for `jupyter nbconvert --to slides`."""
+    """A cell's slide type, for `jupyter nbconvert --to slides`."""
     if cell.id in ("badge", "bootstrap"):
         return "skip"
     return (

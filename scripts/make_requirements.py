@@ -30,14 +30,14 @@ HEAD = """\
 
 
 def requirements(name: str) -> dict[str, str]:
-    """What one of pyproject.toml's lists requires, each with its reason."""
+    """The requirements in one of pyproject.toml's lists, each with its reason."""
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     (block,) = re.findall(rf"^{name} = \[\n(.*?)^\]", text, re.MULTILINE | re.DOTALL)
     return dict(re.findall(r"""^ +["'](.+)["'], +# (.+)$""", block, re.MULTILINE))
 
 
 def made() -> str:
-    """The file as it should be."""
+    """The content that requirements.txt should have."""
     lines = {line: why for name in LISTS for line, why in requirements(name).items()}
     return HEAD + "".join(f"{line:<31} # {why}\n" for line, why in lines.items())
 
@@ -51,7 +51,7 @@ def locked() -> dict[str, list[str]]:
 
 
 def not_locked() -> list[str]:
-    """What pyproject.toml requires and no version in the lock file is."""
+    """The requirements of pyproject.toml that no version in the lock file meets."""
     have = locked()
     wanted = [
         Requirement(line) for name in (*LISTS, "training", "dev") for line in requirements(name)
