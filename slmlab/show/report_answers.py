@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import itertools
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 # Answers with fewer words in common have no marks: all of it would be marked.
 UNLIKE = 0.7
+# A beginning of fewer characters stays, though all prompts of a task have it.
+REPEATED = 30
 RESULTS = {"right": "✓", "partly right": "◐", "wrong": "✗"}
 
 
@@ -35,13 +38,37 @@ def prompts_of(frame: pd.DataFrame, keys: Sequence[str]) -> list[dict[str, Any]]
     """
     repeated = bool((frame["repeat"] > 0).any())
     variants = {name: place for place, name in enumerate(dict.fromkeys(frame["variant"]))}
-    return [
-        _prompt(rows.to_dict("records"), variants, repeated)
+    prompts = [
+        rows.to_dict("records")
         for _, rows in frame.groupby([list(keys), frame["repeat"]], sort=False)
+    ]
+    begins = _beginnings(prompts)
+    return [
+        _prompt(rows, variants, repeated, begin)
+        for rows, begin in zip(prompts, begins, strict=True)
     ]
 
 
-def _prompt(rows: list[dict[str, Any]], variants: dict[str, int], repeated: bool) -> dict[str, Any]:
+def _beginnings(prompts: list[list[dict[str, Any]]]) -> list[int]:
+    """Where the question of each prompt begins to differ from all others of its task."""
+    by_task: dict[Any, list[str]] = {}
+    for rows in prompts:
+        by_task.setdefault(plain(rows[0].get("task")), []).append(_asked(rows[0]))
+    shared = {task: _same_beginning(texts) for task, texts in by_task.items()}
+    return [shared[plain(rows[0].get("task"))] for rows in prompts]
+
+
+def _same_beginning(texts: list[str]) -> int:
+    """How many characters, in whole words, all of several texts begin with; 0 if it is little."""
+    first, last = min(texts), max(texts)  # all others lie between them
+    same = len(os.path.commonprefix([first, last]))  # noqa: RUF071  letters are meant
+    count = first.rfind(" ", 0, same) + 1
+    return count if count >= REPEATED and first != last else 0
+
+
+def _prompt(
+    rows: list[dict[str, Any]], variants: dict[str, int], repeated: bool, begin: int
+) -> dict[str, Any]:
     first = next((row_html(row) for row in rows if not isinstance(row["error"], str)), Markup())
     task = plain(rows[0].get("task"))
     place = [f"{task}, prompt" if task else "Prompt", f"{rows[0]['prompt_id']}"]
@@ -55,7 +82,7 @@ def _prompt(rows: list[dict[str, Any]], variants: dict[str, int], repeated: bool
     return {
         "task": task or "",
         "place": sanitize.harmless(" ".join(place)),
-        "asked": shorten(sanitize.harmless(_asked(rows[0])), 110),
+        "asked": ("… " if begin else "") + shorten(sanitize.harmless(_asked(rows[0])[begin:]), 110),
         "prompt": _prompt_text(rows),
         "images": thumbnails(of(rows[0]["prompt"])),
         "differs": spread > 0 if scores else apart > 0,

@@ -25,6 +25,11 @@ class Lead:
     sentences: list[str]
     rows: list[dict[str, Any]]
 
+    @property
+    def timed(self) -> bool:
+        """Whether any speed can be compared."""
+        return any(row[one] == row[one] for row in self.rows for one in ("tokens_per_s", "ttft_s"))
+
 
 def is_scored(frame: pd.DataFrame) -> bool:
     """Whether a comparison has scores."""

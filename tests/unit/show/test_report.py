@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bs4
 import pytest
 
 import slmlab
@@ -45,3 +46,25 @@ def test_an_answer_that_was_asked_for_again_is_compared_with_the_others(tmp_path
     page = slmlab.report(comparison(rows), tmp_path / "r.html").read_text()
     assert "num_predict 100" not in page.split("Details")[0]
     assert "varying" not in page
+
+
+def summaries(tmp_path, prompts: list[str]) -> list[str]:
+    rows = [
+        {"model": "m", "prompt": text, "prompt_id": number, "repeat": 0, "text": "a", "task": "t"}
+        for number, text in enumerate(prompts)
+    ]
+    page = slmlab.report(comparison(rows), tmp_path / "r.html").read_text()
+    found = bs4.BeautifulSoup(page, "html.parser").select("details.prompt > summary")
+    return [" ".join(one.get_text().split()) for one in found]
+
+
+def test_prompts_that_begin_alike_are_told_apart_by_what_follows(tmp_path):
+    same = "Is the sentiment of this review positive or negative? Review:"
+    assert summaries(tmp_path, [f"{same} Good tea.", f"{same} Good coffee."]) == [
+        "t, prompt 0 … tea.",
+        "t, prompt 1 … coffee.",
+    ]
+    assert summaries(tmp_path, ["What is 2 + 2?", "What is 2 + 3?"])[0] == (
+        "t, prompt 0 What is 2 + 2?"
+    )
+    assert summaries(tmp_path, [f"{same} Good tea."])[0].endswith("Good tea.")
