@@ -6,7 +6,6 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,16 +15,16 @@ from slmlab.engines.address import read_address, server_key
 from slmlab.engines.client import TIMEOUT, Session, log_tail_text
 from slmlab.errors import Interrupted, ModelError, PromptError, ResultsError, ServerGone
 from slmlab.memory import parallel_requests
-from slmlab.run import results
+from slmlab.run.comparison import Comparison
 from slmlab.run.generate import Target, resolve_target
 from slmlab.run.grid import Cell, GridOptions, plan
 from slmlab.run.images import need_vision
-from slmlab.run.job import GenerationJob, Loaded
+from slmlab.run.job import GenerationJob
 from slmlab.run.logprobs import need_logprobs, validate_logprobs
-from slmlab.run.options import Prompt, full_options, parameters_of
+from slmlab.run.options import parameters_of
 from slmlab.run.progress import Progress
 from slmlab.run.record import Generation
-from slmlab.run.scheduler import Inline, Listener, NoServerLeft, Scheduler
+from slmlab.run.scheduler import Inline, NoServerLeft, Scheduler
 from slmlab.run.store import RecordStore, key, machine_id
 
 if TYPE_CHECKING:
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SERVER_COMES_BACK_WITHIN = 60.0
-# How many times as many tokens an answer gets that was cut and is asked for again.
-ASKED_AGAIN_FOR = 4
 
 
 def compare(
@@ -160,7 +157,7 @@ def compare(
     before = len(cells) - len(todo)
     log.info("%d cells, %d of them from %s.", len(cells), before, records.folder)
     progress = Progress(len(cells), before, records.folder, quiet or bool(on_text))
-    comparison = _Comparison(cells, keys, found, records, progress, timing, on_cell, on_record)
+    comparison = Comparison(cells, keys, found, records, progress, timing, on_cell, on_record)
     width = 1 if timing else _width(targets)
     threads = width * len(servers)
     # An interrupt reaches cells that run in this thread directly, others through their session.
@@ -209,9 +206,6 @@ def compare(
     finally:
         progress.close()
     return comparison.frame()
-
-
-# Before anything runs.
 
 
 def _servers(host: str | Sequence[str] | None, hosts: str | Sequence[str] | None) -> list[str]:
@@ -277,124 +271,3 @@ def _missing(named: Iterable[tuple[str, Cell]], found: Mapping[str, Generation])
         if name not in found:
             todo.setdefault(name, cell)
     return todo
-
-
-# Running.
-
-
-class _Comparison(Listener[Cell, Loaded, Generation]):
-    """The state of a comparison: the records that were found and those that are added."""
-
-    def __init__(
-        self,
-        cells: Sequence[Cell],
-        keys: Sequence[str],
-        found: dict[str, Generation],
-        store: RecordStore,
-        progress: Progress,
-        timing: bool,
-        on_cell: Callable[[Cell], None] | None,
-        on_record: Callable[[Generation], None] | None,
-    ) -> None:
-        self.cells, self.keys, self.found = cells, keys, found
-        self.store, self.progress, self.timing = store, progress, timing
-        self.on_cell, self.on_record = on_cell, on_record
-        # The keys of the second, longer answers, by those of the first; None if nobody asks again.
-        self._longer: dict[str, str] | None = None
-        # By key: the seconds that loading its model took. By server: what is loaded there, and
-        # hashes of how the prompts began that it has read since.
-        self._load_s: dict[str, float | None] = {}
-        self._loaded: dict[str, Loaded] = {}
-        self._seen: dict[str, set[int]] = {}
-
-    def loading(self, host: str, cell: Cell) -> None:
-        self.progress.show(f"{cell.model} loading")
-
-    def loaded(self, host: str, loaded: Loaded) -> None:
-        self._loaded[host], self._seen[host] = loaded, set()
-
-    def starting(self, host: str, cell: Cell) -> None:
-        self.progress.show(cell.model)
-        if self.on_cell:
-            self.on_cell(cell)
-
-    def finished(self, host: str, name: str, record: Generation) -> None:
-        load_s = self._loaded[host].seconds
-        if self.timing:
-            record = self._timed(host, record, load_s)
-        self.found[name], self._load_s[name] = record, load_s
-        if record.error is None:
-            self.store.add(name, record)
-        self.progress.step(record)
-        if self.on_record:
-            self.on_record(record)
-
-    def waiting(self) -> None:
-        self.progress.tick()
-
-    def _timed(self, host: str, record: Generation, load_s: float | None) -> Generation:
-        """The record with ``cold`` and ``prompt_fresh`` set by what ran before it."""
-        first = not self._seen[host]
-        unseen = _unseen(record.prompt, self._seen[host])
-        if load_s is None:
-            # It is not known what the server had read; only the first can have been cold.
-            return replace(record, cold=record.cold and first)
-        # If the model had to be loaded again in between, this answer is a cold one.
-        again = record.load_s > max(0.2, load_s / 2)
-        fresh = record.prompt_fresh or unseen  # a server that reads all says so itself
-        return replace(record, cold=(record.cold and first) or again, prompt_fresh=fresh)
-
-    def ask_again(self, name_of: Callable[[Cell], str]) -> list[tuple[str, Cell]]:
-        """The cells whose answers were cut, with room for more, by the keys of their records."""
-        self._longer, again = {}, []
-        for cell, name in zip(self.cells, self.keys, strict=True):
-            if _ended_by_num_predict(self.found[name]):
-                tokens = cell.options["num_predict"] * ASKED_AGAIN_FOR
-                longer = replace(
-                    cell, options=full_options({**cell.options, "num_predict": tokens})
-                )
-                self._longer[name] = name_of(longer)
-                again.append((self._longer[name], longer))
-        return again
-
-    def so_far(self) -> str:
-        """A sentence on how much is finished."""
-        done = sum(name in self.found for name in self.keys)
-        return f"{done} of {len(self.cells)} cells are finished and saved in {self.store.folder}"
-
-    def frame(self) -> pd.DataFrame:
-        """The finished cells, in the grid's order."""
-        rows: list[Generation] = []
-        columns: list[dict[str, Any]] = []
-        for cell, name in zip(self.cells, self.keys, strict=True):
-            if name not in self.found:
-                continue
-            longer = (self._longer or {}).get(name)
-            kept = longer if longer is not None and longer in self.found else name
-            rows.append(self.found[kept])
-            load_s = self._load_s.get(kept)
-            facts = {"repeat": cell.repeat, "model_load_s": load_s, **cell.columns}
-            columns.append(
-                facts if self._longer is None else {**facts, "asked_again": kept == longer}
-            )
-        return results.to_frame(rows, columns)
-
-
-def _ended_by_num_predict(record: Generation) -> bool:
-    """Whether more tokens would have let the answer go on; the context's end leaves no room."""
-    return record.cut and 0 < record.options["num_predict"] <= record.tokens
-
-
-def _unseen(prompt: Prompt, seen: set[int]) -> bool:
-    """Whether no earlier prompt had the same first tenth; adds this one to ``seen``.
-
-    A server keeps the KV cache of earlier prompts and prefills only what is new, which makes its
-    prefill look fast. Only prefixes whose lengths are powers of two are compared, which keeps
-    ``seen`` small.
-    """
-    text = prompt if isinstance(prompt, str) else "\n".join(one["content"] for one in prompt)
-    lengths = [2**power for power in range(3, len(text).bit_length())]
-    tenth = max((length for length in lengths if length <= max(8, len(text) // 10)), default=0)
-    known = hash(text[:tenth]) in seen
-    seen.update(hash(text[:length]) for length in [*lengths, 0])
-    return not known

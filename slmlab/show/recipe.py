@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import slmlab
 from slmlab.run.cells import plain
-from slmlab.run.compare import ASKED_AGAIN_FOR
+from slmlab.run.comparison import ASKED_AGAIN_FOR
 from slmlab.run.frames import key_of, need, prompt_keys, unfilled, without_system
 from slmlab.run.grid import TAKEN
 from slmlab.run.options import DEFAULT_OPTIONS, EXTRA_OPTIONS

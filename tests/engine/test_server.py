@@ -239,9 +239,10 @@ def test_nothing_is_imported_from_the_current_folder(lab_with_models, tmp_path, 
     server = slmlab.start("embedded", quiet=True)
     assert slmlab.generate(SMOL, "Hi", num_predict=1).tokens == 1
     family = psutil.Process(supervisor.state_at(server.host)["pid"])
-    assert len(family.children(recursive=True)) == 2, "the server and a model"
+    processes = family.children(recursive=True)
+    assert len(processes) == 3, "the server, a model, and the process for the next"
     folder = supervisor.folder_of(server.host).resolve()
-    for process in (family, *family.children(recursive=True)):
+    for process in (family, *processes):
         assert Path(process.cwd()) == folder
     assert not mark.exists()
     private = [one for one in folder.rglob("*") if one.suffix != ".lock"]

@@ -108,7 +108,9 @@ class TestWeights:
         assert weights.perplexity(model, [" ".join(reversed(words))]) > 3 * sense > 3
 
     def test_wrong_use_is_a_sentence(self, model, tmp_path, gemma_gguf):
-        with pytest.raises(ModelError, match=r"'Q4_K' can't be written.*Q4_0"):
+        with pytest.raises(ModelError, match=r"'Q4_X' can't be written.*Did you mean 'Q4_"):
+            weights.quantized(np.ones((2, 32), np.float32), "Q4_X")
+        with pytest.raises(ModelError, match="Q4_K packs 256 numbers of a row"):
             weights.quantized(np.ones((2, 32), np.float32), "Q4_K")
         with pytest.raises(ModelError, match="architecture 'gemma3'"):
             weights.read(gemma_gguf)

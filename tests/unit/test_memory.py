@@ -244,7 +244,8 @@ class TestWhoAsks:
         from slmlab.models import fit
 
         model = SimpleNamespace(
-            name="m", blob="b", size=10**9, metadata=known, digest="d", context_length=trained
+            **{"name": "m", "blob": "b", "size": 10**9, "metadata": known, "digest": "d"},
+            **{"context_length": trained, "projector": None},
         )
         with_length = known | {f"{known['general.architecture']}.context_length": trained}
         monkeypatch.setattr(fit.inventory, "loaded", lambda **_: [])
