@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from slmlab.errors import SlmlabError
 from slmlab.run import prompts
+from slmlab.run.images import need_vision
 from slmlab.run.options import Options, Prompt, parameters_of
 from slmlab.run.record import Generation
 from slmlab.run.store import write
@@ -23,6 +24,7 @@ from slmlab.widgets.langchain_code import langchain_code
 from slmlab.widgets.live import AnswersPanel
 from slmlab.widgets.measures import metrics_html
 from slmlab.widgets.option_fields import FIELDS, OptionFields
+from slmlab.widgets.pictures import Pictures
 from slmlab.widgets.playground_run import Run
 from slmlab.widgets.token_view import TokenView
 from slmlab.widgets.transcript import Transcript
@@ -41,6 +43,7 @@ def playground(
     *,
     template: str = "plain",
     system: str = "",
+    images: Any = None,
     host: str | None = None,
     **options: Unpack[Options],
 ) -> Playground:
@@ -56,6 +59,8 @@ def playground(
         prompt: the text to start with; it fills the template's ``{question}``.
         template: a template's name or text (see ``slmlab.prompts.TEMPLATES``).
         system: a system prompt to start with.
+        images: an image or several that go along with the prompt, for a model that can see: paths,
+            bytes, or pictures of PIL.
         host: the server (default: ``slmlab.server.host()``).
         options: settings to start with (``temperature``, ``top_p``, ``seed``, ``num_ctx``,
             ``num_predict``).
@@ -74,7 +79,7 @@ def playground(
         >>> page.frame["tokens"].tolist()
         [10]
     """
-    return Playground(model, prompt, template, system, host, options)
+    return Playground(model, prompt, template, system, host, options, images)
 
 
 class Playground(AnswersPanel):
@@ -88,8 +93,10 @@ class Playground(AnswersPanel):
         system: str,
         host: str | None,
         options: Mapping[str, Any],
+        images: Any = None,
     ) -> None:
         super().__init__("playground")
+        self.pictures = Pictures(images)
         self.settings = OptionFields(tuple(FIELDS), options, parameters_of(playground))
         self.host = controls.host_here(host)
         wanted = controls.model_names(model)
@@ -115,6 +122,7 @@ class Playground(AnswersPanel):
         self.arrange(
             controls.row(self.model, self.template),
             self.fields_box,
+            self.pictures,
             controls.row(
                 self.run_button,
                 self.stop_button,
@@ -212,7 +220,7 @@ class Playground(AnswersPanel):
             PromptError: the template or a variable is not usable.
         """
         text = prompts.fill(self.template_text.value, **self.values)
-        return controls.with_system(text, self.system.value)
+        return self.pictures.beside(controls.with_system(text, self.system.value))
 
     # Running.
 
@@ -240,6 +248,7 @@ class Playground(AnswersPanel):
     def _put(
         self, prompt: Prompt, text: str, turns: Turns, values: dict[str, str], template: str
     ) -> None:
+        need_vision(prompt, self.model.value, self.host)
         system, options = self.system.value, self.settings.options
         wanted = self.token_view.alternatives
         answer = Answer(self.model.value, prompt, self.host, options, logprobs=wanted)
@@ -325,7 +334,8 @@ class Playground(AnswersPanel):
     @property
     def code_text(self) -> str:
         """LangChain code that does what Run does with the current inputs and settings."""
-        return langchain_code(
+        without = "# Without the images, which LangChain takes in a HumanMessage.\n"
+        return without * bool(self.pictures.digests) + langchain_code(
             self.model.value,
             self.template_text.value,
             self.values,
@@ -349,7 +359,15 @@ class Playground(AnswersPanel):
         head = Markup("<p><strong>Playground</strong> · {} · {}</p>").format(
             str(self.model.value), json.dumps(self.values, ensure_ascii=False)
         )
-        parts = (self.message, self.earlier, self.output, self.metrics, self.token_view, self.code)
+        parts = (
+            self.message,
+            self.pictures,
+            self.earlier,
+            self.output,
+            self.metrics,
+            self.token_view,
+            self.code,
+        )
         return head + Markup().join(map(markup.shown, parts))
 
     def __str__(self) -> str:

@@ -10,6 +10,7 @@ import ipywidgets as widgets
 from markupsafe import Markup
 
 from slmlab.errors import PromptError
+from slmlab.run.images import need_vision
 from slmlab.run.options import Options, Prompt, parameters_of
 from slmlab.run.streaming import Answer, Answers
 from slmlab.show.answers import side_by_side_html
@@ -21,6 +22,7 @@ from slmlab.widgets.columns import FEWEST, MOST, Columns
 from slmlab.widgets.conversation import LETTERS, Point, Setup, Turn, ask, path
 from slmlab.widgets.follow_up import FollowUp
 from slmlab.widgets.live import AnswersPanel
+from slmlab.widgets.pictures import Pictures
 from slmlab.widgets.transcript import Transcript
 from slmlab.widgets.voting import Ballot
 
@@ -39,6 +41,7 @@ def side_by_side(
     *,
     template: str = "plain",
     system: str = "",
+    images: Any = None,
     think: bool = False,
     columns: Sequence[Mapping[str, Any]] | None = None,
     voter: str | None = None,
@@ -61,6 +64,8 @@ def side_by_side(
         prompt: the text to start with.
         template: a template's name or text with one variable, which the first prompt fills.
         system: a system prompt to start with.
+        images: an image or several that go along with the first prompt, for models that can see:
+            paths, bytes, or pictures of PIL.
         think: let models that can think do so before they answer.
         columns: settings of their own for the columns, in order: options, ``template``, ``system``
             and ``think``, such as ``[{"temperature": 0}, {"temperature": 1}]``; ``{}`` for none.
@@ -94,7 +99,7 @@ def side_by_side(
     if len(own) > (len(names) if names else MOST) or not all(isinstance(x, Mapping) for x in own):
         raise PromptError(f"columns is a list of settings, at most one for each model; got {own}.")
     setup = Setup(template, system, think, options)
-    return SideBySide(names, prompt, setup, own, Ballot(voter, votes), host)
+    return SideBySide(names, prompt, setup, own, Ballot(voter, votes), host, images)
 
 
 class SideBySide(AnswersPanel):
@@ -108,8 +113,10 @@ class SideBySide(AnswersPanel):
         own: Sequence[Mapping[str, Any]],
         ballot: Ballot,
         host: str | None,
+        images: Any = None,
     ) -> None:
         super().__init__("side-by-side")
+        self.pictures = Pictures(images)
         self.shared = SettingsFields(setup, parameters_of(side_by_side))
         self.host = controls.host_here(host)
         self.ballot = ballot
@@ -131,6 +138,7 @@ class SideBySide(AnswersPanel):
         self.columns = Columns(self.vote, self.draw, self.shared)
         self.arrange(
             self.prompt_text,
+            self.pictures,
             controls.row(
                 self.run_button,
                 self.stop_button,
@@ -191,7 +199,7 @@ class SideBySide(AnswersPanel):
 
     def prompt(self) -> Prompt:
         """The first prompt as it will be sent to columns without settings of their own."""
-        return self.shared.setup.prompt(self.prompt_text.value, [])
+        return self.pictures.beside(self.shared.setup.prompt(self.prompt_text.value, []))
 
     def run(self) -> None:
         """Send the prompt to all models, as the first turn of a conversation."""
@@ -214,7 +222,11 @@ class SideBySide(AnswersPanel):
                 self.columns.shuffle()
             setups = self.columns.setups
             prompts = ask(text, turns, point.column, setups)
+            if not turns:
+                prompts = [self.pictures.beside(one) for one in prompts]
             answers = self.columns.answers(prompts, self.host)
+            for one in answers:
+                need_vision(one.prompt, one.model, self.host)
             run = Answers(answers, self.at_once.value)
             self.turns = [*turns, Turn(text, answers, setups, before, point.column)]
             self.runs.append(self.turns[-1])
@@ -335,8 +347,9 @@ class SideBySide(AnswersPanel):
         """The answers side by side; runs a given prompt that was not run yet."""
         if not self.runs and self.prompt_text.value.strip() and self.columns.names:
             self.run()
-        return Markup("<p><strong>Prompt</strong> {}</p>{}{}{}{}").format(
+        return Markup("<p><strong>Prompt</strong> {}</p>{}{}{}{}{}").format(
             self.prompt_text.value or "(none)",
+            markup.shown(self.pictures),
             markup.shown(self.message),
             markup.shown(self.earlier),
             side_by_side_html(column.static_html() for column in self.columns),

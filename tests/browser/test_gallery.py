@@ -16,7 +16,7 @@ from slmlab.show.markdown import STYLE, to_html
 from tests.support.browser import wcag_violations
 from tests.support.hostile import MEGABYTES
 from tests.support.paths import ROOT
-from tests.support.widgets import SHOTS
+from tests.support.widgets import SHOTS, shoot, shown
 
 CORPUS = ROOT / "tests/corpus/answers.jsonl"
 ANSWERS = [json.loads(line) for line in CORPUS.read_text(encoding="utf-8").splitlines()]
@@ -113,3 +113,34 @@ def test_no_frame_takes_long_whatever_comes(page, text):
     assert took < 100
     assert page.locator("main :is(script, svg, img, iframe, maction, annotation-xml)").count() == 0
     assert page.evaluate("alarms") == []
+
+
+def test_they_are_drawn_so_in_notebooks(front):
+    """Whose pages have styles of their own, and run MathJax over what cells show."""
+    cell = (
+        "import json, IPython.display\n"
+        "from slmlab.show.markdown import STYLE, to_html\n"
+        f"lines = open({str(CORPUS)!r}, encoding='utf-8').read().splitlines()\n"
+        "html = [to_html(json.loads(line)['text']) for line in lines]\n"
+        "IPython.display.HTML(str(STYLE) + '<div class=slmlab>' + ''.join(html) + '</div>')"
+    )
+    with shown(front, cell) as page:
+        page.wait_for_function(
+            f"document.querySelectorAll('.slmlab-text').length == {len(ANSWERS)}"
+        )
+        drawn = page.evaluate(SEEN)
+        if front.kind == "classic":
+            # Its MathJax draws the formulas, and leaves elements of MathML for screen readers.
+            count = "all => all.map(one => one.querySelectorAll('.MathJax').length)"
+            formulas = [answer["seen"].get("math", 0) for answer in ANSWERS]
+            page.wait_for_function(
+                f"() => ({count})([...document.querySelectorAll('.slmlab-text')]).join()"
+                f" == '{','.join(map(str, formulas))}'"
+            )
+            drawn = [
+                {**seen, "math": formula, "flat": 0}
+                for seen, formula in zip(drawn, formulas, strict=True)
+            ]
+        shoot(front, page, "answers", "#notebook-container, .jp-Notebook")
+        for answer, seen in zip(ANSWERS, drawn, strict=True):
+            assert {name: value for name, value in seen.items() if value} == answer["seen"], answer

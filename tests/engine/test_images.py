@@ -15,6 +15,7 @@ from PIL import Image
 
 import slmlab
 from slmlab.errors import ModelError, PromptError
+from slmlab.run.images import of
 from tests.support import gguf_files, projectors
 from tests.support.contract import lines
 from tests.support.engines import QWEN, Engine
@@ -225,6 +226,24 @@ def test_a_template_that_takes_parts_gets_them(http, qwen_gguf, projector):
     body = {"model": NAME, "prompt": ASK, "images": [in_base64(png(COLOURS["red"]))]}
     rows = lines(http.post("/api/generate", json=body | {"options": EXACT}))
     assert "red" in "".join(json.dumps(row) for row in rows).lower()
+
+
+def test_widgets_send_them_too(here):
+    lab = slmlab.playground(NAME, ASK, images=png(COLOURS["green"]), **EXACT)
+    lab.run()
+    assert lab.records[0].text.lower().startswith("green")
+    assert "data:image/png" in lab.static_html()
+    assert "Without the images" in lab.code_text
+    lab.follow_up_box.text.value = "Say it again."
+    lab.follow_up()
+    assert of(lab.records[1].prompt) == of(lab.records[0].prompt)
+    both = slmlab.side_by_side([NAME, QWEN], ASK, images=[png(COLOURS["red"])], **EXACT)
+    both.run()
+    assert not both.runs  # nothing ran, for one of them cannot see
+    assert f"{QWEN} cannot see" in both.message.value
+    again = slmlab.side_by_side([NAME, NAME], ASK, images=[png(COLOURS["red"])], **EXACT)
+    again.run()
+    assert all(text.lower().startswith("red") for text in again.frame["text"])
 
 
 def test_notebooks_send_them_too(embedded, tmp_path):

@@ -205,3 +205,10 @@ class TestArena:
     def test_answers_of_one_model_are_no_pairs(self, frame):
         with pytest.raises(SlmlabError, match="two models to vote on"):
             slmlab.arena(answers=frame[:1])
+
+
+def test_what_is_no_image_is_told_before_a_widget_is_made(tmp_path):
+    (tmp_path / "a.txt").write_text("no image")
+    for widget in (slmlab.playground, slmlab.side_by_side):
+        with pytest.raises(PromptError, match=r"a\.txt is no image that models read"):
+            widget(images=tmp_path / "a.txt")
