@@ -81,7 +81,9 @@ def _item(row: Mapping[str, Any]) -> dict[str, Any]:
         row = {**row, "choices": question["choices"]}
     identity = {"id": row["id"]} if row.get("id") is not None else {}
     if "choices" not in row:
-        result = re.fullmatch(r"[-+]?[\d,.]+", row["answer"].rpartition("####")[2].strip())
+        result = re.fullmatch(
+            r"[-+]?\d[\d,]*(?:\.\d+)?", row["answer"].rpartition("####")[2].strip()
+        )
         if "####" not in row["answer"] or result is None:
             raise ValueError("no result")
         return identity | {
@@ -92,6 +94,8 @@ def _item(row: Mapping[str, Any]) -> dict[str, Any]:
         }
     labels, texts = _choices(row["choices"])
     answer = row["answerKey"] if "answerKey" in row else row["answer"]
+    if isinstance(answer, bool):
+        raise ValueError("no position")
     place = answer if isinstance(answer, int) else labels.index(str(answer))
     letters = list(string.ascii_uppercase[: len(texts)])
     listed = "\n".join(f"{one}) {text}" for one, text in zip(letters, texts, strict=True))

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from slmlab.errors import did_you_mean
 from slmlab.evaluation.scorers.patterns import matches
-from slmlab.evaluation.scorers.reading import Row, Unscorable, answer, cell, float_cell, parsed
+from slmlab.evaluation.scorers.reading import (
+    Row,
+    Unscorable,
+    answer,
+    as_text,
+    cell,
+    float_cell,
+    parsed,
+)
 from slmlab.evaluation.scorers.structure import json_valid
 
 NOT = "not-"
@@ -71,9 +80,14 @@ def _holds(text: str, condition: Any, depth: int) -> bool:
 def _equals(text: str, value: Any) -> bool:
     if isinstance(value, (dict, list)):
         with contextlib.suppress(ValueError, RecursionError):
-            return bool(json.loads(text) == value)
+            return _as_javascript(text) == _as_javascript(json.dumps(value))
         return False
     return text == _one(value)
+
+
+def _as_javascript(text: str) -> str:
+    """JSON in one form: 1 and 1.0 are the same number, true is none."""
+    return json.dumps(json.loads(text, parse_int=float), sort_keys=True)
 
 
 def _contains(text: str, value: Any) -> bool:
@@ -128,12 +142,13 @@ def _one(value: Any) -> str:
         return str(value).lower()
     if not isinstance(value, (str, int, float)):
         raise Unscorable(f"An assertion has the value {value!r}, where a text is needed.")
-    return str(value)
+    return as_text(value)
 
 
 def _several(value: Any) -> Sequence[str]:
     if isinstance(value, str):
-        value = [one.strip() for one in value.split(",")]
+        # A part with a comma is in quotes, as in a table.
+        value = [one.strip() for one in next(csv.reader([value], skipinitialspace=True), [])]
     if not isinstance(value, list) or not value:
         raise Unscorable(f"An assertion has the value {value!r}, where a list is needed.")
     return [_one(one) for one in value]
