@@ -219,7 +219,7 @@ def _prompts(suite: Suite, document: Document, run_code: bool) -> tuple[Any, int
     try:
         prompts: Any = suite.prompts
         if suite.tasks:
-            sets = [folder / one if ending(one) else one for one in suite.tasks]
+            sets = [folder / Path(one).expanduser() if ending(one) else one for one in suite.tasks]
             prompts = tasks.load(
                 sets,
                 suite.items,

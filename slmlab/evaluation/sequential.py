@@ -126,6 +126,7 @@ def decide(
         >>> print(found)
     """
     import numpy as np
+    import pandas as pd
 
     pair = as_names([models])
     if len(pair) != 2:
@@ -134,8 +135,8 @@ def decide(
     order = [given[number] for number in np.random.default_rng(0).permutation(len(given))]
     if evidence(len(order), 0) < DECISIVE:
         raise PromptError(f"{len(order)} prompts can never decide; give at least {FEWEST}.")
-    better = worse = 0
-    frame: Any = None
+    better = worse = done = 0
+    scored: list[pd.DataFrame] = []
     for asked in [*range(step, len(order), step), len(order)]:
         answers = compare(
             pair,
@@ -150,7 +151,12 @@ def decide(
             quiet=True,
             **options,
         )
-        frame = score(answers, scorer)
+        # What was scored before is not scored again: a scorer may run code, or ask a model.
+        scored.append(score(answers[answers["prompt_id"] >= done], scorer))
+        done = asked
+        frame = pd.concat(scored).sort_values(
+            "model", key=lambda names: names.map(pair.index), kind="stable", ignore_index=True
+        )
         gaps = _gaps(frame, pair)
         better, worse = sum(gap > 0 for gap in gaps), sum(gap < 0 for gap in gaps)
         so_far = f"{asked} prompts: {pair[0]} did better on {better}, {pair[1]} on {worse}"

@@ -130,6 +130,11 @@ class Suite(_Part):
     def _list(cls, given: Any) -> Any:
         return [given] if isinstance(given, (str, Mapping)) else given
 
+    @field_validator("models")
+    @classmethod
+    def _once(cls, given: list[str]) -> list[str]:
+        return [*dict.fromkeys(given)]  # as compare() asks them
+
     @field_validator("scorers", mode="before")
     @classmethod
     def _short(cls, given: Any) -> Any:

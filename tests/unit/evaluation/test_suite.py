@@ -43,6 +43,10 @@ def test_a_whole_one(suite):
     assert found.budget.seconds == 60
 
 
+def test_a_model_that_is_named_twice_is_one(suite):
+    assert suite(GOOD.replace("models: a", "models: [a, a, b]")).models == ["a", "b"]
+
+
 def test_its_schema_is_for_editors(suite):
     jsonschema.Draft202012Validator.check_schema(Suite.model_json_schema())
     found = suite(GOOD).model_dump()
