@@ -42,3 +42,11 @@ def classic(chromium, embedded, colab_python, tmp_path_factory):
 @pytest.fixture(params=["lab", "classic"])
 def front(request):
     return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="module")
+def page(chromium):
+    """A page of its own for each file of tests."""
+    context = chromium.new_context()
+    yield context.new_page()
+    context.close()

@@ -48,13 +48,6 @@ TOO_WIDE = """() => [...document.querySelectorAll('.slmlab-text *')].filter(one 
     && !one.closest('pre, .slmlab-table, .slmlab-formula')).map(one => one.outerHTML)"""
 
 
-@pytest.fixture(scope="module")
-def page(chromium):
-    context = chromium.new_context()
-    yield context.new_page()
-    context.close()
-
-
 def show(page, dark: bool = False, width: int = 1280) -> None:
     """Draw all answers on one page."""
     colours = ("dark", "#eee", "#111") if dark else ("light", "#111", "#fff")

@@ -22,13 +22,6 @@ PAGE = (
 )
 
 
-@pytest.fixture(scope="module")
-def page(chromium):
-    context = chromium.new_context()
-    yield context.new_page()
-    context.close()
-
-
 def show(page, dark: bool = False, width: int = 1280) -> None:
     colours = ("dark", "#eee", "#111") if dark else ("light", "#111", "#fff")
     view = slmlab.show_tokens(REAL[0], REAL[1])
