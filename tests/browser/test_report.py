@@ -165,8 +165,7 @@ class TestAnswers:
         )
         assert alike == 0
         page.get_by_role("button", name="Reset").click()
-        first = page.locator(".prompt").first
-        assert "prompt 0" in first.inner_text()
+        page.wait_for_selector(".prompt:first-of-type:has-text('prompt 0')")
 
     def test_no_key_press_waits_long(self, large, page):
         page.goto(large.as_uri())

@@ -20,7 +20,8 @@ PINS = ROOT / "tests/colab-pins.txt"
 
 def frozen(python: Path) -> dict[str, str]:
     """The packages of an environment, by their normalized names."""
-    listing = run(python, "-m", "pip", "freeze", "--all").stdout.splitlines()
+    # -I: the folder that this runs in holds slmlab's own record, and pip would list that too.
+    listing = run(python, "-I", "-m", "pip", "freeze", "--all").stdout.splitlines()
     pairs = (line.split("==") for line in listing if "==" in line)
     return {name.lower().replace("_", "-"): version for name, version in pairs}
 
