@@ -230,7 +230,10 @@ def _prompts(suite: Suite, document: Document, run_code: bool) -> tuple[Any, int
         cells = plan(suite.models[0], prompts, template=suite.template, system=suite.system)
         table = pd.DataFrame([{"prompt": cell.prompt, **cell.columns} for cell in cells])
         for scorer in [one.function() for one in suite.scorers.values()] or [None]:
-            check_prompts(table, scorer, run_code=run_code)
+            if scorer == "code" and document.path:  # the file has named it, and not the reader
+                check_prompts(table.assign(scorer=scorer), run_code=run_code)
+            else:
+                check_prompts(table, scorer, run_code=run_code)
     except SlmlabError as error:
         raise document.error((key,), str(error)) from error
     return prompts, len(table)

@@ -1,0 +1,49 @@
+"""An evaluation in a file that somebody else made."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import slmlab
+from slmlab.errors import FileError
+from slmlab.evaluation import evaluate as module
+
+
+class Asked(Exception):
+    """The models would have been asked."""
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch):
+    """An evaluation whose file names the scorer ``code`` for tests of its own."""
+
+    def compare(*_, **__):
+        raise Asked
+
+    monkeypatch.setattr(module, "compare", compare)
+    rows = {"prompt": "Write f.", "tests": "assert f() == 1"}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(rows))
+    path = tmp_path / "made.yaml"
+    path.write_text("models: m\ntasks: rows.jsonl\nscorers: {right: code}\n")
+    return path
+
+
+def test_tests_of_a_file_run_only_with_the_readers_word(made):
+    with pytest.raises(FileError, match=r"made\.yaml, line 2: 1 of 1 rows .*run_code=True"):
+        slmlab.evaluate(made)
+    with pytest.raises(Asked):
+        slmlab.evaluate(made, run_code=True)
+
+
+def test_a_scorer_that_the_reader_names_needs_no_more(made):
+    suite = {"models": "m", "tasks": str(made.parent / "rows.jsonl"), "scorers": {"right": "code"}}
+    with pytest.raises(Asked):
+        slmlab.evaluate(suite)
+
+
+def test_slmlabs_own_tests_run(made):
+    made.write_text("models: m\ntasks: code\nitems: 1\nscorers: {right: code}\n")
+    with pytest.raises(Asked):
+        slmlab.evaluate(made)
