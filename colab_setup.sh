@@ -5,11 +5,12 @@ set -euo pipefail
 usage() {
   cat <<'TEXT'
 usage: bash colab_setup.sh [OPTIONS]     install, get an engine and models, run the first comparison
-       bash colab_setup.sh test [--fast] [--ollama FOLDER] [PYTEST ARGUMENTS]
+       bash colab_setup.sh test [--fast] [--locked] [--ollama FOLDER] [PYTEST ARGUMENTS]
                                          install what the tests need, run them
 
 tests:
   --fast            only those that need no engine: about a minute, once all is installed
+  --locked          with the versions in requirements.lock, each checked by its hash
   --ollama FOLDER   the protocol, the life of a server, and the notebooks, with an official Ollama
                     release unpacked in FOLDER (bin/ollama, lib/ollama)
 
@@ -70,7 +71,7 @@ make_environment() {
   python=$PWD/.venv/bin/python
   PATH="$PWD/.venv/bin:$PATH"
   # uv installs in a quarter of pip's time; where it cannot be had, pip does it all.
-  command -v uv >/dev/null 2>&1 || pip_install ${wheels[@]+"${wheels[@]}"} uv || true
+  [ "$locked" = yes ] || command -v uv >/dev/null 2>&1 || pip_install ${wheels[@]+"${wheels[@]}"} uv || true
 }
 
 # install NAME FILE... -- ARGUMENTS: pip-install once for each content of the files.
@@ -137,6 +138,7 @@ run_tests() {
   while [ $# -gt 0 ]; do
     case $1 in
       --fast) fast=yes; shift ;;
+      --locked) locked=yes; shift ;;
       --ollama)
         ollama=$(cd "$called_from" && cd "${2:-}" && pwd) || die "--ollama needs the folder of a release."
         shift 2
@@ -152,7 +154,12 @@ run_tests() {
     system=$!
   fi
   make_environment
-  install tests pyproject.toml -- -e '.[dev]'
+  if [ "$locked" = yes ]; then
+    install tests requirements.lock -- --require-hashes -r requirements.lock
+    install slmlab pyproject.toml -- --no-deps --no-build-isolation -e .
+  else
+    install tests pyproject.toml -- -e '.[dev]'
+  fi
   if [ "$fast" = yes ]; then
     exec "$python" -m pytest tests/unit tests/repository -n logical --maxprocesses 4 \
       "${by_file[@]}" "$@"
@@ -204,7 +211,7 @@ run_setup() {
   fi
 }
 
-called_from=$PWD compile=() bundle='' wheels=()
+called_from=$PWD compile=() bundle='' wheels=() locked=no
 cd "$(dirname "${BASH_SOURCE[0]}")"
 if [ "${1:-}" = test ]; then
   shift

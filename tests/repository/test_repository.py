@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 
+import yaml
+
 from tests.support.paths import ROOT
 
 
@@ -35,7 +37,7 @@ def test_the_setup_helps():
         ["bash", str(ROOT / "colab_setup.sh"), "--help"], capture_output=True, text=True
     )
     assert done.returncode == 0
-    for word in ("--engine", "--models", "--no-demo", "--lab", "test"):
+    for word in ("--engine", "--models", "--no-demo", "--lab", "test", "--locked"):
         assert word in done.stdout
 
 
@@ -55,3 +57,17 @@ def test_each_promise_on_security_names_a_test_that_is_there():
     assert named > 30
     rows = [line for line in text.splitlines() if line.startswith("| ") and "::" not in line]
     assert len(rows) == 2, "but for the head of each table"
+
+
+def test_ci_installs_what_is_locked_but_on_mondays():
+    """All that installs packages checks hashes, or runs weekly to see what new releases break."""
+    unlocked = []
+    for path in (ROOT / ".github/workflows").iterdir():
+        for job in yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"].values():
+            for step in job["steps"]:
+                lines = str(step.get("run", "")).splitlines()
+                ways = [one for one in lines if "pip install" in one or "colab_setup" in one]
+                safe = ("--require-hashes", "--no-deps", "--locked")
+                if step.get("if") != "github.event_name == 'schedule'":
+                    unlocked += [one for one in ways if not any(word in one for word in safe)]
+    assert unlocked == []
