@@ -8,6 +8,7 @@ import os
 import pwd
 import socket
 import stat
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -188,6 +189,29 @@ def test_nobody_else_can_reach_a_models_process(lab_with_models):
     assert stat.S_IMODE(place.parent.stat().st_mode) == 0o700
     slmlab.stop()
     assert not place.parent.exists()
+
+
+def test_at_a_port_a_models_process_tells_strangers_that_it_runs_and_no_more(smol_gguf):
+    """As on Windows, where it can listen at no other place."""
+    config = {"path": str(smol_gguf), "socket": "", "key": "secret" * 8, "embedding": False}
+    config |= {"num_ctx": 256, "parallel": 1, "threads": 1}
+    command = [sys.executable, "-m", "slmlab.engines.embedded.worker"]
+    pipe, quiet = subprocess.PIPE, subprocess.DEVNULL
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=quiet, text=True) as worker:
+        worker.stdin.write(json.dumps(config) + "\n")
+        worker.stdin.flush()
+        url = json.loads(worker.stdout.readline())["address"]
+        bare = {"trust_env": False, "timeout": 20}
+        told = {}
+        for path in ("health", "v1/models", "props", "slots", "tokenize", "completion"):
+            told[path] = httpx.get(f"{url}/{path}", **bare).status_code
+            told[path] = told[path], httpx.post(f"{url}/{path}", json={}, **bare).status_code
+        assert httpx.get(f"{url}/health", **bare).json() == {"status": "ok"}
+        assert told.pop("health")[0] == 200
+        assert {status for both in told.values() for status in both} <= {401, 404}
+        with_key = {"headers": {"Authorization": f"Bearer {config['key']}"}, **bare}
+        assert str(smol_gguf) in httpx.get(f"{url}/props", **with_key).text
+        worker.stdin.close()
 
 
 def test_an_engine_that_is_open_answers_everybody(lab_with_models):
