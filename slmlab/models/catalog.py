@@ -81,8 +81,9 @@ def table() -> pd.DataFrame:
     ``sliding_window`` is the window in tokens of layers that have one; every
     ``full_attention_every``-th layer attends to the whole context instead. ``released`` is year and
     month; ``download_gb`` and ``quantization`` are the size (GB) and the format of the tag in
-    Ollama's library. A ``benchmark`` names its test and how it was run: scores of different tests,
-    or of base and instruct models, can't be compared. Unknown facts are None.
+    Ollama's library, or of the file in the package index that has its name. A ``benchmark`` names
+    its test and how it was run: scores of different tests, or of base and instruct models, can't
+    be compared. Unknown facts are None.
 
     Examples:
         >>> table = slmlab.catalog.table()

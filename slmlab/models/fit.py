@@ -7,6 +7,7 @@ from typing import Any
 
 from slmlab.engines import server
 from slmlab.engines.client import engine_of
+from slmlab.engines.embedded.pypi_models import PYPI_MODELS
 from slmlab.errors import ModelError
 from slmlab.facts import facts_html
 from slmlab.hardware import gib
@@ -98,8 +99,8 @@ def will_it_fit(model: str, num_ctx: int = 4096, *, host: str | None = None) -> 
     """Whether a model fits into this machine's memory, and why.
 
     For an installed model this is computed from its architecture, as the server reports it; for
-    others a rule of thumb is applied to the size of the download in its registry, which is Ollama's
-    library by default.
+    others a rule of thumb is applied to the size of the download in the package index or in its
+    registry, which is Ollama's library by default.
 
     Args:
         model: a model's name.
@@ -133,7 +134,8 @@ def will_it_fit(model: str, num_ctx: int = 4096, *, host: str | None = None) -> 
             num_ctx, info.get(f"{info.get('general.architecture')}.context_length")
         )
     except ModelError:
-        size = download_size(model)
+        size = _pinned_size(model) if engine == "embedded" else None
+        size = size or download_size(model)
         if size is None:
             raise
         weights = size
@@ -151,3 +153,9 @@ def will_it_fit(model: str, num_ctx: int = 4096, *, host: str | None = None) -> 
         place=place,
         requested_ctx=num_ctx,
     )
+
+
+def _pinned_size(model: str) -> int | None:
+    """Bytes of a model's file in the package index, from where the embedded engine gets it."""
+    files = [one for one in PYPI_MODELS if one.format == "gguf"]
+    return next((one.size for one in files if inventory.is_among(model, [one.name])), None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from slmlab.engines.embedded.pypi_models import PYPI_MODELS
 from slmlab.errors import ModelError
 from slmlab.models import catalog
 
@@ -87,6 +88,15 @@ class TestCatalogData:
         row = frame.loc["Llama 3.2 1B"].to_dict() | {"download_gb": None}
         assert catalog.memory(row) > row["parameters"] * 8.5 / 8
         assert catalog.memory(row | {"quantization": None}) < row["parameters"] * 8.5 / 8
+
+    def test_a_file_of_the_package_index_has_its_real_size(self):
+        """Its embeddings are stored twice, so there are more numbers in it than parameters."""
+        rows = {row["ollama_tag"]: row for row in catalog.table().to_dict("records")}
+        files = [one for one in PYPI_MODELS if one.format == "gguf" and one.name in rows]
+        assert len(files) == 2
+        for one in files:
+            assert rows[one.name]["download_gb"] == round(one.size / 1e9, 3)
+            assert one.size < catalog.memory(rows[one.name], num_ctx=256) < one.size + 2**28
 
     def test_only_layers_with_a_cache_take_memory_for_it(self):
         frame = catalog.table().set_index("name")

@@ -66,3 +66,12 @@ def test_one_that_is_not_here_is_judged_by_its_download(server, monkeypatch):
     assert "rule of thumb" in str(found)
     with pytest.raises(ModelError, match="There is no model 'c'"):
         fit.will_it_fit("c", host=server.url)
+
+
+def test_one_of_the_package_index_is_judged_by_its_file(server, monkeypatch):
+    monkeypatch.setattr(fit, "download_size", lambda model: None)
+    monkeypatch.setattr(fit, "engine_of", lambda host: "ollama")
+    with pytest.raises(ModelError, match="There is no model"):
+        fit.will_it_fit("qwen2.5-coder:0.5b", host=server.url)
+    monkeypatch.setattr(fit, "engine_of", lambda host: "embedded")
+    assert fit.will_it_fit("qwen2.5-coder:0.5b", host=server.url).weights == 491_400_064
