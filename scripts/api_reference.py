@@ -62,8 +62,10 @@ AREAS = (
         "tasks",
         "Tasks, scorers and votes",
         ("score", "evaluate", "compare_runs", "decide"),
-        ("slmlab.tasks", "slmlab.scorers", "slmlab.votes"),
+        ("slmlab.tasks", "slmlab.scorers", "slmlab.likelihood", "slmlab.votes"),
         (
+            "slmlab.evaluation.perplexities.Perplexity",
+            "slmlab.evaluation.perplexities.Divergence",
             "slmlab.evaluation.evaluate.Evaluation",
             "slmlab.evaluation.runs.Changes",
             "slmlab.evaluation.sequential.Decision",

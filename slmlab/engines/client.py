@@ -136,6 +136,24 @@ def client(host: str, timeout: float = TIMEOUT) -> ollama.Client:
     return SHARED.client(host, timeout)
 
 
+def lines(host: str, path: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The lines of JSON that a server answers to a request that Ollama's client does not have.
+
+    To be read within ``errors_as_sentences``, for its errors are those of that client.
+    """
+    http = SHARED.get_or_create(
+        ("httpx", host), lambda: httpx.Client(base_url=host, **SHARED.client_kwargs(host))
+    )
+    with http.stream("POST", path, json=body) as answer:
+        if answer.status_code != 200:
+            raise ollama.ResponseError(answer.read().decode(errors="replace"), answer.status_code)
+        for line in answer.iter_lines():
+            found = json.loads(line)
+            if "error" in found:
+                raise ollama.ResponseError(found["error"])
+            yield found
+
+
 @contextlib.contextmanager
 def errors_as_sentences(
     host: str,

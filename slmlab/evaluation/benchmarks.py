@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import collections
 import re
 import string
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from slmlab.errors import TaskError
+from slmlab.run.cells import parse
 from slmlab.run.tables import frame_of, records
 
 if TYPE_CHECKING:
@@ -18,6 +20,14 @@ CHOOSE = "Reply with the letter of the right answer only."
 CALCULATE = "End your reply with the result as a number."
 # Tokens for a calculation in words, and for a letter with its text.
 LONG, SHORT = 400, 32
+# The column by which files of IFEval are known, and its rules that are not checked here: they take
+# a program that recognizes languages, sentences or English words.
+INSTRUCTIONS = "instruction_id_list"
+UNCHECKED = {
+    "language:response_language",
+    "length_constraints:number_sentences",
+    "change_case:capital_word_frequency",
+}
 
 
 def from_hub(name: str, split: str) -> pd.DataFrame:
@@ -69,6 +79,55 @@ def as_tasks(table: pd.DataFrame, name: str) -> pd.DataFrame:
                 ) from error
             raise TaskError(f"{name}, row {number}, is broken: {row!r:.200}") from error
     return frame_of(found)
+
+
+def with_rules(table: pd.DataFrame, name: str) -> tuple[pd.DataFrame, str]:
+    """IFEval's prompts with what its rules need, and a sentence on those that are left out.
+
+    A prompt with a rule that is not checked here is left out as a whole, since nobody could say
+    whether all of its rules are followed.
+
+    Raises:
+        TaskError: a row is broken; the message names it.
+    """
+    found, left = [], collections.Counter[str]()
+    for number, row in enumerate(records(table)):
+        try:
+            kinds, given = _list(row[INSTRUCTIONS]), _list(row["kwargs"])
+            wanted = [
+                {"type": str(kind), **{k: v for k, v in (more or {}).items() if v is not None}}
+                for kind, more in zip(kinds, given, strict=True)
+            ]
+            if not wanted or not isinstance(row["prompt"], str):
+                raise ValueError("nothing is asked")
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise TaskError(f"{name}, row {number}, is broken: {row!r:.200}") from error
+        if unknown := UNCHECKED & {*kinds}:
+            left.update(unknown)
+            continue
+        identity = {"id": row["key"]} if row.get("key") is not None else {}
+        found.append(
+            identity
+            | {
+                "prompt": row["prompt"],
+                "instructions": wanted,
+                "scorer": "instructions",
+                "num_predict": LONG * 3,
+            }
+        )
+    if not found:
+        raise TaskError(f"{name} has no prompt whose rules are all checked here.")
+    rules = ", ".join(f"{rule} ({count})" for rule, count in left.items())
+    count = f"{len(table) - len(found)} of {len(table)} prompts"
+    return frame_of(found), f"Left out of {name}: {count}, for the rules {rules}." if left else ""
+
+
+def _list(value: Any) -> list[Any]:
+    """A list, which a CSV file has as text."""
+    found = parse(value) if isinstance(value, str) else value
+    if not isinstance(found, list):
+        raise ValueError("no list")
+    return found
 
 
 def _item(row: Mapping[str, Any]) -> dict[str, Any]:

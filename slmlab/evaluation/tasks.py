@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from slmlab import hardware
 from slmlab.errors import TaskError, did_you_mean
-from slmlab.evaluation import benchmarks
+from slmlab.evaluation import benchmarks, harness
 from slmlab.run.files import ENDINGS, ending
 from slmlab.run.tables import frame_of, read_table, records
 
@@ -58,8 +58,9 @@ def load(
         name: a set's name (see ``names``), the path of your own file with a column ``prompt``
             (``.csv``, ``.tsv``, ``.json``, ``.jsonl``, each also with ``.gz``; ``.parquet``;
             ``.xlsx``), ``hf:owner/name`` for a dataset on the Hugging Face hub (by the package
-            ``datasets``), or several of these. Files and datasets in the columns of GSM8K, ARC and
-            MMLU need no column ``prompt``.
+            ``datasets``), a task of lm-evaluation-harness (``.yaml``; a line on stderr says what of
+            it is not read), or several of these. Files and datasets in the columns of GSM8K, ARC,
+            MMLU and IFEval need no columns of ours.
         items: how many items of each set to take, from the first on or by ``seed``. The environment
             variable ``SLMLAB_ITEMS`` caps it, for runs that only have to show that everything
             works; a line on stderr says so.
@@ -76,6 +77,7 @@ def load(
 
     Raises:
         TaskError: there is no such set, or a file has no column ``prompt``.
+        FileError: a task in YAML cannot be read; the message names the line.
         PromptError: a file cannot be read.
 
     Examples:
@@ -96,9 +98,17 @@ def load(
         raise TaskError("Name at least one task set.")
     rows: list[dict[str, Any]] = []
     for one in given:
-        table, task = _table(one, split)
+        table, task, note = _table(one, split)
+        if note:
+            log.info(note)
+            print(note, file=sys.stderr)
         if columns:
             table = benchmarks.renamed(table, columns, task)
+        if benchmarks.INSTRUCTIONS in table:
+            table, note = benchmarks.with_rules(table, task)
+            if note:
+                log.info(note)
+                print(note, file=sys.stderr)
         if "prompt" not in table:
             if hint := did_you_mean("prompt", map(str, table.columns)):
                 has = ", ".join(map(str, table.columns))
@@ -114,12 +124,14 @@ def load(
     return frame_of(rows)
 
 
-def _table(name: Any, split: str) -> tuple[pd.DataFrame, str]:
-    """A set's table and name."""
+def _table(name: Any, split: str) -> tuple[pd.DataFrame, str, str]:
+    """A set's table and name, and a sentence on what was not read."""
     if isinstance(name, str) and name.startswith(benchmarks.HUB):
-        return benchmarks.from_hub(name, split), name
+        return benchmarks.from_hub(name, split), name, ""
+    if isinstance(name, (str, os.PathLike)) and str(name).endswith((".yaml", ".yml")):
+        return harness.load(Path(name).expanduser())
     path = _path(name)
-    return read_table(path), path.name[: -len(ending(path))]
+    return read_table(path), path.name[: -len(ending(path))], ""
 
 
 def _path(name: Any) -> Path:

@@ -37,6 +37,7 @@ DIFFERENCES = {
     "end of context": "the answer stops with 'length'; Ollama may drop its beginning and go on",
     "formats other than json or a schema": "400; Ollama answers 500, and 0.5.4 breaks off its 200",
     "logprobs": "0.5.4 has none; today's Ollama has the shape that the embedded engine gives",
+    "likelihood": "a route of its own, /slmlab/likelihood: how probable given texts are",
     "x-prompt-truncated": "a header: whether the prompt was cut, which Ollama only logs",
     "BERT's vocabulary": "split as BERT's makers do; llama.cpp, and so Ollama, errs in some",
     "files without a model": "create and pull load a file once; llama.cpp's reason refuses it",
@@ -72,6 +73,21 @@ class TestDifferences:
     @pytest.fixture
     def engine(self, embedded: Engine) -> Engine:
         return embedded
+
+    @differs("likelihood")
+    def test_it_tells_how_probable_given_texts_are(self, http):
+        body = {"model": SMOL, "prompt": "Paris is in", "continuations": [" France", " Italy"]}
+        told = lines(http.post("/slmlab/likelihood", json=body | {"top": 2}))
+        (france,), (italy,) = (one["tokens"] for one in told)
+        assert (france["token"], italy["token"]) == (" France", " Italy")
+        assert france["logprob"] > italy["logprob"]
+        assert [len(one["top"]) for one in (france, italy)] == [2, 2]
+        for wrong in ({"continuations": []}, {"continuations": [""]}, {"top": -1}):
+            refused = http.post("/slmlab/likelihood", json=body | wrong)
+            assert refused.status_code == 400
+            assert "must be" in refused.json()["error"]
+        assert http.post("/slmlab/likelihood", json=body | {"model": MINILM}).status_code == 400
+        assert http.get("/slmlab/likelihood").status_code == 405
 
     def test_its_text_equals_llama_cpp_called_directly(self, client, http, smol_gguf):
         import xllamacpp

@@ -17,6 +17,7 @@ RUN = {
     "/api/chat": SMOL,
     "/api/embed": MINILM,
     "/api/embeddings": MINILM,
+    "/slmlab/likelihood": SMOL,
     "/v1/chat/completions": SMOL,
     "/v1/completions": SMOL,
     "/v1/embeddings": MINILM,

@@ -37,7 +37,7 @@ class Operation:
         summary: what it does, in a few words.
         body: the schema of the JSON body, or ``file`` for the bytes of a file.
         answer: a JSON object, one that may also come as lines of JSON or as server-sent events,
-            plain text, or nothing.
+            lines of JSON only, plain text, or nothing.
         status: the status of a successful answer.
     """
 
@@ -46,7 +46,7 @@ class Operation:
     handler: Callable[[Engine, Request], Awaitable[Response]]
     summary: str
     body: type[BaseModel] | Literal["file"] | None = None
-    answer: Literal["json", "json or lines", "json or events", "text", "nothing"] = "json"
+    answer: Literal["json", "json or lines", "json or events", "lines", "text", "nothing"] = "json"
     status: int = 200
 
 
@@ -98,6 +98,8 @@ def _responses(operation: Operation) -> dict[str, Any]:
     done: dict[str, Any] = {"description": "Done"}
     if operation.answer == "text":
         done["content"] = {"text/plain": {"schema": {"type": "string"}}}
+    elif operation.answer == "lines":
+        done["content"] = {"application/x-ndjson": {"schema": {}}}
     elif operation.answer != "nothing":
         done["content"] = {"application/json": {"schema": {"type": "object"}}}
         if operation.answer == "json or lines":

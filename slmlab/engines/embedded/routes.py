@@ -23,6 +23,7 @@ import slmlab
 from slmlab.engines.embedded import (
     embed_api,
     generate_api,
+    likelihood_api,
     models_api,
     openai_api,
     openai_schemas,
@@ -158,6 +159,14 @@ OPERATIONS = [
         embed_api.embeddings,
         "Vector of one text",
         schemas.EmbeddingsRequest,
+    ),
+    Operation(
+        "POST",
+        "/slmlab/likelihood",
+        likelihood_api.likelihood,
+        "How probable given texts are, token by token",
+        schemas.LikelihoodRequest,
+        answer="lines",
     ),
     Operation("GET", "/v1/models", openai_api.models, "Models on disk"),
     Operation("GET", "/v1/models/{model}", openai_api.model, "One of them"),

@@ -174,6 +174,22 @@ class EmbeddingsRequest(Body):
     keep_alive: Any = None
 
 
+class LikelihoodRequest(Body):
+    """``/slmlab/likelihood``.
+
+    ``continuations`` follow the ``prompt``, as it is or, with ``chat``, in the model's chat
+    template; ``top`` is how many of the likeliest tokens to tell at each place.
+    """
+
+    model: str = ""
+    prompt: str = ""
+    continuations: list[str] = Field(default_factory=list)
+    chat: bool = False
+    top: int = 0
+    options: dict[str, Any] | None = None
+    keep_alive: Any = None
+
+
 Kind = TypeVar("Kind", bound=Body)
 
 

@@ -11,6 +11,8 @@ A model's thoughts (``<think>…</think>``) are not part of its answer.
 """
 
 from slmlab.evaluation.scorers.assertions import asserts
+from slmlab.evaluation.scorers.extraction import exact_match
+from slmlab.evaluation.scorers.instructions import instructions
 from slmlab.evaluation.scorers.meaning import similar
 from slmlab.evaluation.scorers.numbers import number
 from slmlab.evaluation.scorers.python_code import code
@@ -32,7 +34,9 @@ __all__ = [
     "code",
     "contains",
     "exact",
+    "exact_match",
     "facts",
+    "instructions",
     "json_fields",
     "json_valid",
     "label",

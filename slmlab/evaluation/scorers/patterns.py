@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import re
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 from slmlab.evaluation.scorers.reading import Unscorable
 
@@ -19,12 +21,42 @@ _BRACE = re.compile(r"\\N\{[^}]*\}|\\.|\{(?!\d+\}|\d*,\d*\})", re.DOTALL)
 def matches(pattern: str, text: str, flags: int = 0) -> bool:
     """Whether a regular expression, in the syntax of Python's ``re``, is found in a text.
 
-    The search is done by the package ``regex``, because ``re`` has no time limit and blocks all
-    threads.
-
     Raises:
         Unscorable: it is not a regular expression, repeats something too often, or needs more than
             ``SECONDS`` of processor time.
+    """
+    return bool(_with(pattern, flags, lambda wanted: wanted.search(text, timeout=SECONDS)))
+
+
+def findall(pattern: str, text: str, flags: int = 0) -> list[str | tuple[str, ...]]:
+    """All that it finds in a text, as by ``re.findall``: the groups, if it has some.
+
+    Raises:
+        Unscorable: as ``matches``.
+    """
+    found: list[str | tuple[str, ...]] = _with(
+        pattern, flags, lambda wanted: wanted.findall(text, timeout=SECONDS)
+    )
+    return found
+
+
+def sub(pattern: str, replacement: str, text: str, flags: int = 0) -> str:
+    """The text with ``replacement``, taken literally, for each thing found.
+
+    Raises:
+        Unscorable: as ``matches``.
+    """
+    return str(
+        _with(
+            pattern, flags, lambda wanted: wanted.sub(lambda _: replacement, text, timeout=SECONDS)
+        )
+    )
+
+
+def _with(pattern: str, flags: int, use: Callable[[Any], Any]) -> Any:
+    """What ``use`` makes of the regular expression.
+
+    It is one of the package ``regex``, because ``re`` has no time limit and blocks all threads.
     """
     import regex
 
@@ -36,7 +68,7 @@ def matches(pattern: str, text: str, flags: int = 0) -> bool:
             if _size(pattern) > MOST_REPEATED:
                 raise Unscorable(f"{shown} asks for over {MOST_REPEATED:,} repetitions.")
             wanted = regex.compile(_BRACE.sub(_literal, pattern), flags)
-        return wanted.search(text, timeout=SECONDS) is not None
+        return use(wanted)
     except (re.error, regex.error, OverflowError, RecursionError, ValueError) as error:
         raise Unscorable(f"{shown} is not a regular expression: {error}.") from error
     except (TimeoutError, MemoryError) as error:

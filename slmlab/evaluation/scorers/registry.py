@@ -6,6 +6,8 @@ from typing import Any
 
 from slmlab.errors import TaskError, did_you_mean
 from slmlab.evaluation.scorers.assertions import asserts
+from slmlab.evaluation.scorers.extraction import exact_match
+from slmlab.evaluation.scorers.instructions import instructions
 from slmlab.evaluation.scorers.numbers import number
 from slmlab.evaluation.scorers.python_code import code
 from slmlab.evaluation.scorers.reading import Row, Scorer, Unscorable
@@ -24,6 +26,8 @@ SCORERS: dict[str, Scorer] = {
         json_valid,
         json_fields,
         asserts,
+        exact_match,
+        instructions,
         code,
     )
 }

@@ -120,6 +120,7 @@ class TestScorers:
         row |= {"number": {"expected": 1}, "json_fields": {"expected": {"a": 1}}}.get(name, {})
         row |= {"facts": {"expected": ["x"]}}.get(name, {})
         row["asserts"] = [{"type": "icontains", "value": "x"}, {"type": "not-is-json"}]
+        row["instructions"] = [{"type": "punctuation:no_comma"}]
         # A number in words has no score, on purpose.
         with contextlib.suppress(scorers.Unscorable):
             assert 0 <= scorers.SCORERS[name](text, row) <= 1
@@ -261,6 +262,16 @@ class TestRowsThatCannotBeScored:
         assert slmlab.score(frame, "exact")["score"].tolist() == [0, 0, 1]
 
 
+# Rules of the scorer `instructions` that search the answer for a form.
+FORMATS = [
+    *("number_bullet_lists", "number_highlighted_sections", "multiple_sections"),
+    *("json_format", "title"),
+]
+FORMATS = [f"detectable_format:{one}" for one in FORMATS]
+FORMATS += ["detectable_content:number_placeholders", "detectable_content:postscript"]
+FORMATS += [f"length_constraints:{one}" for one in ("number_paragraphs", "number_words")]
+
+
 class TestLongTexts:
     """What a model repeats for ever takes no scorer long."""
 
@@ -290,6 +301,8 @@ class TestLongTexts:
             "####",
             ">>> ",
             "- ",
+            "<<",
+            "\n",
         ],
     )
     def test_each_scorer_is_quick(self, piece):
@@ -297,6 +310,11 @@ class TestLongTexts:
         row = {"expected": "1", "labels": ["1", "not 1"], "tests": "assert f()"}
         row["asserts"] = [{"type": one, "value": "1"} for one in ("icontains", "regex")]
         row["asserts"].append({"type": "contains-json"})
+        row["extract"] = {"filters": [{"function": "regex"}], "regexes_to_ignore": [","]}
+        wanted = {"num_bullets": 1, "num_placeholders": 0, "num_highlights": 0, "num_sections": 0}
+        wanted |= {"num_paragraphs": 1, "nth_paragraph": 1, "first_word": "a", "num_words": 1}
+        wanted |= {"relation": "at least", "section_spliter": "a", "postscript_marker": "P.S."}
+        row["instructions"] = [{"type": one, **wanted} for one in FORMATS]
         started = time.perf_counter()
         for name, scorer in scorers.SCORERS.items():
             if name == "json_fields":

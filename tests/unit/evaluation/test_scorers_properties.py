@@ -76,6 +76,8 @@ COLUMNS = (
     "max_words",
     "decimal",
     "asserts",
+    "extract",
+    "instructions",
     "threshold",
 )
 rows = some.fixed_dictionaries(

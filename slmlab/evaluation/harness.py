@@ -1,0 +1,296 @@
+"""Tasks of lm-evaluation-harness, written in YAML, as task sets."""
+
+from __future__ import annotations
+
+import ast
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slmlab.errors import FileError, PromptError
+from slmlab.evaluation import benchmarks
+from slmlab.evaluation.yaml_lines import Document, Place, read_yaml
+from slmlab.run.tables import frame_of, read_table, records
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from jinja2 import Environment
+
+READ = {
+    *("task", "include", "dataset_path", "dataset_name", "dataset_kwargs", "output_type"),
+    *("test_split", "validation_split", "training_split", "fewshot_split", "fewshot_config"),
+    *("doc_to_text", "doc_to_target", "doc_to_choice", "description", "num_fewshot"),
+    *("target_delimiter", "fewshot_delimiter", "generation_kwargs", "filter_list", "metric_list"),
+}
+# These change no prompt and no score.
+IDLE = {
+    *("task_alias", "tag", "group", "group_alias", "metadata", "batch_size"),
+    *("should_decontaminate", "doc_to_decontamination_query"),
+}
+# Without these it would be another task.
+NEEDED = ("process_docs", "process_results", "use_prompt", "custom_dataset", "class", "formats")
+# What is done to an answer, and what of it does not count: see the scorer ``exact_match``.
+FILTERS = ("regex", "remove_whitespace", "lowercase", "uppercase", "take_first", "noop")
+IGNORED = ("ignore_case", "ignore_punctuation", "ignore_numbers", "regexes_to_ignore")
+FILES = {"json", "csv", "parquet"}
+LONGEST = 256  # tokens of an answer, where the task does not say
+
+
+class _Task:
+    """One task: its file, and how its templates are filled in."""
+
+    def __init__(self, document: Document, values: Mapping[str, Any], notes: list[str]) -> None:
+        self.document, self.values, self.notes = document, values, notes
+        self.environment = _environment()
+
+    def error(self, key: str, message: str) -> FileError:
+        return self.document.error((key,), message)
+
+    def leave_out(self, place: Place, what: str) -> None:
+        """Note something that is not read, with its line."""
+        line = next(
+            (
+                self.document.lines[place[:n]]
+                for n in range(len(place), 0, -1)
+                if place[:n] in self.document.lines
+            ),
+            None,
+        )
+        self.notes.append(what + (f" (line {line})" if line else ""))
+
+    def filled(self, key: str, doc: Mapping[str, Any]) -> Any:
+        """A template, or the column that it names, for one row."""
+        given = self.values.get(key)
+        if not isinstance(given, str):
+            return given
+        if given in doc:
+            return doc[given]
+        import jinja2
+
+        try:
+            return self.environment.from_string(given).render(**doc)
+        except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError) as error:
+            raise self.error(key, f"{key} cannot be filled in: {error}.") from error
+
+
+def load(path: Path) -> tuple[pd.DataFrame, str, str]:
+    """The items of a task, its name, and a sentence on what of it is not read, with lines.
+
+    Read are ``multiple_choice``, as ``slmlab.likelihood.multiple_choice`` takes it, and
+    ``generate_until``, scored by ``exact_match`` with the first of its filter pipelines that can be
+    read. Examples before a question are drawn by a seed of ours, so they are not those that the
+    harness draws.
+
+    Raises:
+        FileError: the file cannot be read, or needs Python code; the message names the line.
+        TaskError: its dataset cannot be loaded.
+        PromptError: a table file cannot be read.
+    """
+    document = read_yaml(path)
+    if not isinstance(document.value, dict):
+        raise document.error((), "it is no task: `task`, `dataset_path`, `doc_to_text`, …")
+    notes: list[str] = []
+    task = _Task(document, _included(document, path), notes)
+    for key in NEEDED:
+        if task.values.get(key) is not None:
+            raise task.error(key, f"{key!r} needs lm-evaluation-harness itself.")
+    for key in task.values:
+        if key not in READ | IDLE | {*NEEDED}:
+            task.leave_out((key,), f"the key {key!r}")
+    kind = task.values.get("output_type", "generate_until")
+    if kind not in ("generate_until", "multiple_choice"):
+        raise task.error(
+            "output_type", f"{kind!r} is not read here, only generate_until and multiple_choice."
+        )
+    for key in ("dataset_path", "doc_to_text", "doc_to_target"):
+        if task.values.get(key) is None:
+            raise task.error(key, f"the task has no {key}.")
+    docs, split = _docs(task, path)
+    examples = _examples(task, path, docs, split)
+    more = _scored(task) if kind == "generate_until" else {}
+    rows = []
+    for number, doc in enumerate(docs):
+        row = {"prompt": _prompt(task, doc, number, examples), **more}
+        if kind == "multiple_choice":
+            choices = _choices(task, doc)
+            place = _place(task, doc, choices)
+            row |= {"expected": choices[place], "labels": choices, "scorer": "label"}
+            row["before"] = task.values.get("target_delimiter", " ")
+        else:
+            row["expected"] = _target(task, doc)
+        rows.append(row)
+    said = f"Left out of {path.name}: {'; '.join(notes)}." if notes else ""
+    return frame_of(rows), str(task.values.get("task") or path.stem), said
+
+
+def _environment() -> Environment:
+    import re
+
+    from jinja2 import StrictUndefined
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    made = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
+    made.filters["regex_replace"] = lambda text, pattern, by: re.sub(pattern, by, text)
+    return made
+
+
+def _included(document: Document, path: Path, depth: int = 0) -> dict[str, Any]:
+    """The task's values over those of the file that it includes."""
+    given = dict(document.value)
+    if "include" not in given:
+        return given
+    other = read_yaml(path.parent / str(given["include"]))
+    if depth > 5 or not isinstance(other.value, dict):
+        raise document.error(("include",), f"{given['include']} is no task, or includes itself.")
+    return {**_included(other, path.parent / str(given["include"]), depth + 1), **given}
+
+
+def _docs(task: _Task, path: Path) -> tuple[list[dict[str, Any]], str]:
+    """The rows of the split that is tested, and its name."""
+    given = task.values
+    split = given.get("test_split") or given.get("validation_split") or given.get("training_split")
+    if not split:
+        raise task.error("task", "the task has no test_split and no validation_split.")
+    docs = _split(task, path, str(split))
+    if not docs:
+        raise task.error("dataset_path", f"the split {split!r} has no rows.")
+    return docs, str(split)
+
+
+def _split(task: _Task, path: Path, split: str) -> list[dict[str, Any]]:
+    source, kwargs = str(task.values["dataset_path"]), task.values.get("dataset_kwargs") or {}
+    if source not in FILES:
+        name = "/".join(filter(None, (source, task.values.get("dataset_name"))))
+        return records(benchmarks.from_hub(f"{benchmarks.HUB}{name}", split))
+    files = kwargs.get("data_files") if isinstance(kwargs, dict) else None
+    if isinstance(files, dict):
+        if split not in files:
+            raise task.error("dataset_kwargs", f"data_files has no split {split!r}.")
+        files = files[split]
+    if not files:
+        raise task.error("dataset_kwargs", f"{source} takes `data_files`, the path of a file.")
+    found: list[dict[str, Any]] = []
+    for file in [files] if isinstance(files, str) else files:
+        try:
+            found += records(read_table(path.parent / Path(str(file)).expanduser()))
+        except PromptError as error:
+            raise task.error("dataset_kwargs", str(error)) from error
+    return found
+
+
+def _examples(
+    task: _Task, path: Path, docs: list[dict[str, Any]], split: str
+) -> list[dict[str, Any]]:
+    """The rows that examples before a question come from."""
+    count, config = task.values.get("num_fewshot") or 0, task.values.get("fewshot_config") or {}
+    if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+        raise task.error("num_fewshot", f"num_fewshot is a number of examples; got {count!r}.")
+    if not count:
+        return []
+    known = {"sampler", "split", "samples"}
+    for key in config if isinstance(config, dict) else {}:
+        if key not in known:
+            task.leave_out(("fewshot_config", key), f"fewshot_config's {key!r}")
+    given = config.get("samples")
+    if isinstance(given, list):
+        found = [one for one in given if isinstance(one, dict)]
+    else:
+        names = (config.get("split"), task.values.get("fewshot_split"))
+        more = (task.values.get("training_split"), task.values.get("validation_split"), split)
+        name = next(str(one) for one in (*names, *more) if one)
+        found = docs if name == split else _split(task, path, name)
+    if len(found) < count + (found is docs):
+        raise task.error("num_fewshot", f"there are only {len(found)} rows for {count} examples.")
+    return found
+
+
+def _prompt(
+    task: _Task, doc: Mapping[str, Any], number: int, examples: Sequence[dict[str, Any]]
+) -> str:
+    """The description, the examples with their answers, and the question."""
+    text = str(task.filled("doc_to_text", doc))
+    count, config = task.values.get("num_fewshot") or 0, task.values.get("fewshot_config") or {}
+    between = str(task.values.get("fewshot_delimiter", "\n\n"))
+    before = str(task.values.get("target_delimiter", " "))
+    others = [one for one in examples if one is not doc]
+    if count and config.get("sampler") != "first_n":
+        others = random.Random(number).sample(others, count)  # noqa: S311  no secret
+    shown = [
+        f"{task.filled('doc_to_text', one)}{before}{_answer(task, one)}{between}"
+        for one in others[:count]
+    ]
+    return f"{task.filled('description', doc) or ''}{''.join(shown)}{text}"
+
+
+def _answer(task: _Task, doc: Mapping[str, Any]) -> str:
+    if task.values.get("doc_to_choice") is None:
+        target = _target(task, doc)
+        return target if isinstance(target, str) else target[0]
+    choices = _choices(task, doc)
+    return choices[_place(task, doc, choices)]
+
+
+def _target(task: _Task, doc: Mapping[str, Any]) -> str | list[str]:
+    """The right answer, or several that are right."""
+    found = task.filled("doc_to_target", doc)
+    if isinstance(found, list) and found:
+        return [str(one) for one in found]
+    return str(found)
+
+
+def _choices(task: _Task, doc: Mapping[str, Any]) -> list[str]:
+    found = task.filled("doc_to_choice", doc)
+    if isinstance(found, str):
+        try:
+            found = ast.literal_eval(found)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            found = None
+    if not isinstance(found, list) or len(found) < 2:
+        raise task.error("doc_to_choice", f"doc_to_choice is no list of choices for {doc!r:.200}.")
+    return [str(one) for one in found]
+
+
+def _place(task: _Task, doc: Mapping[str, Any], choices: Sequence[str]) -> int:
+    """Which choice is right."""
+    found = task.filled("doc_to_target", doc)
+    if isinstance(found, str) and found.strip().isdigit() and found not in choices:
+        found = int(found)
+    if isinstance(found, str) and found.strip() in choices:
+        return choices.index(found.strip())
+    if isinstance(found, int) and 0 <= found < len(choices):
+        return int(found)
+    raise task.error("doc_to_target", f"{found!r} is not one of {list(choices)}, nor its number.")
+
+
+def _scored(task: _Task) -> dict[str, Any]:
+    """What ``exact_match`` needs: where answers end, how long they may be, and the filters."""
+    given = task.values.get("generation_kwargs") or {}
+    until, longest = given.get("until") or [], given.get("max_gen_toks", LONGEST)
+    for key in given:
+        if key not in ("until", "max_gen_toks") and given[key] not in (False, 0):
+            task.leave_out(("generation_kwargs", key), f"generation_kwargs' {key!r}")
+    extract: dict[str, Any] = {"until": [until] if isinstance(until, str) else list(until)}
+    used = None
+    for number, pipeline in enumerate(task.values.get("filter_list") or []):
+        steps = [_step(one) for one in pipeline.get("filter") or []]
+        readable = all(step.get("function") in FILTERS for step in steps)
+        if used is None and readable:
+            used = extract["filters"] = steps
+        else:
+            name = pipeline.get("name", number)
+            task.leave_out(("filter_list", number), f"the filter pipeline {name!r}")
+    metrics = task.values.get("metric_list") or [{"metric": "exact_match"}]
+    chosen = [one for one in metrics if one.get("metric") == "exact_match"]
+    for number, one in enumerate(metrics):
+        if one.get("metric") != "exact_match":
+            task.leave_out(("metric_list", number), f"the metric {one.get('metric')!r}")
+    if not chosen:
+        raise task.error("metric_list", "none of its metrics is read here; exact_match is.")
+    extract |= {key: chosen[0][key] for key in IGNORED if chosen[0].get(key)}
+    return {"scorer": "exact_match", "extract": extract, "num_predict": int(longest)}
+
+
+def _step(given: Mapping[str, Any]) -> dict[str, Any]:
+    """A filter, whose arguments may stand beside its name or in ``kwargs``."""
+    return {**{k: v for k, v in given.items() if k != "kwargs"}, **(given.get("kwargs") or {})}
