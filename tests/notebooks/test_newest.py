@@ -7,9 +7,16 @@ import sys
 
 import pytest
 
+from tests.support import browser
 from tests.support.notebooks import World, exercises, texts
 from tests.support.paths import NOTEBOOKS, ROOT, TEACHERS
 from tests.support.processes import run
+
+# How high each page is that holds no other pages, and of how many cells.
+SLIDES = """[...document.querySelectorAll('.slides section')]
+    .filter(one => !one.querySelector('section'))
+    .map(one => ({height: one.offsetHeight, cells: one.querySelectorAll('.jp-Cell').length,
+                  text: one.innerText.slice(0, 60)}))"""
 
 
 @pytest.fixture
@@ -57,12 +64,22 @@ def test_the_course_is_rendered_with_its_outputs(newest: World, on_embedded):
     assert len(figures(speed)) >= 4
 
 
-def test_a_lesson_becomes_slides(newest: World, tmp_path, on_embedded):
-    newest.run(ROOT / "notebooks/teacher/03_compare_models.ipynb")
-    slides = (sys.executable, "-m", "nbconvert", "--to", "slides", "--output-dir", tmp_path)
-    run(*slides, newest.folder / "03_compare_models.ipynb")
-    deck = (tmp_path / "03_compare_models.slides.html").read_text()
-    assert deck.count("<section") >= 15
+def test_lessons_become_slides_that_fit_a_page(newest: World, tmp_path, on_embedded):
+    """What is on a page with something else is not cut; what is alone there can be scrolled."""
+    for path in TEACHERS:
+        newest.run(path)
+    lessons = [newest.folder / path.name for path in TEACHERS]
+    run(sys.executable, ROOT / "scripts/make_slides.py", *lessons, "--to", tmp_path)
+    with browser.chromium() as chromium:
+        page = chromium.new_page(viewport={"width": 1240, "height": 800})
+        page.route("http*://**", lambda request: request.abort())
+        for path in TEACHERS:
+            page.goto((tmp_path / f"{path.stem}.slides.html").as_uri())
+            heights = page.evaluate(SLIDES)
+            assert len(heights) >= 9, path.name
+            assert not [one for one in heights if one["cells"] > 1 and one["height"] > 880], (
+                path.name
+            )
 
 
 def test_no_lesson_asked_another_machine_for_anything(newest: World, on_embedded):
