@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import api_reference
 import nbformat
@@ -21,14 +22,39 @@ import nbformat
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build/course"
 VIEW = "application/vnd.jupyter.widget-view+json"
+STATE = "application/vnd.jupyter.widget-state+json"
+PICTURE = """\
+```{{image}} docs/pictures/side-by-side-{theme}.png
+:alt: Two models answer the same question side by side, one of them at two temperatures, with \
+formulas and their speed below each answer
+:class: only-{theme}
+```
+"""
 INDEX = """\
-# slmlab
+# Meet small language models by running them
 
-**Meet small language models by running them.** Twelve notebooks, from the first prompt to a model
-that you trained yourself, all on the machine in front of you. Every figure and every answer below
-came out of a run; your own run gives your own numbers.
+slmlab is a course of {count} notebooks and a library. You put questions to real small language
+models on the machine in front of you, see them answer side by side, measure them, open them up, and
+train one. What you type stays on the machine.
 
+{pictures}
+
+```{{container}} doors
+- [Take the course](notebooks/00_start_here.ipynb) ten minutes to the first answer: no account, no
+  key, no GPU
+- [Teach it](docs/instructor-guide.md) lesson plans, discussion questions, and how thirty people
+  share one host
+- [Use the library](reference/index.rst) compare models on a task of your own, and say how sure you
+  are
+```
+
+## The course
+
+Every figure and every answer in these pages came out of a run; your own run gives your own numbers.
+
+```{{container}} course
 {table}
+```
 
 ```{{toctree}}
 :caption: The course
@@ -74,9 +100,11 @@ def main() -> int:
     shutil.copytree(ROOT / "docs", source / "docs", ignore=shutil.ignore_patterns("conf.py", "_*"))
     table = (ROOT / "notebooks/README.md").read_text(encoding="utf-8").split("\n\n", 2)[2]
     table = table.split("\n\n")[0].replace("](", "](notebooks/")
-    (source / "index.md").write_text(
-        INDEX.format(table=table.strip(), notebooks="\n".join(names)), encoding="utf-8"
+    pictures = "\n".join(PICTURE.format(theme=theme) for theme in ("light", "dark"))
+    index = INDEX.format(
+        count=len(names), pictures=pictures, table=table.strip(), notebooks="\n".join(names)
     )
+    (source / "index.md").write_text(index, encoding="utf-8")
     (source / "reference").mkdir()
     (source / "reference/index.rst").write_text(api_reference.index(), encoding="utf-8")
     for area in api_reference.AREAS:
@@ -103,22 +131,18 @@ def run_all(folder: Path) -> Path:
 
 def with_outputs(student: Path, teacher: Path) -> nbformat.NotebookNode:
     """The student's notebook with the outputs of the same cells in the teacher's copy."""
-    book = nbformat.read(student, as_version=4)
+    book, run = (nbformat.read(path, as_version=4) for path in (student, teacher))
+    models = run.metadata.get("widgets", {}).get(STATE, {}).get("state", {})
     given = {
         cell.id: cell.outputs
-        for cell in nbformat.read(teacher, as_version=4).cells
+        for cell in run.cells
         if cell.cell_type == "code" and "exercise" not in cell.metadata.get("tags", [])
     }
     for cell in book.cells:
         if cell.cell_type != "code":
             cell.source = cell.source.replace("](README.md)", "](../index.md)")
             continue
-        # A progress bar without its page stands at zero for ever.
-        cell.outputs = [
-            output
-            for output in given.get(cell.id, [])
-            if not (VIEW in output.get("data", {}) and "text/html" not in output.data)
-        ]
+        cell.outputs = [one for output in given.get(cell.id, []) for one in still(output, models)]
         for output in cell.outputs:
             alt = output.get("metadata", {}).get("image/png", {}).get("alt")
             if alt:
@@ -126,6 +150,26 @@ def with_outputs(student: Path, teacher: Path) -> nbformat.NotebookNode:
     # A badge that leads nowhere yet would only confuse.
     book.cells = [cell for cell in book.cells if cell.id != "badge"]
     return book
+
+
+def still(output: nbformat.NotebookNode, models: dict[str, Any]) -> list[nbformat.NotebookNode]:
+    """What a widget shows without its page: where its sliders stand, and what it drew for that.
+
+    Nothing of a progress bar, which would stand at zero for ever.
+    """
+    view = output.get("data", {}).get(VIEW)
+    if view is None or "text/html" in output.data:
+        return [output]
+    states, wanted = [], [view["model_id"]]
+    while wanted:
+        state = models.get(wanted.pop(0), {}).get("state", {})
+        states.append(state)
+        wanted += [child.removeprefix("IPY_MODEL_") for child in state.get("children", [])]
+    drawn = [one for state in states for one in state.get("outputs", [])]
+    sliders = [state for state in states if "readout" in state]
+    places = " · ".join(f"{one['description']} {one['value']:g}" for one in sliders)
+    told = nbformat.v4.new_output("display_data", {"text/html": f"<p>{places}</p>"})
+    return [told, *drawn] if drawn else []
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ class Machine:
 
     @property
     def model_memory(self) -> int:
-        """Bytes that a model can use: the GPU's free memory if there is a GPU, else free RAM.
+        """Bytes that a model can use, the GPU's free memory if there is a GPU, else free RAM.
 
         Apple's GPUs share the machine's memory, so theirs is the free RAM too.
         """

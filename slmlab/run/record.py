@@ -109,7 +109,7 @@ class Generation:
 
     @property
     def turn(self) -> int:
-        """Which question of its conversation this answers: from 1 on; 1 for a text."""
+        """Which question of its conversation this answers, from 1 on; 1 for a text."""
         if isinstance(self.prompt, str):
             return 1
         return max(1, len([one for one in self.prompt if one["role"] == "user"]))

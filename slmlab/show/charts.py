@@ -113,7 +113,9 @@ def points(
     )
     alt = f"{title or 'Points'}. {ylabel} against {xlabel}: {'; '.join(each)}."
     groups = [("", known)] if by is None else list(known.groupby(by, sort=False))
-    with canvas(ax, (9, 5.6), dark=dark, note=note, alt=alt) as axis:
+    # Many names need room.
+    height = 5.6 if len(known) <= 12 else 7.5
+    with canvas(ax, (9, height), dark=dark, note=note, alt=alt) as axis:
         for index, (name, rows) in enumerate(groups):
             axis.plot(
                 rows[x],

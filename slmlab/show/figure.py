@@ -72,8 +72,8 @@ def canvas(
     with matplotlib.rc_context(_style(dark)):
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
-        yield figure.subplots(ncols=ncols, sharey=ncols > 1)
         figure.supxlabel(note, fontsize=10, alpha=0.85, x=0.01, ha="left")
+        yield figure.subplots(ncols=ncols, sharey=ncols > 1)
         show = functools.partial(_shown, figure, alt)
         figure._repr_mimebundle_ = show  # type: ignore[attr-defined]  # read by IPython
 
@@ -89,7 +89,10 @@ def result(ax: Any, axes: Any) -> Drawn:
 def legend(ax: Axes | None, axes: Axes, place: Place) -> None:
     """A legend: outside the axes of a new figure, inside given axes."""
     if ax is None:
-        axes.figure.legend(loc=place, ncols=4)
+        figure: Figure = axes.figure  # type: ignore[assignment]  # it may be part of one
+        below = place == "outside lower center" and figure.get_supxlabel()
+        # The foot is taken where there is a note.
+        figure.legend(loc="outside upper center" if below else place, ncols=4)
     else:
         axes.legend()
 

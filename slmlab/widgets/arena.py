@@ -152,7 +152,7 @@ class Arena(AnswersPanel):
 
     @property
     def votes(self) -> pd.DataFrame:
-        """All votes so far: in the file, or of all voters in the folder."""
+        """All votes so far, in the file or of all voters in the folder."""
         return self.ballot.frame
 
     # New answers.

@@ -269,7 +269,7 @@ class SideBySide(AnswersPanel):
 
     @property
     def frame(self) -> pd.DataFrame:
-        """All runs as a DataFrame like that of ``slmlab.compare``: to score, test and plot.
+        """All runs as a DataFrame like that of ``slmlab.compare``, to score, test and plot.
 
         Raises:
             SlmlabError: there is no answer yet.

@@ -231,6 +231,14 @@ class TestAxes:
         assert (dots(right), widths(right)) == drawn, "the same is drawn either way"
         assert plt.get_fignums() == [mine.number], "pyplot would show a figure of ours again"
 
+    @pytest.mark.parametrize("name", ["context_latency", "memory"])
+    def test_a_legend_does_not_stand_on_the_note(self, frame, name):
+        drawn = each_plot(frame)[name]()
+        drawn.draw_without_rendering()
+        (legend,) = drawn.legends
+        (note,) = (text for text in drawn.texts if text.get_text() == drawn.get_supxlabel())
+        assert not legend.get_window_extent().overlaps(note.get_window_extent())
+
     def test_speed_takes_a_pair(self, frame):
         mine, axes = plt.subplots(ncols=2, sharey=True)
         assert plots.speed(frame, ax=axes) is axes
