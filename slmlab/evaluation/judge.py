@@ -1,8 +1,10 @@
-"""A model as a judge of two answers, and how consistent its verdicts are."""
+"""Models as judges of two answers, and how consistent their verdicts are."""
 
 from __future__ import annotations
 
+import logging
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +13,7 @@ from slmlab.errors import SlmlabError
 from slmlab.evaluation import statistics
 from slmlab.evaluation.pairs import answer_pairs
 from slmlab.evaluation.scorers.reading import answer
+from slmlab.models.inventory import as_names
 from slmlab.run.compare import compare
 from slmlab.run.frames import need
 from slmlab.run.options import Options, full_options, parameters_of
@@ -18,6 +21,8 @@ from slmlab.run.options import Options, full_options, parameters_of
 if TYPE_CHECKING:
     import pandas as pd
     from typing_extensions import Unpack
+
+log = logging.getLogger(__name__)
 
 JUDGE_TEMPLATE = (
     "Question:\n{question}\n\nAnswer 1:\n{one}\n\nAnswer 2:\n{two}\n\n"
@@ -39,7 +44,7 @@ VERDICT = re.compile(
 
 def judge(
     frame: pd.DataFrame,
-    model: str,
+    model: str | Sequence[str],
     *,
     template: str = JUDGE_TEMPLATE,
     question: str = "prompt",
@@ -48,15 +53,17 @@ def judge(
     quiet: bool = False,
     **options: Unpack[Options],
 ) -> pd.DataFrame:
-    """Let a model say which of two answers is better, each pair in both orders.
+    """Let models say which of two answers is better, each pair in both orders.
 
     A judge that always prefers the first answer contradicts itself when the order is reversed. Such
     a pair counts as a tie, and ``judge_consistency`` gives the share without contradiction. Small
-    models are often no better judges than a coin: look at that number before you trust the votes.
+    models are often no better judges than a coin: before you trust the votes, look at
+    ``judge_bias``, and vote on some of the pairs yourself for ``check_judge``. A line on stderr
+    says so where a judge replies with something else than a verdict.
 
     Args:
         frame: what ``slmlab.compare`` returned, with at least two models.
-        model: the judge.
+        model: the judge, or several.
         template: its prompt, with ``{question}``, ``{one}`` and ``{two}``.
         question: the column that holds the question.
         store: the folder of the records, as in ``slmlab.compare``.
@@ -67,7 +74,8 @@ def judge(
     Returns:
         Votes for ``ratings``: ``model_a``, ``model_b``, ``winner`` (``a``, ``b``, ``tie``),
         ``prompt_id``, ``repeat``, ``prompt``, ``voter``, ``first`` and ``second`` (the verdict in
-        each order: ``a``, ``b``, ``tie``, or None if it could not be read) and ``consistent``.
+        each order: ``a``, ``b``, ``tie``, or None if it could not be read), ``consistent``, and
+        ``length_a`` and ``length_b``, the characters of both answers.
 
     Raises:
         SlmlabError: no prompt has answers of two models.
@@ -91,37 +99,58 @@ def judge(
         for first, second in ((one, two), (two, one))
     ]
     sampling: Options = {"temperature": 0.0, "num_predict": 8, **options}
-    replies = compare(
-        model,
-        questions,
-        template=template,
-        timing=False,
-        store=store,
-        host=host,
-        quiet=quiet,
-        **sampling,
-    )
-    verdicts = [read_verdict(text) for text in replies["text"]]
     votes = []
-    for (one, two), first, turned in zip(pairs, verdicts[::2], verdicts[1::2], strict=True):
-        # In the reversed order, the first answer is our second.
-        second = {"a": "b", "b": "a", "tie": "tie", None: None}[turned]
-        consistent = first is not None and first == second
-        votes.append(
-            {
-                "model_a": one["model"],
-                "model_b": two["model"],
-                "winner": first if consistent else "tie",
-                "prompt_id": one["prompt_id"],
-                "repeat": one["repeat"],
-                "prompt": one[question],
-                "voter": model,
-                "first": first,
-                "second": second,
-                "consistent": consistent,
-            }
+    for name in as_names([model]):
+        replies = compare(
+            name,
+            questions,
+            template=template,
+            timing=False,
+            store=store,
+            host=host,
+            quiet=quiet,
+            **sampling,
         )
+        verdicts = [read_verdict(text) for text in replies["text"]]
+        tell_prose(
+            name,
+            [t for t, v in zip(replies["text"], verdicts, strict=True) if not v],
+            len(verdicts),
+        )
+        for (one, two), first, turned in zip(pairs, verdicts[::2], verdicts[1::2], strict=True):
+            # In the reversed order, the first answer is our second.
+            second = {"a": "b", "b": "a", "tie": "tie", None: None}[turned]
+            consistent = first is not None and first == second
+            votes.append(
+                {
+                    "model_a": one["model"],
+                    "model_b": two["model"],
+                    "winner": first if consistent else "tie",
+                    "prompt_id": one["prompt_id"],
+                    "repeat": one["repeat"],
+                    "prompt": one[question],
+                    "voter": name,
+                    "first": first,
+                    "second": second,
+                    "consistent": consistent,
+                    "length_a": len(one["text"]),
+                    "length_b": len(two["text"]),
+                }
+            )
     return pd.DataFrame(votes)
+
+
+def tell_prose(name: str, unread: Sequence[str], total: int) -> None:
+    """Say on stderr that a judge's replies were not as asked for, with the first of them."""
+    if not unread:
+        return
+    shown = " ".join(str(unread[0]).split())
+    note = (
+        f"{name} gave no verdict that can be read in {len(unread)} of {total} replies, such as "
+        f"{shown[:80]!r}."
+    )
+    log.info(note)
+    print(note, file=sys.stderr)
 
 
 def read_verdict(text: str) -> str | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from slmlab.errors import ResultsError
 from slmlab.evaluation import statistics
 from slmlab.evaluation.judge import judge, judge_consistency
+from slmlab.evaluation.judge_checks import calibrate, check_judge, judge_bias
 from slmlab.evaluation.pairs import blind_pairs
 from slmlab.evaluation.ratings import ratings, ratings_by_tag
 from slmlab.run.files import json_lines
@@ -26,7 +27,10 @@ __all__ = [
     "add_vote",
     "agreement",
     "blind_pairs",
+    "calibrate",
+    "check_judge",
     "judge",
+    "judge_bias",
     "judge_consistency",
     "ratings",
     "ratings_by_tag",

@@ -57,6 +57,22 @@ class TestVerdicts:
 class TestJudge:
     """Stand-in judges with known preferences: their questions, and how their verdicts count."""
 
+    def test_several_judges_and_what_is_no_verdict(self, monkeypatch, capsys):
+        def compare(model, questions, **more):
+            says = {"m": "1", "n": "I like\nboth."}[model]
+            return pd.DataFrame({"text": [says] * len(questions)})
+
+        monkeypatch.setattr(judge, "compare", compare)
+        rows = [record(model="x", text="good"), record(model="y", text="better")]
+        frame = results.to_frame(rows, [{"prompt_id": 0, "repeat": 0}] * 2)
+        table = judge.judge(frame, ["m", "n"])
+        assert table["voter"].tolist() == ["m", "n"]
+        assert table[["length_a", "length_b"]].values.tolist() == [[4, 6]] * 2
+        said = capsys.readouterr().err
+        assert said == (
+            "n gave no verdict that can be read in 2 of 2 replies, such as 'I like both.'.\n"
+        )
+
     def judged(self, monkeypatch, verdict) -> list[dict[str, object]]:
         def compare(model, questions, **more):
             return pd.DataFrame({"text": [verdict(one["one"], one["two"]) for one in questions]})
