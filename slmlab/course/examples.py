@@ -8,7 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from slmlab.course.transformer import Array, Transformer, chat_text, tokenizer
+from slmlab.course.transformer import (
+    Array,
+    Transformer,
+    chat_text,
+    tokenizer,
+    tokens_of_a_text,
+)
 from slmlab.errors import SlmlabError
 
 Integers = npt.NDArray[np.int32]
@@ -43,6 +49,9 @@ class Examples:
 def from_answers(model: Transformer, prompts: Sequence[str], answers: Sequence[str]) -> Examples:
     """Examples in which only the answers are learned, each prompt as the chat template puts it.
 
+    The environment variable ``SLMLAB_TOKENS`` caps how many tokens before the answer are read, for
+    runs that only have to show that everything works; a line on stderr says so, once.
+
     Args:
         model: whose tokenizer and chat template are used.
         prompts: one or several.
@@ -63,9 +72,10 @@ def from_answers(model: Transformer, prompts: Sequence[str], answers: Sequence[s
             f"Each prompt needs one answer; got {len(prompts)} prompts and {len(answers)} answers."
         )
     encode = tokenizer(model).encode
+    most = tokens_of_a_text() or 0  # [-0:] is all
     pairs = []
     for prompt, answer in zip(prompts, answers, strict=True):
-        before = encode(chat_text(model, prompt)).ids
+        before = encode(chat_text(model, prompt)).ids[-most:]
         pairs.append((before, [*encode(answer).ids, int(model.metadata[END_OF_ANSWER])]))
     return _padded([(before + after, len(before) - 1) for before, after in pairs])
 
@@ -76,7 +86,8 @@ def from_texts(model: Transformer, texts: Sequence[str], length: int = 128) -> E
     Args:
         model: whose tokenizer is used.
         texts: one example each.
-        length: after how many tokens a text is cut; a step's memory grows with it.
+        length: after how many tokens a text is cut; a step's memory grows with it. The environment
+            variable ``SLMLAB_TOKENS`` caps it, as in ``slmlab.weights.losses``.
 
     Raises:
         SlmlabError: there are no texts, or one has fewer than two tokens.
@@ -87,6 +98,7 @@ def from_texts(model: Transformer, texts: Sequence[str], length: int = 128) -> E
         2
     """
     encode = tokenizer(model).encode
+    length = min(length, tokens_of_a_text() or length)
     return _padded([(encode(text).ids[:length], 0) for text in texts])
 
 

@@ -33,6 +33,10 @@ BLOCK_TENSORS = (
     "ffn_up",
     "ffn_down",
 )
+# What a tokenizer is made of.
+VOCABULARY = ("tokens", "merges", "token_type")
+# The lists of the last vocabulary, and its tokenizer.
+_kept: tuple[list[Any], Tokenizer] | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,19 @@ def tokenizer(model: Transformer) -> Tokenizer:
     control = [token for token, kind in zip(tokens, token_types, strict=True) if kind == 3]
     made.add_special_tokens([AddedToken(token, special=True) for token in control])
     return made
+
+
+def _kept_tokenizer(model: Transformer) -> Tokenizer:
+    """``tokenizer(model)``, kept for the next call.
+
+    Making it takes as long as reading a short text, and a lesson compares dozens of changed copies
+    of one model, which share its vocabulary.
+    """
+    global _kept
+    vocabulary = [model.metadata[f"tokenizer.ggml.{name}"] for name in VOCABULARY]
+    if _kept is None or any(a is not b for a, b in zip(vocabulary, _kept[0], strict=True)):
+        _kept = vocabulary, tokenizer(model)
+    return _kept[1]
 
 
 def chat_text(model: Transformer, prompt: str) -> str:
@@ -267,14 +284,19 @@ def perplexity(model: Transformer, texts: str | Sequence[str]) -> float:
 
 def _losses(model: Transformer, texts: Sequence[str]) -> list[Array]:
     """-log(probability) of each token of each text but the first, in nats."""
-    encode = tokenizer(model).encode
-    most = env_cap("SLMLAB_TOKENS", "only the first {} tokens of each text are read")
+    encode = _kept_tokenizer(model).encode
+    most = tokens_of_a_text()
     found = []
     for text in texts:
         ids = encode(text).ids[:most]
         log_probabilities = log_softmax(forward(model, ids)[:-1])
         found.append(-log_probabilities[np.arange(len(ids) - 1), ids[1:]])
     return found
+
+
+def tokens_of_a_text() -> int | None:
+    """How many tokens of a text are read at most, where ``SLMLAB_TOKENS`` says so."""
+    return env_cap("SLMLAB_TOKENS", "at most {} tokens of each text are read")
 
 
 def rms_norm(x: Array, weight: Array, epsilon: float) -> Array:

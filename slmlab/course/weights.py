@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import math
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -62,11 +64,34 @@ K_QUANTS = ("Q6_K", "Q5_K", "Q4_K", "Q3_K", "Q2_K")
 
 
 class _FastReader(gguf.GGUFReader):
-    """Reads vocabularies three times as fast, since slicing an array is quicker than a memmap."""
+    """Reads an array of a file's metadata at once; ``GGUFReader`` makes arrays of each item.
+
+    A vocabulary of 49,152 tokens and as many merges take a tenth of the time then.
+    """
 
     def _get(self, *args: Any, **more: Any) -> npt.NDArray[Any]:
-        self.data = np.asarray(self.data)  # type: ignore[assignment]
+        self.data = np.asarray(self.data)  # type: ignore[assignment]  # a memmap slices slowly
         return super()._get(*args, **more)
+
+    def _get_field_parts(
+        self, orig_offs: int, raw_type: int
+    ) -> tuple[int, list[Any], list[int], list[gguf.GGUFValueType]]:
+        kind, start = gguf.GGUFValueType(raw_type), orig_offs + 12
+        if kind != gguf.GGUFValueType.ARRAY or self.byte_order != "I":
+            return super()._get_field_parts(orig_offs, raw_type)
+        head = [self._get(orig_offs, np.uint32), self._get(orig_offs + 4, np.uint64)]
+        item, count = gguf.GGUFValueType(int(head[0][0])), int(head[1][0])
+        if item in self.gguf_scalar_to_np:
+            array = self._get(start, self.gguf_scalar_to_np[item], count)
+            return start + array.nbytes - orig_offs, [*head, array], [2], [kind, item]
+        if item != gguf.GGUFValueType.STRING:
+            return super()._get_field_parts(orig_offs, raw_type)
+        data, texts = np.asarray(self.data).data, []
+        for _ in range(count):
+            end = start + 8 + int.from_bytes(data[start : start + 8], sys.byteorder)
+            texts.append(data[start + 8 : end])
+            start = end
+        return start - orig_offs, [*head, *texts], [*range(2, 2 + count)], [kind, item]
 
 
 def default_model_file() -> Path:
@@ -128,7 +153,7 @@ def read(path: str | Path | None = None) -> Transformer:
     tensors, tensor_types = {}, {}
     for tensor in reader.tensors:
         shape = [int(size) for size in reversed(tensor.shape)]
-        array = gguf.dequantize(tensor.data, tensor.tensor_type).reshape(shape)
+        array = gguf.dequantize(_wide(tensor.data), tensor.tensor_type).reshape(shape)
         tensors[tensor.name] = np.ascontiguousarray(array, dtype=np.float32)
         tensor_types[tensor.name] = tensor.tensor_type.name
     return Transformer(path, metadata, tensors, tensor_types, reader)
@@ -158,8 +183,18 @@ def quantized(array: Array, tensor_type: str) -> tuple[Array, int]:
             "multiple of that. llama.cpp takes another format for such a matrix."
         )
     quantize = _by_llama_cpp if tensor_type in K_QUANTS else gguf.quantize
-    packed = quantize(array, ggml_type)
+    packed = quantize(_wide(array), ggml_type)
     return gguf.dequantize(packed, ggml_type).reshape(array.shape), packed.nbytes
+
+
+def _wide(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The numbers, or their packed blocks, in a sixteenth of the rows, each 16 times as long.
+
+    gguf takes 16 rows at a time, and these matrices have short ones: it needs two thirds of the
+    time then.
+    """
+    rows = array.reshape(-1, array.shape[-1])
+    return rows.reshape(len(rows) // math.gcd(len(rows), 16), -1)
 
 
 def _by_llama_cpp(array: Array, ggml_type: gguf.GGMLQuantizationType) -> npt.NDArray[np.uint8]:
@@ -215,7 +250,8 @@ def write(model: Transformer, path: str | Path, tensor_type: str = "Q8_0") -> Pa
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     for name, array in model.tensors.items():
         if array.ndim == 2:
-            writer.add_tensor(name, gguf.quantize(array, matrix_type), raw_dtype=matrix_type)
+            packed = gguf.quantize(_wide(array), matrix_type).reshape(len(array), -1)
+            writer.add_tensor(name, packed, raw_dtype=matrix_type)
         else:
             writer.add_tensor(name, array)
     writer.write_header_to_file()

@@ -62,6 +62,16 @@ def test_each_token_of_a_text_is_learned_after_the_first(model):
     assert texts.targets[0].tolist() == slmlab.weights.tokenizer(model).encode("bcd").ids
 
 
+def test_a_text_is_cut_where_all_texts_are(model, monkeypatch):
+    monkeypatch.setenv("SLMLAB_TOKENS", "3")
+    assert finetuning.from_texts(model, ["abcdef"], length=4).counted.sum() == 2
+    assert finetuning.from_texts(model, ["abcdef"], length=2).counted.sum() == 1
+    whole = slmlab.weights.tokenizer(model).encode("<is it>").ids
+    cut = finetuning.from_answers(model, ["is it"], ["yes"])
+    assert cut.tokens[0, :3].tolist() == whole[-3:]
+    assert cut.positions[0].tolist() == [2, 3, 4, 5]
+
+
 @pytest.mark.parametrize("texts", [[], ["a"], ["ab", "a"]])
 def test_what_has_nothing_to_learn_is_told(model, texts):
     with pytest.raises(SlmlabError, match="at least two tokens"):

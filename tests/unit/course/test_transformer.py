@@ -23,7 +23,7 @@ class Words:
 def three_words(monkeypatch):
     import numpy as np
 
-    monkeypatch.setattr(transformer, "tokenizer", lambda _: Words())
+    monkeypatch.setattr(transformer, "_kept_tokenizer", lambda _: Words())
     monkeypatch.setattr(transformer, "forward", lambda _, ids: np.zeros((len(ids), 3)))
 
 
@@ -48,4 +48,4 @@ def test_what_is_not_read_is_said(monkeypatch, capsys):
     monkeypatch.setenv("SLMLAB_TOKENS", "2")
     hardware._say_once.cache_clear()
     transformer.perplexity(None, "a b c")
-    assert "only the first 2 tokens of each text" in capsys.readouterr().err
+    assert "at most 2 tokens of each text" in capsys.readouterr().err
