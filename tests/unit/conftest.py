@@ -9,9 +9,9 @@ from hypothesis import settings
 
 from tests.support.recording_server import RecordingServer
 
-# A busy machine is no failure, and these tests run often: 50 examples of each property, in place
+# A busy machine is no failure, and these tests run often: 25 examples of each property, in place
 # of 100, unless a test asks for more.
-settings.register_profile("unit", deadline=None, max_examples=50)
+settings.register_profile("unit", deadline=None, max_examples=25)
 settings.load_profile("unit")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from dataclasses import replace
 
 import jax
@@ -13,7 +15,17 @@ from slmlab.course import finetuning, transformer
 from slmlab.course.transformer import Transformer
 from slmlab.errors import ModelError, SlmlabError
 
+# This part of XLA takes half of a compilation, and makes only what is computed often quicker.
+QUICK = " --xla_cpu_use_fusion_emitters=false"
 TEMPLATE = "{% for message in messages %}<{{ message.content }}>{% endfor %}"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilations() -> Iterator[None]:
+    """XLA reads its flags when JAX computes first."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XLA_FLAGS", os.environ["XLA_FLAGS"] + QUICK)
+        yield
 
 
 @pytest.fixture(scope="module")

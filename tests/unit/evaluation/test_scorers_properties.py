@@ -104,7 +104,7 @@ def check(scored: pd.DataFrame) -> None:
 @pytest.mark.parametrize("name", sorted(scorers.SCORERS))
 @given(table=some.lists(rows, min_size=1, max_size=2))
 @settings(
-    deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_any_row_gets_a_score_or_a_reason(name, table):
     with pytest.MonkeyPatch.context() as patch:
