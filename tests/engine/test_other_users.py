@@ -57,6 +57,13 @@ def test_a_server_of_another_user_is_not_used(default_port, capsys):
         assert other.end() == []
 
 
+def test_a_server_that_calls_itself_root_is_still_another_users(default_port):
+    with other_server(default_port, root=True) as other:
+        assert access.other_user_at(other.url) == OTHER
+        assert slmlab.status() is None
+        assert other.end() == []
+
+
 def test_it_is_used_where_the_reader_names_it(default_port, monkeypatch):
     with other_server(default_port) as other:
         assert slmlab.server.host() == other.url
