@@ -17,8 +17,8 @@ from slmlab.engines.embedded import llama_cpp
 from slmlab.engines.embedded.engine import Engine, keep_alive_seconds
 from slmlab.engines.embedded.model_store import StoredModel
 from slmlab.engines.embedded.pool import Worker
-from slmlab.engines.embedded.responses import ApiError, read_body, unless_gone
-from slmlab.engines.embedded.schemas import EmbeddingsRequest, EmbedRequest, parse
+from slmlab.engines.embedded.responses import ApiError, parsed, unless_gone
+from slmlab.engines.embedded.schemas import EmbeddingsRequest, EmbedRequest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,7 +34,7 @@ TOO_LONG = "the input length exceeds the context length"
 
 async def embed(engine: Engine, request: Request) -> Response:
     """``POST /api/embed``: one vector of length one for each text."""
-    args = parse(EmbedRequest, await read_body(request))
+    args = await parsed(request, EmbedRequest)
     return json_of(await embedded(engine, request, args))
 
 
@@ -84,7 +84,7 @@ def json_of(answer: dict[str, Any]) -> Response:
 
 async def embeddings(engine: Engine, request: Request) -> Response:
     """``POST /api/embeddings``: the vector of one text, the older route."""
-    args = parse(EmbeddingsRequest, await read_body(request))
+    args = await parsed(request, EmbeddingsRequest)
     if not args.model:
         raise ApiError(400, "model is required")
     model = _model(engine, args.model)

@@ -19,12 +19,11 @@ from slmlab.engines.embedded.answers import Question
 from slmlab.engines.embedded.completions import Piece
 from slmlab.engines.embedded.engine import Engine, keep_alive_seconds
 from slmlab.engines.embedded.model_store import StoredModel
-from slmlab.engines.embedded.responses import ApiError, read_body, reply
+from slmlab.engines.embedded.responses import ApiError, parsed, reply
 from slmlab.engines.embedded.schemas import (
     ChatRequest,
     GenerateRequest,
     Message,
-    parse,
 )
 
 THINK_LEVELS = ("high", "medium", "low", "max")
@@ -40,7 +39,7 @@ def as_it_is(steps: Steps) -> Steps:
 
 async def generate(engine: Engine, request: Request) -> Response:
     """``POST /api/generate``: continue one prompt, or fill the gap before ``suffix``."""
-    return await complete(engine, request, parse(GenerateRequest, await read_body(request)))
+    return await complete(engine, request, await parsed(request, GenerateRequest))
 
 
 async def complete(
@@ -76,7 +75,7 @@ async def complete(
 
 async def chat(engine: Engine, request: Request) -> Response:
     """``POST /api/chat``: the next message of a conversation."""
-    return await converse(engine, request, parse(ChatRequest, await read_body(request)))
+    return await converse(engine, request, await parsed(request, ChatRequest))
 
 
 async def converse(

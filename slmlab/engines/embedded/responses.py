@@ -13,6 +13,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from slmlab.engines.embedded.schemas import Body, parse
+
 MAX_BODY = 64 * 2**20
 # Lists and objects in a body, and items in them. Each takes a hundred bytes of memory and delays
 # all other requests while it is read. Texts count too: no context holds as many in a prompt.
@@ -22,9 +24,12 @@ MAX_PAUSE, SLOWEST = 60.0, 1024
 # Bytes of bodies in memory, of all requests together; as JSON is read they become several times as
 # many.
 MAX_BODIES = 8 * MAX_BODY
-# Where a request's scope has what counts its body.
-HOLD = "slmlab.hold"
+# Bytes from which on a body waits for its turn to be parsed, since nothing else is done meanwhile.
+LARGE = 2**16
+# Where a request's scope has what counts its body, and the turn.
+HOLD, TURN = "slmlab.hold", "slmlab.turn"
 Result = TypeVar("Result")
+Kind = TypeVar("Kind", bound=Body)
 
 
 class ApiError(Exception):
@@ -57,9 +62,9 @@ async def reply(
 ) -> Response:
     """Answer with ``steps`` while they come, or with the last of them alone.
 
-    They come as lines of JSON, in OpenAI's API as server-sent events. ``headers`` may be filled
-    until the first step. An error before the first step sets the status code; a later one is the
-    last line, as in Ollama.
+    They come as lines of JSON, in OpenAI's API as server-sent events, which are named where the
+    steps have a ``type``. ``headers`` may be filled until the first step. An error before the first
+    step sets the status code; a later one is the last line, as in Ollama.
     """
     if stream is False:
 
@@ -73,9 +78,13 @@ async def reply(
         return Response()
 
     events = speaks_openai(request)
+    named = "type" in first
 
     def line(step: dict[str, Any]) -> bytes:
-        return b"data: %b\n\n" % orjson.dumps(step) if events else orjson.dumps(step) + b"\n"
+        if not events:
+            return orjson.dumps(step) + b"\n"
+        name = b"event: %b\n" % str(step.get("type", "error")).encode() if named else b""
+        return b"%bdata: %b\n\n" % (name, orjson.dumps(step))
 
     async def lines() -> AsyncIterator[bytes]:
         async with contextlib.aclosing(steps):
@@ -85,7 +94,7 @@ async def reply(
                     yield line(step)
             except ApiError as error:
                 yield line(error_body(request, error.status, error.message))
-            if events:
+            if events and not named:
                 yield b"data: [DONE]\n\n"
 
     media_type = "text/event-stream" if events else "application/x-ndjson"
@@ -130,10 +139,13 @@ async def blocks(request: Request) -> AsyncIterator[bytes]:
 
 
 class Bodies:
-    """Counts the bytes of bodies that are in memory, until their requests are done."""
+    """Counts the bytes of bodies that are in memory, until their requests are done.
+
+    It also has the turn of those that take a while to parse.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
-        self.app, self.held = app, 0
+        self.app, self.held, self.turn = app, 0, asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on; what its body takes is free again afterwards."""
@@ -146,9 +158,29 @@ class Bodies:
             self.held, held = self.held + size, held + size
 
         try:
-            await self.app({**scope, HOLD: hold}, receive, send)
+            await self.app({**scope, HOLD: hold, TURN: self.turn}, receive, send)
         finally:
             self.held -= held
+
+
+async def parsed(request: Request, kind: type[Kind]) -> Kind:
+    """The request's body as one of this kind.
+
+    Large ones are parsed one after another, each followed by as long a pause for other requests.
+
+    Raises:
+        RequestError: with one sentence on the first thing that is wrong.
+        ApiError: it is too large, or does not come.
+    """
+    body = await read_body(request)
+    if len(body) < LARGE:
+        return parse(kind, body)
+    async with request.scope[TURN]:
+        started = time.monotonic()
+        try:
+            return parse(kind, body)
+        finally:
+            await asyncio.sleep(time.monotonic() - started)
 
 
 async def read_body(request: Request) -> bytes:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
@@ -14,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from slmlab.engines.embedded import responses
+from slmlab.engines.embedded import responses, schemas
 from slmlab.engines.embedded.responses import ApiError, read_body, reply
 
 
@@ -92,6 +94,52 @@ class TestBody:
             return [*answers, await held, await self.send(bodies, 2000), bodies.held]
 
         assert asyncio.run(main()) == [503, 200, 200, 200, 0]
+
+    def test_large_ones_are_parsed_one_after_another_with_pauses(self, monkeypatch):
+        times = []
+
+        def parse(kind, body):
+            began = time.monotonic()
+            try:
+                return schemas.parse(kind, body)
+            finally:
+                times.append((began, time.monotonic()))
+
+        monkeypatch.setattr(responses, "parse", parse)
+        bodies = responses.Bodies(self.read)
+        large = {"model": "m", "options": {"stop": [[]] * 50_000}}
+
+        async def main() -> None:
+            await asyncio.gather(*[self.deliver(bodies, large) for _ in "123"])
+            assert not bodies.turn.locked()
+
+        asyncio.run(main())
+        for (began, ended), (next_one, _) in itertools.pairwise(times):
+            assert next_one - ended > 0.9 * (ended - began) > 0.001
+
+    def test_small_ones_wait_for_none(self):
+        bodies = responses.Bodies(self.read)
+
+        async def main() -> None:
+            async with bodies.turn:
+                await self.deliver(bodies, {"model": "m"})
+                large = asyncio.create_task(self.deliver(bodies, {"prompt": "x" * 2**17}))
+                await self.deliver(bodies, {"model": "m"})
+                assert not large.done()
+            await large
+
+        asyncio.run(main())
+
+    @staticmethod
+    async def read(scope, receive, send) -> None:
+        await responses.parsed(Request(scope, receive), schemas.GenerateRequest)
+
+    @staticmethod
+    async def deliver(app, body: dict[str, Any]) -> None:
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": json.dumps(body).encode()}
+
+        await app({"type": "http"}, receive, None)
 
     @staticmethod
     async def echo(scope, receive, send) -> None:
