@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from slmlab.engines.embedded.schemas import (
     Body,
@@ -236,6 +236,17 @@ class EmbeddingRequest(Body):
     input: str | list[str]
     dimensions: int | None = None
     encoding_format: Literal["float", "base64"] | None = None
+
+    @field_validator("input", mode="before")
+    @classmethod
+    def _are_texts(cls, given: Any) -> Any:
+        first = given[0] if isinstance(given, list) and given else None
+        if isinstance(first, int) or (isinstance(first, list) and first):
+            raise ValueError(
+                "send texts: the numbers of tokens are those of one tokenizer, and most clients "
+                "take OpenAI's (LangChain sends texts with check_embedding_ctx_length=False)"
+            )
+        return given
 
     def as_ollamas(self) -> EmbedRequest:
         """The same request to ``/api/embed``."""

@@ -172,3 +172,9 @@ class TestCompletions:
 def test_texts_to_embed(given):
     asked = parse(EmbeddingRequest, json.dumps({"input": given}).encode())
     assert asked.as_ollamas().texts() == ["x"]
+
+
+@pytest.mark.parametrize("given", [[1, 2], [[1, 2], [3]]])
+def test_numbers_of_tokens_are_those_of_another_model(given):
+    with pytest.raises(RequestError, match=r"^input: send texts: .*check_embedding_ctx_length"):
+        parse(EmbeddingRequest, json.dumps({"model": "m", "input": given}).encode())
