@@ -46,6 +46,7 @@ DIFFERENCES = {
     "push": "refused in a sentence (501); Ollama sends a model to a registry",
     "fields of OpenAI's API": "those that change an answer and that it lacks are refused by name; "
     "max_completion_tokens and tool_choice count; Ollama ignores all of them",
+    "a response that was cut": "`incomplete`, as OpenAI has it; Ollama calls it `completed`",
     "unknown routes of OpenAI's API": "an error as its clients read it; Ollama's is plain text",
     "a system message alone": "where the template drops it, it is the user's turn; Ollama drops it",
     "other users": "401 for who did not start the engine and has not its key; Ollama answers all",
@@ -401,6 +402,16 @@ class TestBothSides:
                 assert field in answer.json()["error"]["message"]
             else:
                 assert answer.status_code == 200
+
+    @differs("a response that was cut")
+    def test_a_response_that_was_cut(self, embedded, real):
+        for one in (embedded, real):
+            if one.kind == "ollama" and not one.since(0, 30):
+                continue
+            body = {"model": one.model, "input": "Hi", "max_output_tokens": 2}
+            answer = httpx.post(f"{one.url}/v1/responses", json=body, timeout=120, trust_env=False)
+            wanted = "incomplete" if one.kind == "embedded" else "completed"
+            assert answer.json()["status"] == wanted
 
     @differs("unknown routes of OpenAI's API")
     def test_unknown_routes_of_openais_api(self, embedded, real):

@@ -39,7 +39,9 @@ class TestApi:
             if route != "copy" and what not in ("twice",):
                 assert answer.status_code >= 400, (route, what)
 
-    @pytest.mark.parametrize("route", ["chat/completions", "completions", "embeddings"])
+    @pytest.mark.parametrize(
+        "route", ["chat/completions", "completions", "responses", "embeddings"]
+    )
     def test_bodies_of_openais_api(self, client, route):
         for what, body in BODIES.items():
             answer = client.post(f"/v1/{route}", content=body)

@@ -26,6 +26,8 @@ from slmlab.engines.embedded import (
     likelihood_api,
     models_api,
     openai_api,
+    openai_responses,
+    openai_responses_schemas,
     openai_schemas,
     openapi,
     schemas,
@@ -184,6 +186,14 @@ OPERATIONS = [
         openai_api.completions,
         "Continue one prompt",
         openai_schemas.CompletionRequest,
+        answer="json or events",
+    ),
+    Operation(
+        "POST",
+        "/v1/responses",
+        openai_responses.responses,
+        "The next message of a conversation, by OpenAI's newer route",
+        openai_responses_schemas.ResponsesRequest,
         answer="json or events",
     ),
     Operation(
