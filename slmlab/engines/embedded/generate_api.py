@@ -112,7 +112,7 @@ async def converse(
         return {"message": message}
 
     tools = [one.model_dump(exclude_none=True) for one in args.tools or []]
-    llama_cpp.check_repeats(tools, "tools")
+    llama_cpp.check_schema(tools, "tools")
     question = _question(request, model, args, messages=messages, tools=tools)
     if must_call:
         grammar = llama_cpp.grammar_of_a_call(tools)

@@ -105,7 +105,7 @@ def grammar(wanted: object) -> dict[str, Any]:
     if wanted == "json":
         return {"json_schema": {"type": "object"}}
     if isinstance(wanted, dict):
-        check_repeats(wanted, "format")
+        check_schema(wanted, "format")
         return {"json_schema": wanted}
     raise ApiError(400, f'invalid format: {json.dumps(wanted)}; expected "json" or a JSON schema')
 
@@ -148,10 +148,11 @@ def _moved(schema: Any, place: str) -> Any:
     return moved
 
 
-def check_repeats(schema: object, what: str) -> None:
-    """Refuse a schema that llama.cpp would write out as a grammar of many megabytes.
+def check_schema(schema: object, what: str) -> None:
+    """Refuse a schema that llama.cpp would write out as a grammar of many megabytes, or not hold.
 
-    It writes a repeated thing as often as it is repeated, and in a pattern also what is in it.
+    It writes a repeated thing as often as it is repeated, and in a pattern also what is in it. It
+    fetches no other schema, and lets anything pass where one is named.
     """
     todo = [schema]
     while todo:
@@ -168,6 +169,8 @@ def check_repeats(schema: object, what: str) -> None:
             elif key == "pattern" and isinstance(value, str):
                 pairs = re.findall(r"\{(\d*)(?:,(\d*))?\}", value)
                 repeats = math.prod(max(1, *(int(n[:9] or 0) for n in pair)) for pair in pairs)
+            elif key == "$ref" and isinstance(value, str) and not value.startswith("#"):
+                raise ApiError(400, f'invalid {what}: "$ref" leads out of the schema, to {value}')
             if repeats > MAX_REPEATS:
                 raise ApiError(
                     400, f'invalid {what}: "{key}" asks for over {MAX_REPEATS:,} repetitions'

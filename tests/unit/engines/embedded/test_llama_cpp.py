@@ -190,6 +190,7 @@ class TestGrammar:
         assert llama_cpp.grammar(None) == llama_cpp.grammar("") == {}
         assert llama_cpp.grammar("json") == {"json_schema": {"type": "object"}}
         assert llama_cpp.grammar(schema) == {"json_schema": schema}
+        assert llama_cpp.grammar(TREE) == {"json_schema": TREE}
 
     @pytest.mark.parametrize(
         "wanted",
@@ -199,6 +200,8 @@ class TestGrammar:
             {"maxItems": 10**9},
             {"properties": {"a": [{"minLength": 10**6}]}},
             {"pattern": "((a{1000}){1000})"},
+            {"properties": {"a": {"$ref": "http://127.0.0.1/schema.json"}}},
+            {"$ref": "file:///schema.json"},
         ],
     )
     def test_what_cannot_be_held_is_refused(self, wanted):
