@@ -11,7 +11,8 @@ from typing import Any
 from slmlab.evaluation.scorers.reading import Unscorable
 
 SECONDS = 1.0
-# `regex` expands repetitions in memory, as often as the minimum says.
+# `regex` expands repetitions in memory, as often as the minimum says. A pattern of a million
+# letters takes seconds to compile.
 MOST_REPEATED = 100_000
 _REPEATED = re.compile(r"(\)?)\{(\d+)(?:,\d*)?\}")
 # In the package `regex`, x{e} means fuzzy matching; in Python's `re` such a brace is a character.
@@ -22,8 +23,8 @@ def matches(pattern: str, text: str, flags: int = 0) -> bool:
     """Whether a regular expression, in the syntax of Python's ``re``, is found in a text.
 
     Raises:
-        Unscorable: it is not a regular expression, repeats something too often, or needs more than
-            ``SECONDS`` of processor time.
+        Unscorable: it is not a regular expression, is too long, repeats something too often, or
+            needs more than ``SECONDS`` of processor time.
     """
     return bool(_with(pattern, flags, lambda wanted: wanted.search(text, timeout=SECONDS)))
 
@@ -61,12 +62,15 @@ def _with(pattern: str, flags: int, use: Callable[[Any], Any]) -> Any:
     import regex
 
     shown = repr(pattern[:80])
+    if _size(pattern) > MOST_REPEATED:
+        raise Unscorable(
+            f"The regular expression {shown} is longer than {MOST_REPEATED:,} characters, its "
+            "repetitions counted."
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             re.compile(pattern, flags)
-            if _size(pattern) > MOST_REPEATED:
-                raise Unscorable(f"{shown} asks for over {MOST_REPEATED:,} repetitions.")
             wanted = regex.compile(_BRACE.sub(_literal, pattern), flags)
         return use(wanted)
     except (re.error, regex.error, OverflowError, RecursionError, ValueError) as error:

@@ -102,6 +102,11 @@ class TestScorers:
             assert slmlab.score(frame, "code")["score"].tolist() == [0, 0], "named by the reader"
             assert not mark.exists()
 
+    @pytest.mark.parametrize("pattern", ["a" * 100_001, "(a{1000}){1000}"])
+    def test_a_regular_expression_without_end_is_refused(self, pattern):
+        with pytest.raises(scorers.Unscorable, match=r"a+.*longer than 100,000 characters"):
+            scorers.regex("a", {"expected": pattern})
+
     @pytest.mark.parametrize("ours", ["{http}", "{file}"])
     def test_a_schema_fetches_nothing(self, ours, files, tmp_path):
         files.files["/schema.json"] = b'{"type": "object"}'
