@@ -95,8 +95,8 @@ def load(path: Path) -> tuple[pd.DataFrame, str, str]:
     for key in NEEDED:
         if task.values.get(key) is not None:
             raise task.error(key, f"{key!r} needs lm-evaluation-harness itself.")
-    for key in task.values:
-        if key not in READ | IDLE | {*NEEDED}:
+    for key, value in task.values.items():
+        if key not in READ | IDLE | {*NEEDED} and not (key == "repeats" and value == 1):
             task.leave_out((key,), f"the key {key!r}")
     kind = task.values.get("output_type", "generate_until")
     if kind not in ("generate_until", "multiple_choice"):

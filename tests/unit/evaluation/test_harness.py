@@ -176,5 +176,7 @@ def test_what_is_no_task_is_refused(folder, text):
 
 
 def test_unknown_keys_are_left_out_by_line(folder, capsys):
-    tasks.load(written(folder, GENERATE + "custom: 1\n"))
-    assert "the key 'custom' (line 25)" in capsys.readouterr().err
+    tasks.load(written(folder, GENERATE + "custom: 1\nrepeats: 1\n"))
+    said = capsys.readouterr().err
+    assert "the key 'custom' (line 25)" in said
+    assert "repeats" not in said
