@@ -54,9 +54,10 @@ async def likelihood(engine: Engine, request: Request) -> Response:
             prompt = await _conversation(worker, model, args.prompt) if args.chat else args.prompt
             texts, start, limit = await _tokens(worker, prompt, args.continuations)
             if prompt:
-                # All of them go on from the same cache, so that equal ones get equal numbers.
-                whole = {"prompt": texts[0][:start], "n_predict": 0, "cache_prompt": False}
-                await llama_cpp.post(worker, "/completion", whole)
+                # All of them go on from the same cache, so that equal ones get equal numbers. What
+                # the question before had in common, such as examples, is in it already.
+                shared = {"prompt": texts[0][:start], "n_predict": 0, "cache_prompt": True}
+                await llama_cpp.post(worker, "/completion", shared)
             for number, tokens in enumerate(texts):
                 rows: list[dict[str, Any]] = []
                 for place, given in _places(tokens, start, limit):
