@@ -11,6 +11,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -42,6 +43,11 @@ _DIRECTED = (
     "th",
     "td",
 )
+# Markdown of a longer text would hold up a page for longer than a blink: what comes after is shown
+# as it was written, so much of it.
+LONGEST, MOST_LINES, LONGEST_PLAIN = 12_000, 1_000, 80_000
+# Each thought is rendered by itself; what comes after so many parts is shown as it was written too.
+MOST_PARTS = 60
 # Of a longer text only the end is drawn while it comes: each update sends all of it again.
 LONGEST_LIVE = 4_000
 # And of very many thoughts the last ones.
@@ -51,6 +57,9 @@ _CSS = (Path(__file__).parent / "text.css").read_text(encoding="utf-8")
 STYLE = Markup("<style>\n{}</style>").format(Markup(_CSS))  # noqa: S704
 # MathJax, which Jupyter's pages run over all outputs, leaves alone what has one of its classes.
 _PLACE = Markup('<div class="slmlab-text tex2jax_ignore mathjax_ignore">{}</div>')
+_REST = Markup(
+    '<details class="slmlab-rest"><summary>{}</summary><pre tabindex="0">{}</pre></details>'
+)
 _THOUGHT = Markup('<details class="slmlab-thought"><summary>{}</summary><div>{}</div></details>')
 # Where a page lets nobody copy, the code is at least selected.
 COPY_SCRIPT = (
@@ -84,7 +93,8 @@ def to_html(
     """An answer as harmless HTML: no scripts, no images, no live tags of its own.
 
     Formulas become MathML, and stay as they were written where they are none. Thoughts are folded
-    away. It needs ``STYLE`` once on its page.
+    away, and so is what comes after the first ``LONGEST`` characters, as it was written. It needs
+    ``STYLE`` once on its page.
 
     Args:
         text: what the model wrote: Markdown, perhaps with ``<think>…</think>``.
@@ -94,22 +104,29 @@ def to_html(
         tokens: how many tokens the model wrote in all; thoughts are said to have their share.
         seconds: how long it wrote.
     """
+    text, after = (text[-LONGEST_PLAIN:], "") if live else _beginning(text)
     parts = thoughts.parts(text)
+    if after and parts and not parts[-1].ended:
+        # Its end is in what comes after.
+        parts[-1] = replace(parts[-1], ended=True)
     if thinking:
         parts.insert(0, thoughts.Part(thinking, thought=True))
-    characters = max(1, sum(len(part.text) for part in parts))
+    characters = max(1, sum(len(part.text) for part in parts) + len(after))
     if live:
         parts = parts[-MOST_LIVE:]
+    after = "".join(part.text for part in parts[MOST_PARTS:]) + after
+    parts = parts[:MOST_PARTS]
     html = Markup()
     for number, part in enumerate(parts, 1):
         comes = live and number == len(parts)
-        body = _text_html(harmless(_end_of(part.text) if live else part.text), comes)
+        shown, more = (_end_of(part.text), "") if live else _beginning(part.text)
+        body = _text_html(harmless(shown), comes) + _rest(more)
         if part.thought:
             share = len(part.text) / characters
             spent = _spent(tokens and share * tokens, seconds and share * seconds)
             body = _THOUGHT.format(_thought_title(part, comes, spent), body)
         html += body
-    return _PLACE.format(html)
+    return _PLACE.format(html + _rest(after))
 
 
 def code_block(code: str, language: str) -> Markup:
@@ -132,6 +149,27 @@ def _spent(tokens: float | None, seconds: float | None) -> str:
     facts = [f"{tokens:.0f} tokens"] if tokens else []
     facts += [f"{seconds:.1f} s"] if seconds else []
     return f" (about {' in '.join(facts)})" if facts else ""
+
+
+def _beginning(text: str) -> tuple[str, str]:
+    """The beginning of a long text, up to the end of a line where there is one, and the rest."""
+    lines = text[: LONGEST + 1].split("\n", MOST_LINES)
+    if len(text) <= LONGEST and len(lines) <= MOST_LINES:
+        return text, ""
+    end = len(text[: LONGEST + 1]) - len(lines[-1]) if len(lines) > 1 else LONGEST
+    end = end if end > LONGEST // 2 or len(lines) > MOST_LINES else LONGEST
+    return text[:end], text[end:]
+
+
+def _rest(text: str) -> Markup:
+    """What comes after the beginning, as it was written and folded away."""
+    if not text:
+        return Markup()
+    shown = text[:LONGEST_PLAIN]
+    told = f"{len(text):,} more characters, as they were written"
+    if len(shown) < len(text):
+        told += f": the first {len(shown):,} of them; the record has them all"
+    return _REST.format(told, harmless(shown))
 
 
 def _end_of(text: str) -> str:

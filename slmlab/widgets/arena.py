@@ -253,7 +253,7 @@ class Arena(AnswersPanel):
             prompt
         )
         for side, row, name in zip(self.sides, pair, SIDES, strict=True):
-            text = row_html({**row, "text": row["text"][: markup.LONGEST_SHOWN]})
+            text = row_html(row)
             side.value = self._title(name, row["model"]) + markup.region_html(
                 f"{name} answer", text
             )

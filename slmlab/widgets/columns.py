@@ -113,13 +113,13 @@ class Columns(widgets.Box):  # type: ignore[misc]  # ipywidgets has no types
             if settings is not None:
                 settings.options.fields["seed"].value += 1
 
-    def answers(self, prompts: Sequence[Prompt], host: str) -> list[Answer]:
+    def answers(self, prompts: Sequence[Prompt], host: str, logprobs: int) -> list[Answer]:
         """An answer of each column to its prompt, yet to be generated; folds the settings."""
         for column in self:
             column.settings.name_difference()
             column.settings.fold.selected_index = None
         return [
-            Answer(column.model.value, prompt, host, setup.options, setup.think)
+            Answer(column.model.value, prompt, host, setup.options, setup.think, logprobs)
             for column, prompt, setup in zip(self, prompts, self.setups, strict=True)
         ]
 

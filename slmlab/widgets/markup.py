@@ -14,8 +14,6 @@ from slmlab.show import display
 from slmlab.show.differences import marked
 from slmlab.show.markdown import to_html
 
-# Of a longer text only the beginning is drawn.
-LONGEST_SHOWN = 100_000
 # States whose seconds are shown, for nothing else moves in them; no server says how far it is.
 TIMED = {"loading": "loading the model …", "reading": "reading the prompt …"}
 STATES = {"waiting": "waiting for its turn", "stopped": "stopped", "failed": "failed", "done": ""}
@@ -36,16 +34,9 @@ def answer_html(answer: Answer, reference: str | None = None, name: str | None =
     """
     text = answer.text
     live = answer.state == "writing"
-    if answer.record is not None and len(text) <= LONGEST_SHOWN:
-        body = display.record_html(answer.record)
-    else:
-        body = to_html(text[-LONGEST_SHOWN:] if live else text[:LONGEST_SHOWN], live=live)
+    body = to_html(text, live=live) if answer.record is None else display.record_html(answer.record)
     if reference is not None and answer.state in FINAL:
-        body = marked(body, to_html(reference[:LONGEST_SHOWN]))
-    if len(text) > LONGEST_SHOWN and answer.state != "writing":
-        body += QUIET.format(
-            f"The first {LONGEST_SHOWN:,} of {len(text):,} characters; Save keeps them all."
-        )
+        body = marked(body, to_html(reference))
     if state := state_text(answer):
         body += QUIET.format(Markup("<em>{}</em>").format(state))
     if answer.error:

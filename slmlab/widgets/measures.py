@@ -15,7 +15,8 @@ from slmlab.widgets import markup
 
 # A difference that is smaller may be gone in the next run of the same model.
 CLEARLY = 1.2
-
+# The button's page holds the text a second time.
+LONGEST_COPIED = 100_000
 
 NOT_THE_SAME_START = (
     *("not alone", "failed", "cold"),
@@ -109,7 +110,7 @@ def strips_html(records: Sequence[Generation | None]) -> list[Markup]:
 
 def metrics_html(answer: Answer) -> Markup:
     """The numbers of one answer, the reason why it ended, and a button that copies it."""
-    copy = markup.copy_button(answer.text[: markup.LONGEST_SHOWN])
+    copy = markup.copy_button(answer.text[:LONGEST_COPIED])
     record = answer.record
     if record is None or record.error:
         return copy

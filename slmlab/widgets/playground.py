@@ -324,7 +324,7 @@ class Playground(AnswersPanel):
             self.card.layout.display = ""
             self.output.value = markup.answer_html(answer)
             self.metrics.value = "" if running else metrics_html(answer)
-            self.token_view.draw(None if running else answer.record)
+            self.token_view.draw({} if running else {answer.model: answer.record})
         # Last, so that buttons become enabled only when everything is drawn.
         self.earlier_button.disabled = running or self.place == 0
         self.later_button.disabled = running or self.place >= len(self.runs) - 1

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from slmlab.errors import PromptError
 from slmlab.run.images import need_vision
 from slmlab.run.options import Options, Prompt, parameters_of
+from slmlab.run.record import Generation
 from slmlab.run.streaming import Answer, Answers
 from slmlab.show.answers import side_by_side_html
 from slmlab.show.report import report
@@ -23,6 +24,7 @@ from slmlab.widgets.conversation import LETTERS, Point, Setup, Turn, ask, path
 from slmlab.widgets.follow_up import FollowUp
 from slmlab.widgets.live import AnswersPanel
 from slmlab.widgets.pictures import Pictures
+from slmlab.widgets.token_view import TokenView
 from slmlab.widgets.transcript import Transcript
 from slmlab.widgets.voting import Ballot
 
@@ -57,7 +59,9 @@ def side_by_side(
 
     Below the answers a follow-up goes on: to all models, each with its own answers so far, or all
     with one's answer; from the end or from an earlier turn, which can also be asked again with
-    another text. A column can have settings of its own, to see a model beside itself.
+    another text. A column can have settings of its own, to see a model beside itself. With "Token
+    probabilities" each token of the next answers is shaded by its probability, and a frame marks
+    where they part.
 
     Args:
         models: the models (default: the first three on the server).
@@ -135,6 +139,7 @@ class SideBySide(AnswersPanel):
         self.shared.on_change(self._name_settings)
         self._name_settings()
         self.timing_note, self.table, self.earlier = widgets.HTML(), widgets.HTML(), Transcript()
+        self.token_view = TokenView()
         self.columns = Columns(self.vote, self.draw, self.shared)
         self.arrange(
             self.prompt_text,
@@ -147,11 +152,13 @@ class SideBySide(AnswersPanel):
                 self.drop_button,
                 self.at_once,
                 self.blind,
+                self.token_view.switch,
             ),
             self.settings,
             self.timing_note,
             self.earlier,
             self.columns,
+            self.token_view,
             controls.row(
                 self.tie_button, self.bad_button, ballot.comment, ballot.tags, ballot.voter
             ),
@@ -224,7 +231,7 @@ class SideBySide(AnswersPanel):
             prompts = ask(text, turns, point.column, setups)
             if not turns:
                 prompts = [self.pictures.beside(one) for one in prompts]
-            answers = self.columns.answers(prompts, self.host)
+            answers = self.columns.answers(prompts, self.host, self.token_view.alternatives)
             for one in answers:
                 need_vision(one.prompt, one.model, self.host)
             run = Answers(answers, self.at_once.value)
@@ -325,8 +332,17 @@ class SideBySide(AnswersPanel):
         self.columns.draw(answers, hidden, self.turns[-1].best if self.turns else None)
         # The speed would give small models away, so it is hidden as long as the names are.
         draw_strips(self.columns.children, [] if hidden else answers)
+        self.token_view.draw({} if running or hidden else self._titled(answers))
         # Last, so that buttons become enabled only when everything is drawn.
         self._set_buttons(answers, running)
+
+    def _titled(self, answers: list[Answer]) -> dict[str, Generation | None]:
+        """The records of the last turn, by their columns' letters and models."""
+        names = self.turns[-1].names if self.turns else []
+        return {
+            f"{letter}: {name}": answer.record
+            for letter, name, answer in zip(LETTERS, names, answers, strict=False)
+        }
 
     def _set_buttons(self, answers: list[Answer], running: bool) -> None:
         some = bool(self.runs)
@@ -347,12 +363,13 @@ class SideBySide(AnswersPanel):
         """The answers side by side; runs a given prompt that was not run yet."""
         if not self.runs and self.prompt_text.value.strip() and self.columns.names:
             self.run()
-        return Markup("<p><strong>Prompt</strong> {}</p>{}{}{}{}{}").format(
+        return Markup("<p><strong>Prompt</strong> {}</p>{}{}{}{}{}{}").format(
             self.prompt_text.value or "(none)",
             markup.shown(self.pictures),
             markup.shown(self.message),
             markup.shown(self.earlier),
             side_by_side_html(column.static_html() for column in self.columns),
+            markup.shown(self.token_view),
             markup.shown(self.table),
         )
 

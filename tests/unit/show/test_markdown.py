@@ -206,3 +206,31 @@ def seconds(text: str, live: bool = False) -> float:
     started = time.process_time()
     to_html(text, live=live)
     return time.process_time() - started
+
+
+class TestLongAnswers:
+    """Markdown of a page or two is drawn; what comes after it costs next to nothing."""
+
+    def test_what_comes_after_the_beginning_is_folded_away_as_it_was_written(self):
+        found = to_html("**word**\n" * 3000)
+        assert found.count("<strong>") == markdown.MOST_LINES
+        assert found.count("**word**") == 3000 - markdown.MOST_LINES
+        assert "18,000 more characters, as they were written</summary>" in found
+        assert "the first 80,000 of them; the record has them all" in to_html("a " * 10**6)
+
+    def test_a_thought_that_ends_later_is_not_said_to_be_cut(self):
+        long = "so " * markdown.LONGEST
+        assert "<summary>Thoughts</summary>" in to_html(f"<think>{long}</think>Yes.")
+        assert "cut before their end" in to_html("<think>so")
+
+    @pytest.mark.parametrize(
+        "piece", ["$", "<think>a</think>b", "- a\n", "|a|\n", "*a ", "> a\n\n"]
+    )
+    def test_the_length_does_not_matter(self, piece):
+        def seconds(times: int) -> float:
+            started = time.process_time()
+            to_html(piece * times)
+            return time.process_time() - started
+
+        once = min(seconds(20_000) for _ in range(3))
+        assert min(seconds(200_000) for _ in range(3)) < 3 * once + 0.05

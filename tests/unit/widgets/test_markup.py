@@ -27,8 +27,8 @@ class TestHostileAnswers:
         assert len(markup.answer_html(answer)) < 3 * markdown.LONGEST_LIVE
         answer.state = "done"
         found = markup.answer_html(answer)
-        assert len(found) < 1.5 * markup.LONGEST_SHOWN
-        assert "Save keeps them all" in found
+        assert len(found) < 1.5 * (markdown.LONGEST + markdown.LONGEST_PLAIN)
+        assert "the record has them all" in found
 
 
 class TestEscaping:

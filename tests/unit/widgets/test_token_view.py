@@ -1,4 +1,4 @@
-"""Token probabilities below an answer in the playground."""
+"""Token probabilities below the answers of the playground and side by side."""
 
 from __future__ import annotations
 
@@ -34,3 +34,23 @@ def test_a_server_that_has_none_says_so(wire):
     page.run()
     assert "does not report the probabilities of tokens" in page.output.value
     assert not wire.sent("/api/generate")
+
+
+def test_side_by_side_marks_where_two_answers_part(wire, tmp_path):
+    other = ROW | {"token": "Hi", "bytes": [72, 105]}
+    wire.pieces, wire.logprobs = ["Hello"], {"Hello": [ROW]}
+    votes = tmp_path / "votes.jsonl"
+    lab = slmlab.side_by_side(["a:1b", "b:1b"], "Greet me.", votes=votes, host=wire.url)
+    lab.token_view.switch.value = lab.blind.value = True
+    lab.run()
+    assert [one["top_logprobs"] for one in wire.sent("/api/generate")[-2:]] == [5, 5]
+    assert lab.token_view.value == "", "tokens would tell the models apart before the vote"
+    lab.vote("A")
+    first, second = lab.turns[-1].names
+    assert f"B: {second} wrote the same." in lab.token_view.value
+    assert f"A: {first}" in lab.token_view.value
+    lab.turns[-1].answers[1].record.logprobs[:] = [other]
+    lab.token_view.draw({})
+    lab.draw()
+    assert f"B: {second} parts from the first answer at its token 1, “Hi”" in lab.token_view.value
+    assert "slmlab-parts" in lab.static_html()
