@@ -20,6 +20,7 @@ RUN = {
     "/slmlab/likelihood": SMOL,
     "/v1/chat/completions": SMOL,
     "/v1/completions": SMOL,
+    "/v1/responses": SMOL,
     "/v1/embeddings": MINILM,
 }
 api = schemathesis.openapi.from_dict(routes.description())
@@ -42,7 +43,7 @@ class TestDescribedApi:
         if isinstance(body, dict) and case.path in RUN:
             body["model"] = RUN[case.path]
             if case.path.startswith("/v1/"):
-                body |= {"max_tokens": 2, "max_completion_tokens": 2}
+                body |= {"max_tokens": 2, "max_completion_tokens": 2, "max_output_tokens": 2}
             else:
                 options = body.get("options")
                 body["options"] = (options if isinstance(options, dict) else {}) | {

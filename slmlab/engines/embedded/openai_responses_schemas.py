@@ -18,7 +18,7 @@ from slmlab.engines.embedded.openai_schemas import (
     NamedFunction,
     Reasoning,
 )
-from slmlab.engines.embedded.schemas import Body, Function, Tool
+from slmlab.engines.embedded.schemas import Body, Function, RequestError, Tool
 
 NOT_KEPT = "nothing is stored here; send the whole conversation as `input`"
 
@@ -145,7 +145,14 @@ class ResponsesRequest(Body):
         return (self.text.format if self.text else None) or TextFormat(schema=None)
 
     def as_chats(self) -> ChatCompletionRequest:
-        """The same request to ``/v1/chat/completions``."""
+        """The same request to ``/v1/chat/completions``.
+
+        Raises:
+            RequestError: there is no message.
+        """
+        messages = self._messages()
+        if not messages:
+            raise RequestError("input: there is no message in it")
         schema = {"schema": self.form.schema_} if self.form.schema_ is not None else None
         choice: Any = self.tool_choice
         if isinstance(choice, ChosenFunction):
@@ -153,7 +160,7 @@ class ResponsesRequest(Body):
         return ChatCompletionRequest.model_validate(
             {
                 "model": self.model,
-                "messages": self._messages(),
+                "messages": messages,
                 "stream": bool(self.stream),
                 "max_tokens": self.max_output_tokens,
                 "temperature": self.temperature,
