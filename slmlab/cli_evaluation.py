@@ -31,6 +31,7 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
     sub.add_argument("before", metavar="BEFORE.json")
     sub.add_argument("after", metavar="AFTER.json")
     sub.add_argument("--score", default="score", help="the column of scores (default score)")
+    sub.add_argument("--report", metavar="FILE.html", help="also write a page with the answers")
     sub.add_argument(
         "--fail-on-regression",
         action="store_true",
@@ -66,4 +67,6 @@ def _eval(args: argparse.Namespace) -> int:
 def _compare_runs(args: argparse.Namespace) -> int:
     changes = slmlab.compare_runs(args.before, args.after, score=args.score)
     print(printable(str(changes)))
+    if args.report:
+        print(f"Report: {slmlab.report(changes, args.report)}", file=sys.stderr)
     return MISSED if args.fail_on_regression and changes.regressions else 0

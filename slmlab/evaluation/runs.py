@@ -42,19 +42,29 @@ class Changes:
             of ``slmlab.statistics.sign_tests``, in which ``a`` is the later run; without scores
             only the counts.
         notes: what else differs between the runs, and which prompts only one of them has.
+        runs: of each run its file, where it has one, its number of answers, and when they came.
     """
 
     cases: pd.DataFrame
     summary: pd.DataFrame
     notes: Sequence[str]
+    runs: tuple[str, str]
 
     @property
     def regressions(self) -> list[str]:
         """The models that did worse by more than chance explains (sign test, 5 %, corrected)."""
+        return self._surely(-1)
+
+    @property
+    def improvements(self) -> list[str]:
+        """The models that did better by more than chance explains."""
+        return self._surely(1)
+
+    def _surely(self, sign: int) -> list[str]:
         if "p_adjusted" not in self.summary:
             return []
         sure = self.summary["p_adjusted"] < SIGNIFICANT
-        return list(self.summary["model"][sure & (self.summary["difference"] < 0)])
+        return list(self.summary["model"][sure & (self.summary["difference"] * sign > 0)])
 
     def lines(self) -> list[tuple[str, str]]:
         """For each model what changed, and how sure that is."""
@@ -104,6 +114,8 @@ def compare_runs(
         >>> changes = slmlab.compare_runs("monday.json", frame)
         >>> changes.regressions
         []
+        >>> slmlab.report(changes, "changes.html").name
+        'changes.html'
     """
     import pandas as pd
 
@@ -119,13 +131,23 @@ def compare_runs(
     found = [_case(old.cases[key], new.cases[key], score) for key in shared]
     notes = [*_conditions(first, second), *_missing(old, new, len(shared))]
     cases = pd.DataFrame(found)
-    return Changes(cases, _summary(cases), notes)
+    runs = _about(before, first), _about(after, second)
+    return Changes(cases, _summary(cases), notes, runs)
 
 
 def _read(run: pd.DataFrame | str | Path) -> pd.DataFrame:
     frame = results.read(run) if isinstance(run, (str, Path)) else run
     need(frame, "model", "prompt", "text", "error", "repeat")
     return frame
+
+
+def _about(run: pd.DataFrame | str | Path, frame: pd.DataFrame) -> str:
+    parts = [Path(run).name] if isinstance(run, (str, Path)) else []
+    parts.append(f"{len(frame)} answer{'s' * (len(frame) != 1)}")
+    times = sorted(str(time) for time in frame.get("started", ()) if not is_blank(time))
+    if times:
+        parts.append(" to ".join(dict.fromkeys((times[0], times[-1]))).replace("+00:00", ""))
+    return ", ".join(parts)
 
 
 class _Run:

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from markupsafe import Markup
-
-import slmlab
 from slmlab.errors import ResultsError
 from slmlab.evaluation import statistics
+from slmlab.evaluation.runs import Changes
 from slmlab.run import results
 from slmlab.run.frames import COMPARED, need, prompt_keys
 from slmlab.run.store import machine_id, write
 from slmlab.show import report_figures, sanitize
-from slmlab.show.figure import CSS_COLOURS
-from slmlab.show.markdown import COPY_SCRIPT, STYLE
 from slmlab.show.recipe import as_first_asked, recipe
 from slmlab.show.report_answers import prompts_of
+from slmlab.show.report_changes import changes_page
 from slmlab.show.report_lead import is_scored, lead, sentences
+from slmlab.show.report_page import page
 from slmlab.show.variants import SETTINGS, as_models, compared, differing, names
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-FOLDER = Path(__file__).parent.parent / "data"
 SPEED_COLUMNS = {
     "tokens_per_s": "tokens/s",
     "tokens_per_s_min": "lowest",
@@ -44,9 +39,11 @@ NEEDED = sorted(COMPARED - {"logprobs", "options", "prompt_fresh", "prompt_token
 
 
 def report(
-    frame: pd.DataFrame, path: str | Path = "comparison.html", title: str = "Comparison of models"
+    frame: pd.DataFrame | Changes,
+    path: str | Path = "comparison.html",
+    title: str | None = None,
 ) -> Path:
-    """Write a comparison as one HTML file; returns its path.
+    """Write a comparison, or what changed between two, as one HTML file; returns its path.
 
     It begins with what was found: which model did better and how sure that is, if the table has a
     column ``score`` (see ``slmlab.score``), and at what speed. Then come all answers side by side,
@@ -54,8 +51,11 @@ def report(
     what ran where, and a program to repeat it. A model with several settings counts as several. It
     loads nothing from elsewhere, and what models write is shown as text, never as live HTML.
 
+    Of two runs (``slmlab.compare_runs``) it shows what got worse, better or other words, each
+    prompt's answers before and after beside each other, with the words marked in which they differ.
+
     Args:
-        frame: what ``slmlab.compare`` returned, scored or not.
+        frame: what ``slmlab.compare`` returned, scored or not, or ``slmlab.compare_runs``.
         path: where to write; its folder must exist.
         title: the page's title.
 
@@ -66,19 +66,15 @@ def report(
         >>> slmlab.report(frame, "comparison.html").name
         'comparison.html'
     """
+    if isinstance(frame, Changes):
+        return write(path, changes_page(frame, title or "From one run to the next"))
     need(frame, *NEEDED)
     if frame.empty:
         raise ResultsError("There is nothing to report: the comparison has no rows.")
-    return write(path, _page(frame, title))
+    return write(path, _page(frame, title or "Comparison of models"))
 
 
 def _page(frame: pd.DataFrame, title: str) -> str:
-    import jinja2
-
-    # Everything is escaped, except HTML that is already harmless and has the type Markup.
-    environment = jinja2.Environment(autoescape=True)
-    script = (FOLDER / "report.js").read_text(encoding="utf-8")
-    style = (FOLDER / "report.css").read_text(encoding="utf-8")
     again = recipe(frame)
     if "stop" in frame:
         # Rows cannot be grouped by lists.
@@ -89,9 +85,9 @@ def _page(frame: pd.DataFrame, title: str) -> str:
     axes = compared(first, keys)
     named = frame.assign(variant=names(first, keys))
     by_variant = as_models(named, keys)
-    return environment.from_string((FOLDER / "report.html").read_text(encoding="utf-8")).render(
+    return page(
+        "report.html",
         title=title,
-        version=slmlab.__version__,
         cells=len(frame),
         models=list(dict.fromkeys(frame["model"])),
         prompts=len(set(keys)),
@@ -109,18 +105,7 @@ def _page(frame: pd.DataFrame, title: str) -> str:
         asked=prompts_of(named, keys),
         flags=sorted({flag for row in frame["flags"] for flag in row.split(", ") if flag}),
         recipe=sanitize.harmless(again),
-        colours=CSS_COLOURS,
-        text_style=STYLE,
-        style=Markup(style),  # noqa: S704  our own file
-        copy_hash=_csp_hash(COPY_SCRIPT),
-        script=Markup(script),  # noqa: S704  our own file
-        script_hash=_csp_hash(script),
     )
-
-
-def _csp_hash(script: str) -> str:
-    """By this the page's policy knows a script that may run."""
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def _where(frame: pd.DataFrame) -> list[tuple[str, str]]:

@@ -42,14 +42,14 @@ def prompts_of(frame: pd.DataFrame, keys: Sequence[str]) -> list[dict[str, Any]]
         rows.to_dict("records")
         for _, rows in frame.groupby([list(keys), frame["repeat"]], sort=False)
     ]
-    begins = _beginnings(prompts)
+    begins = beginnings(prompts)
     return [
         _prompt(rows, variants, repeated, begin)
         for rows, begin in zip(prompts, begins, strict=True)
     ]
 
 
-def _beginnings(prompts: list[list[dict[str, Any]]]) -> list[int]:
+def beginnings(prompts: list[list[dict[str, Any]]]) -> list[int]:
     """Where the question of each prompt begins to differ from all others of its task."""
     by_task: dict[Any, list[str]] = {}
     for rows in prompts:
@@ -78,11 +78,11 @@ def _prompt(
     texts = ["" if isinstance(row["error"], str) else row["text"] for row in rows]
     scores = [row["score"] for row in rows if plain(row.get("score")) is not None]
     spread = max(scores) - min(scores) if scores else 0.0
-    apart = _words_apart(texts)
+    apart = words_apart(texts)
     return {
         "task": task or "",
         "place": sanitize.harmless(" ".join(place)),
-        "asked": ("… " if begin else "") + shorten(sanitize.harmless(_asked(rows[0])[begin:]), 110),
+        "asked": question(rows[0], begin),
         "prompt": _prompt_text(rows),
         "images": thumbnails(of(rows[0]["prompt"])),
         "differs": spread > 0 if scores else apart > 0,
@@ -96,12 +96,17 @@ def _prompt(
                 "result": result,
                 "sign": RESULTS.get(result, ""),
                 "flags": [flag for flag in row["flags"].split(", ") if flag],
-                "html": _answer_html(row, first, _words_apart([texts[0], text])),
+                "html": _answer_html(row, first, words_apart([texts[0], text])),
                 "numbers": _numbers(row),
             }
             for row, result, text in zip(rows, results, texts, strict=True)
         ],
     }
+
+
+def question(row: dict[str, Any], begin: int) -> str:
+    """What was asked in one short line, from where it begins to differ from other prompts."""
+    return ("… " if begin else "") + shorten(sanitize.harmless(_asked(row)[begin:]), 110)
 
 
 def _asked(row: dict[str, Any]) -> str:
@@ -133,7 +138,7 @@ def _result(row: dict[str, Any]) -> str:
     return "right" if score >= 1 else "wrong" if score <= 0 else "partly right"
 
 
-def _words_apart(texts: list[str]) -> float:
+def words_apart(texts: list[str]) -> float:
     """The share of words that two answers do not have in common, averaged over all pairs."""
     words = [collections.Counter(text.split()) for text in texts]
     pairs = list(itertools.combinations(words, 2))

@@ -57,6 +57,23 @@ class TestReport:
         assert page.evaluate("navigator.clipboard.readText()") == "print(1)\n"
         assert not logged
 
+    def test_what_changed_between_two_runs_is_filtered(self, tmp_path, page):
+        before, after = (
+            comparison(
+                [
+                    {"model": "m", "prompt": f"P{number}", "prompt_id": number, "repeat": 0}
+                    | {"text": f"It is {score}", "score": score}
+                    for number, score in enumerate(scores)
+                ]
+            )
+            for scores in ([0, 1, 1], [1, 0, 0])
+        )
+        changes = slmlab.compare_runs(before, after)
+        page.goto(slmlab.report(changes, tmp_path / "c.html").as_uri())
+        page.get_by_label("Change").select_option("better")
+        page.wait_for_selector("output:has-text('1 of 3 prompts, 2 answers')")
+        assert page.locator("details.prompt:visible summary").inner_text() == "P0\n▲ better"
+
     def test_what_models_write_stays_text(self, tmp_path, page):
         rows = [record(model=f"<b>{index}</b>", text=text) for index, text in enumerate(HOSTILE)]
         rows.append(record(model="bad", error="<script>document.title='hacked'</script>"))

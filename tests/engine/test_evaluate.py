@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -116,7 +117,9 @@ def test_the_command_and_its_exit_codes(lab_with_models, tmp_path):
     assert passed.returncode == 0
     assert json.loads(passed.stdout)["passed"] is True
     answers = str(tmp_path / "out" / "answers.json")
-    same = call("compare-runs", answers, answers, "--fail-on-regression")
+    page = str(tmp_path / "changes.html")
+    same = call("compare-runs", answers, answers, "--fail-on-regression", "--report", page)
+    assert "Every answer is the same as before" in Path(page).read_text()
     assert (same.returncode, same.stdout.startswith(f"{SMOL}: 4 same.")) == (0, True)
     path.write_text(CHECK.replace("at_least", "atleast"))
     wrong = call("eval", str(path))

@@ -1,0 +1,83 @@
+"""The page of what changed between two runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bs4
+import pandas as pd
+
+import slmlab
+from slmlab.evaluation.runs import compare_runs
+from tests.support.hostile import HOSTILE
+from tests.support.records import comparison
+
+
+def run(texts: dict[str, tuple[str, float]], model: str = "m") -> pd.DataFrame:
+    """A scored run: answer and score by prompt."""
+    return comparison(
+        [
+            {"model": model, "prompt": prompt, "prompt_id": number, "repeat": 0}
+            | {"text": text, "score": score, "started": "2026-01-05T10:00:00+00:00"}
+            for number, (prompt, (text, score)) in enumerate(texts.items())
+        ]
+    )
+
+
+def page(before: pd.DataFrame, after: pd.DataFrame, tmp_path: Path) -> bs4.BeautifulSoup:
+    path = slmlab.report(compare_runs(before, after), tmp_path / "changes.html")
+    return bs4.BeautifulSoup(path.read_text(), "html.parser")
+
+
+BEFORE = run({"Same?": ("yes", 1), "Sum?": ("It is five now", 0), "Sky?": ("It is blue now", 1)})
+AFTER = run({"Same?": ("yes", 1), "Sum?": ("It is four now", 1), "Sky?": ("It is green now", 0)})
+
+
+def test_what_got_worse_comes_first_and_differing_words_are_marked(tmp_path):
+    found = page(BEFORE, AFTER, tmp_path)
+    prompts = found.select("details.prompt")
+    assert [" ".join(one.summary.get_text().split()) for one in prompts] == [
+        "Sky? ▼ worse",
+        "Sum? ▲ better",
+    ]
+    assert [[mark.get_text() for mark in one.select("mark")] for one in prompts] == [
+        ["blue", "green"],
+        ["five", "four"],
+    ]
+    assert [one.get_text() for one in prompts[0].select(".answer > small")] == [
+        "score 1.00",
+        "score 0.00",
+    ]
+    text = found.get_text()
+    assert "1 answer stayed the same, with the same score, and is left out." in text
+    assert "No better and no worse than chance explains" in text
+    assert "Before: 3 answers, 2026-01-05T10:00:00." in text
+
+
+def test_it_says_first_who_did_worse(tmp_path):
+    many = {f"Q{number}": ("yes", 1.0) for number in range(12)}
+    worse = {name: ("no", 0.0) for name in many}
+    assert page(run(many), run(worse), tmp_path).h2.get_text() == "m: worse than before"
+    assert page(run(worse), run(many), tmp_path).h2.get_text() == "m: better than before"
+    same = page(run(many), run(many), tmp_path)
+    assert same.h2.get_text() == "Every answer is the same as before"
+    assert not same.select("details.prompt")
+
+
+def test_the_models_are_a_filter_and_the_changes_too(tmp_path):
+    both = [pd.concat([frame, frame.assign(model="n")]) for frame in (BEFORE, AFTER)]
+    found = page(*both, tmp_path)
+    chosen = {
+        one["name"]: [option.get_text() for option in one.select("option")]
+        for one in found.select("select")
+    }
+    assert chosen == {"task": ["all", "m", "n"], "result": ["all", "worse", "better"]}
+
+
+def test_what_models_write_stays_text(tmp_path):
+    texts = {f"{number}: {text}": (text, 1) for number, text in enumerate(HOSTILE)}
+    other = {name: (f"{text} and more", 0) for name, (text, _) in texts.items()}
+    found = page(run(texts, "<b>m"), run(other, "<b>m"), tmp_path)
+    assert len(found.select("details.prompt")) == len(HOSTILE)
+    assert len(found.select("script")) == 1
+    assert not found.select("b, img, iframe, object, form:not(.filters)")
