@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slmlab.errors import FileError, Interrupted, ResultsError, SlmlabError
+from slmlab.errors import FileError, ResultsError, SlmlabError
 from slmlab.evaluation import statistics, tasks
 from slmlab.evaluation.promptfoo import is_promptfoo, suite_of_promptfoo
 from slmlab.evaluation.scorers.table import check_prompts, score
@@ -153,27 +153,22 @@ def evaluate(
     prompts, count = _prompts(wanted, document, run_code)
     earlier = earlier_answers(wanted, document)
     budget = _Spending(wanted.budget)
-    try:
-        frame = compare(
-            wanted.models,
-            prompts,
-            template=wanted.template,
-            system=wanted.system,
-            repeats=wanted.repeats,
-            timing=False,
-            think=wanted.think,
-            ask_again=True,
-            store=store,
-            fresh=fresh,
-            host=host,
-            quiet=quiet,
-            on_record=budget.add,
-            **wanted.settings,
-        )
-    except Interrupted as error:
-        if not isinstance(error.__cause__, _Spent):
-            raise
-        frame = error.frame
+    frame = compare(
+        wanted.models,
+        prompts,
+        template=wanted.template,
+        system=wanted.system,
+        repeats=wanted.repeats,
+        timing=False,
+        think=wanted.think,
+        ask_again=True,
+        store=store,
+        fresh=fresh,
+        host=host,
+        quiet=quiet,
+        on_record=budget.add,
+        **wanted.settings,
+    )
     answers = count * len(wanted.models) * wanted.repeats
     scored = _scored(frame, wanted, run_code)
     columns = {TOTAL: TOTAL, **{name: f"score_{name}" for name in wanted.scorers}}
@@ -239,10 +234,6 @@ def _prompts(suite: Suite, document: Document, run_code: bool) -> tuple[Any, int
     return prompts, len(table)
 
 
-class _Spent(KeyboardInterrupt):
-    """The budget is spent: ends a comparison as an interrupt does, with everything kept."""
-
-
 class _Spending:
     """Counts what the answers of an evaluation cost."""
 
@@ -251,17 +242,12 @@ class _Spending:
         self.tokens = 0
         self.begun = time.monotonic()
 
-    def add(self, record: Generation) -> None:
-        """Count one answer.
-
-        Raises:
-            _Spent: there is nothing left for another.
-        """
+    def add(self, record: Generation) -> bool:
+        """Count one answer; whether there is nothing left for another."""
         self.tokens += record.tokens
         over = self.budget.tokens is not None and self.tokens >= self.budget.tokens
         late = self.budget.seconds is not None and self.seconds >= self.budget.seconds
-        if over or late:
-            raise _Spent
+        return over or late
 
     @property
     def seconds(self) -> float:

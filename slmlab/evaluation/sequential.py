@@ -126,7 +126,6 @@ def decide(
         >>> print(found)
     """
     import numpy as np
-    import pandas as pd
 
     pair = as_names([models])
     if len(pair) != 2:
@@ -135,37 +134,63 @@ def decide(
     order = [given[number] for number in np.random.default_rng(0).permutation(len(given))]
     if evidence(len(order), 0) < DECISIVE:
         raise PromptError(f"{len(order)} prompts can never decide; give at least {FEWEST}.")
-    better = worse = done = 0
-    scored: list[pd.DataFrame] = []
-    for asked in [*range(step, len(order), step), len(order)]:
-        answers = compare(
-            pair,
-            order[:asked],
-            template=template,
-            system=system,
-            think=think,
-            timing=False,
-            ask_again=True,
-            store=store,
-            host=host,
-            quiet=True,
-            **options,
-        )
+    looks = _Looks(pair, scorer, len(order), quiet)
+    compare(
+        pair,
+        order,
+        template=template,
+        system=system,
+        think=think,
+        timing=False,
+        ask_again=True,
+        store=store,
+        host=host,
+        quiet=True,
+        until=looks.add,
+        step=step,
+        **options,
+    )
+    return looks.decision()
+
+
+class _Looks:
+    """What the prompts that were asked so far say of two models."""
+
+    def __init__(
+        self, pair: Sequence[str], scorer: str | Scorer | None, of: int, quiet: bool
+    ) -> None:
+        self.pair, self.scorer, self.of, self.quiet = pair, scorer, of, quiet
+        self.asked = self.scored = self.better = self.worse = 0
+        self.frames: list[pd.DataFrame] = []
+
+    def add(self, answers: pd.DataFrame) -> bool:
+        """Score the answers to some more prompts; whether no more have to be asked."""
         # What was scored before is not scored again: a scorer may run code, or ask a model.
-        scored.append(score(answers[answers["prompt_id"] >= done], scorer))
-        done = asked
-        frame = pd.concat(scored).sort_values(
-            "model", key=lambda names: names.map(pair.index), kind="stable", ignore_index=True
+        self.frames.append(score(answers, self.scorer))
+        gaps = _gaps(self.frames[-1], self.pair)
+        self.asked += answers["prompt_id"].nunique()
+        self.scored += len(gaps)
+        self.better += sum(gap > 0 for gap in gaps)
+        self.worse += sum(gap < 0 for gap in gaps)
+        if not self.quiet:
+            first, second = self.pair
+            print(
+                f"{self.asked} prompts: {first} did better on {self.better}, {second} on "
+                f"{self.worse}",
+                file=sys.stderr,
+            )
+        low, high = sorted((self.better, self.worse))
+        decided = evidence(low, high) >= DECISIVE
+        return decided or evidence(low, high + self.of - self.asked) < DECISIVE
+
+    def decision(self) -> Decision:
+        """What is known when no more are asked."""
+        import pandas as pd
+
+        frame = pd.concat(self.frames).sort_values(
+            "model", key=lambda names: names.map(self.pair.index), kind="stable", ignore_index=True
         )
-        gaps = _gaps(frame, pair)
-        better, worse = sum(gap > 0 for gap in gaps), sum(gap < 0 for gap in gaps)
-        so_far = f"{asked} prompts: {pair[0]} did better on {better}, {pair[1]} on {worse}"
-        if not quiet:
-            print(so_far, file=sys.stderr)
-        most = max(better, worse) + len(order) - asked, min(better, worse)
-        if evidence(better, worse) >= DECISIVE or evidence(*most) < DECISIVE:
-            break
-    return _decision(frame, pair, better, worse, len(gaps), len(order))
+        return _decision(frame, self.pair, self.better, self.worse, self.scored, self.of)
 
 
 def _gaps(frame: pd.DataFrame, pair: Sequence[str]) -> list[float]:

@@ -15,7 +15,7 @@ from slmlab.engines.address import read_address, server_key
 from slmlab.engines.client import TIMEOUT, Session, log_tail_text
 from slmlab.errors import Interrupted, ModelError, PromptError, ResultsError, ServerGone
 from slmlab.memory import parallel_requests
-from slmlab.run.comparison import Comparison
+from slmlab.run.comparison import Comparison, with_room
 from slmlab.run.generate import Target, resolve_target
 from slmlab.run.grid import Cell, GridOptions, plan
 from slmlab.run.images import need_vision
@@ -56,7 +56,9 @@ def compare(
     quiet: bool = False,
     on_cell: Callable[[Cell], None] | None = None,
     on_text: Callable[[str], None] | None = None,
-    on_record: Callable[[Generation], None] | None = None,
+    on_record: Callable[[Generation], object] | None = None,
+    until: Callable[[pd.DataFrame], bool] | None = None,
+    step: int = 4,
     timeout: float = TIMEOUT,
     **options: Unpack[GridOptions],
 ) -> pd.DataFrame:
@@ -101,7 +103,12 @@ def compare(
         quiet: show no progress.
         on_cell: called before each generation that runs.
         on_text: called with each piece of text, if generations run one by one in this process.
-        on_record: called with each finished record.
+        on_record: called with each finished record. If it returns True, nothing more is asked, and
+            the result is the table of what is finished.
+        until: called after every few prompts, all models and settings, with their rows; True ends
+            the comparison there. ``slmlab.decide`` stops in this way.
+        step: after how many prompts ``until`` is called each time. Each time all models are loaded
+            in turn, if the server does not keep them in memory.
         timeout: seconds without any data from the server after which a cell fails.
         options: sampling options (see ``slmlab.run.options.DEFAULT_OPTIONS``). A list of values
             makes an option an axis of the grid: ``temperature=[0, 0.8]``.
@@ -137,6 +144,7 @@ def compare(
         **options,
     )
     logprobs = validate_logprobs(logprobs)
+    step = _checked_step(until, step)
     servers = _servers(host, hosts)
     targets = _targets(cells, servers)
     for one in targets.values() if logprobs else ():
@@ -148,13 +156,20 @@ def compare(
         return key(targets[servers[0], cell.model], cell.prompt, cell.options, think, logprobs)
 
     keys = [name_of(cell) for cell in cells]
+    named = list(zip(keys, cells, strict=True))
     records = RecordStore(Path(store).expanduser() if store else paths.results())
     on = machine_id() if timing else None
-    found = {} if fresh else records.find(keys, on)
-    todo = _missing(zip(keys, cells, strict=True), found)
-    if todo:
+    groups: dict[int, list[tuple[str, Cell]]] = {}
+    for name, cell in named:
+        groups.setdefault(cell.columns["prompt_id"] // step if until else 0, []).append(
+            (name, cell)
+        )
+    longer = [name_of(with_room(cell)) for cell in cells] if ask_again else []
+    found = {} if fresh else records.find({*keys, *longer}, on)
+    missing = _missing(named, found)
+    if missing:
         records.make_folder()
-    before = len(cells) - len(todo)
+    before = len(cells) - len(missing)
     log.info("%d cells, %d of them from %s.", len(cells), before, records.folder)
     progress = Progress(len(cells), before, records.folder, quiet or bool(on_text))
     comparison = Comparison(cells, keys, found, records, progress, timing, on_cell, on_record)
@@ -181,14 +196,20 @@ def compare(
     )
     try:
         with _executor(executor, threads) as pool:
-            scheduler.run(todo, pool)
-            if ask_again:
-                longer = comparison.ask_again(name_of)
-                if not fresh:
-                    found |= records.find([name for name, _ in longer if name not in found], on)
-                todo = _missing(longer, found)
-                progress.more(len(todo))
-                scheduler.run(todo, pool)
+            for number in sorted(groups):
+                asked = groups[number]
+                scheduler.run(_missing(asked, found), pool)
+                if ask_again and not scheduler.stopped:
+                    todo = _missing(comparison.ask_again(asked, name_of), found)
+                    progress.more(len(todo))
+                    scheduler.run(todo, pool)
+                if scheduler.stopped:
+                    break
+                if until and until(comparison.frame(asked)):
+                    end = (number + 1) * step
+                    return comparison.frame(
+                        [one for one in named if one[1].columns["prompt_id"] < end]
+                    )
     except KeyboardInterrupt as error:
         raise Interrupted(
             f"Stopped. {comparison.so_far()}; run the same compare(…) again to continue.",
@@ -222,6 +243,22 @@ def _servers(host: str | Sequence[str] | None, hosts: str | Sequence[str] | None
     if not servers:
         raise PromptError("hosts=[] contains no server; omit it to use slmlab.server.host().")
     return [*servers.values()]
+
+
+def _checked_step(until: object, step: int) -> int:
+    """After how many prompts ``until`` is called.
+
+    Raises:
+        PromptError: that is no number of prompts, or ``until`` is no function.
+    """
+    if not (until is None or callable(until)):
+        raise PromptError(
+            f"until is a function of a table that returns whether to stop; got {until!r}. To ask "
+            "until it is decided which of two models is better: slmlab.decide(models, prompts)."
+        )
+    if isinstance(step, bool) or not hasattr(step, "__index__") or step < 1:
+        raise PromptError(f"step is a number of prompts, 1 or more; got {step!r}.")
+    return int(step)
 
 
 def _targets(cells: list[Cell], servers: list[str]) -> dict[tuple[str, str], Target]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,7 @@ class Comparison(Listener[Cell, Loaded, Generation]):
         progress: the progress bar.
         timing: whether times matter, so that it counts what a server had read before.
         on_cell: called before each generation.
-        on_record: called with each finished record.
+        on_record: called with each finished record; True ends the run.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Comparison(Listener[Cell, Loaded, Generation]):
         progress: Progress,
         timing: bool,
         on_cell: Callable[[Cell], None] | None,
-        on_record: Callable[[Generation], None] | None,
+        on_record: Callable[[Generation], object] | None,
     ) -> None:
         self.cells, self.keys, self.found = cells, keys, found
         self.store, self.progress, self.timing = store, progress, timing
@@ -72,7 +72,7 @@ class Comparison(Listener[Cell, Loaded, Generation]):
         if self.on_cell:
             self.on_cell(cell)
 
-    def finished(self, host: str, name: str, record: Generation) -> None:
+    def finished(self, host: str, name: str, record: Generation) -> bool:
         """Keep a record; that of a failure only for now, so that it is tried again next time."""
         load_s = self._loaded[host].seconds
         if self.timing:
@@ -81,8 +81,7 @@ class Comparison(Listener[Cell, Loaded, Generation]):
         if record.error is None:
             self.store.add(name, record)
         self.progress.step(record)
-        if self.on_record:
-            self.on_record(record)
+        return bool(self.on_record and self.on_record(record))
 
     def waiting(self) -> None:
         """Let the progress bar show that time passes."""
@@ -100,17 +99,16 @@ class Comparison(Listener[Cell, Loaded, Generation]):
         fresh = record.prompt_fresh or unseen  # a server that reads all says so itself
         return replace(record, cold=(record.cold and first) or again, prompt_fresh=fresh)
 
-    def ask_again(self, name_of: Callable[[Cell], str]) -> list[tuple[str, Cell]]:
-        """The cells whose answers were cut, with room for more, by the keys of their records."""
-        self._longer, again = {}, []
-        for cell, name in zip(self.cells, self.keys, strict=True):
+    def ask_again(
+        self, asked: Iterable[tuple[str, Cell]], name_of: Callable[[Cell], str]
+    ) -> list[tuple[str, Cell]]:
+        """Those of these cells whose answers were cut, with room for more, by their keys."""
+        self._longer, again = self._longer or {}, []
+        for name, cell in asked:
             if _ended_by_num_predict(self.found[name]):
-                tokens = cell.options["num_predict"] * ASKED_AGAIN_FOR
-                longer = replace(
-                    cell, options=full_options({**cell.options, "num_predict": tokens})
-                )
-                self._longer[name] = name_of(longer)
-                again.append((self._longer[name], longer))
+                more = with_room(cell)
+                self._longer[name] = name_of(more)
+                again.append((self._longer[name], more))
         return again
 
     def so_far(self) -> str:
@@ -118,11 +116,11 @@ class Comparison(Listener[Cell, Loaded, Generation]):
         done = sum(name in self.found for name in self.keys)
         return f"{done} of {len(self.cells)} cells are finished and saved in {self.store.folder}"
 
-    def frame(self) -> pd.DataFrame:
-        """The finished cells, in the grid's order."""
+    def frame(self, asked: Iterable[tuple[str, Cell]] | None = None) -> pd.DataFrame:
+        """The finished cells, in the grid's order; of these, given with their keys, or of all."""
         rows: list[Generation] = []
         columns: list[dict[str, Any]] = []
-        for cell, name in zip(self.cells, self.keys, strict=True):
+        for name, cell in zip(self.keys, self.cells, strict=True) if asked is None else asked:
             if name not in self.found:
                 continue
             longer = (self._longer or {}).get(name)
@@ -134,6 +132,12 @@ class Comparison(Listener[Cell, Loaded, Generation]):
                 facts if self._longer is None else {**facts, "asked_again": kept == longer}
             )
         return results.to_frame(rows, columns)
+
+
+def with_room(cell: Cell) -> Cell:
+    """A cell as it is asked again if its answer was cut: with more tokens."""
+    tokens = cell.options["num_predict"] * ASKED_AGAIN_FOR
+    return replace(cell, options=full_options({**cell.options, "num_predict": tokens}))
 
 
 def _ended_by_num_predict(record: Generation) -> bool:

@@ -64,8 +64,9 @@ class Listener(Generic[CellT, LoadedT, ResultT]):
     def starting(self, host: str, cell: CellT) -> None:
         """Called before a cell is attempted."""
 
-    def finished(self, host: str, name: str, result: ResultT) -> None:
-        """Called when a cell is finished."""
+    def finished(self, host: str, name: str, result: ResultT) -> bool:
+        """Called when a cell is finished; True ends the run."""
+        return False
 
     def waiting(self) -> None:
         """Called after about a second in which nothing finished."""
@@ -94,6 +95,9 @@ class _Lane(Generic[LoadedT]):
 class Scheduler(Generic[CellT, LoadedT, ResultT]):
     """Runs cells on servers, each server with a lane of its own.
 
+    A run ends early if ``listener.finished`` returns True: ``stopped`` is set, what runs is
+    cancelled as by an interrupt, and ``run`` returns.
+
     A lane loads what the next cells need, runs these cells, ``width`` at a time, and then turns to
     the load that the fewest other lanes work on. When a server goes away, its lane holds its cells
     back until the server answers again; if it does not, they go to the other lanes.
@@ -113,6 +117,7 @@ class Scheduler(Generic[CellT, LoadedT, ResultT]):
     width: int = 1
     attempts: int = 3
     cancel: Callable[[], None] | None = None
+    stopped: bool = field(default=False, init=False)
 
     def run(self, cells: Mapping[str, CellT], executor: Executor) -> None:
         """Run all cells, given by name, on an executor; in order, but grouped by load.
@@ -130,7 +135,7 @@ class Scheduler(Generic[CellT, LoadedT, ResultT]):
         self._running: dict[Future[Any], Callable[[Any], None]] = {}
         self._stopping = False
         try:
-            while True:
+            while not self.stopped:
                 # One job for each lane in turn, so that none waits for another's.
                 started = [lane for lane in self._lanes if self._start(lane)]
                 if not started and not self._running:
@@ -144,7 +149,9 @@ class Scheduler(Generic[CellT, LoadedT, ResultT]):
         except BaseException:
             self._keep_what_is_finished()
             raise
-        if self._queues:
+        if self.stopped:
+            self._keep_what_is_finished()
+        elif self._queues:
             raise NoServerLeft
 
     def _start(self, lane: _Lane[LoadedT]) -> bool:
@@ -189,7 +196,8 @@ class Scheduler(Generic[CellT, LoadedT, ResultT]):
         lane.running -= 1
         again = self._stopping or self._tries[name] < self.attempts
         if not attempt.server_lost or not again:
-            self.listener.finished(lane.host, name, attempt.result)
+            if self.listener.finished(lane.host, name, attempt.result):
+                self.stopped = True
             return
         log.info("The server at %s went away in attempt %d.", lane.host, self._tries[name])
         lane.held.append(name)

@@ -66,8 +66,14 @@ class TestDecide:
         asked: list[int] = []
 
         def given(right: dict[str, set[int]]):
-            def compare(models, prompts, **_):
-                asked.append(len(prompts))
+            def compare(models, prompts, *, until, step, **_):
+                for first in range(0, len(prompts), step):
+                    some = list(enumerate(prompts))[first : first + step]
+                    asked.append(some[-1][0] + 1)
+                    if until(answers_to(models, some)):
+                        return
+
+            def answers_to(models, some):
                 return pd.DataFrame(
                     [
                         {
@@ -80,7 +86,7 @@ class TestDecide:
                             "scorer": "exact",
                         }
                         for model in models
-                        for number, row in enumerate(prompts)
+                        for number, row in some
                     ]
                 )
 

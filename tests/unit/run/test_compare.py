@@ -11,6 +11,7 @@ from slmlab.errors import Interrupted, PromptError
 from slmlab.run.compare import _executor, _servers
 from slmlab.run.grid import GridOptions
 from slmlab.run.options import Options
+from slmlab.run.store import RecordStore
 
 
 @pytest.mark.parametrize(
@@ -79,6 +80,61 @@ class TestTimes:
         frame = self.compare(wire)
         assert frame["prompt_fresh"].isna().all() and frame["model_load_s"].isna().all()
         assert wire.loaded == {"a:1b": 4096, "b:1b": 4096}
+
+
+class TestStop:
+    """A comparison that ends before all prompts are asked."""
+
+    def compare(self, wire, **more):
+        prompts = [f"P{number}" for number in range(6)]
+        return slmlab.compare(
+            ["a:1b", "b:1b"], prompts, host=wire.url, quiet=True, timing=False, **more
+        )
+
+    def test_a_function_of_the_rows_says_when(self, wire, monkeypatch):
+        found: list[int] = []
+        monkeypatch.setattr(
+            RecordStore, "find", lambda self, keys, on=None: found.append(len(keys)) or {}
+        )
+        seen = []
+
+        def until(rows):
+            seen.append(rows[["model", "prompt"]].to_numpy().tolist())
+            return len(seen) == 2
+
+        frame = self.compare(wire, until=until, step=2)
+        pairs = [[model, f"P{n}"] for model in ("a:1b", "b:1b") for n in range(4)]
+        assert frame[["model", "prompt"]].to_numpy().tolist() == pairs
+        assert seen[0] == [["a:1b", "P0"], ["a:1b", "P1"], ["b:1b", "P0"], ["b:1b", "P1"]]
+        assert len(wire.sent("/api/generate")) >= 8
+        assert "P4" not in [body["prompt"] for body in wire.sent("/api/generate")]
+        assert len(found) == 1, "the store is read once"
+
+    def test_what_is_stored_of_later_prompts_does_not_count(self, wire):
+        self.compare(wire)
+        frame = self.compare(wire, until=lambda rows: True, step=3)
+        assert frame["prompt_id"].tolist() == [0, 1, 2] * 2
+
+    def test_it_goes_to_the_end_if_nobody_stops_it(self, wire):
+        looks = []
+        frame = self.compare(wire, until=lambda rows: looks.append(len(rows)), step=4)
+        assert (len(frame), looks) == (12, [8, 4])
+
+    def test_a_record_may_be_enough(self, wire):
+        kept = []
+        frame = self.compare(wire, on_record=lambda one: kept.append(one) or len(kept) == 3)
+        assert frame["prompt"].tolist() == ["P0", "P1", "P2"]
+
+    @pytest.mark.parametrize(
+        ("wrong", "words"),
+        [
+            ({"until": "decided"}, "slmlab.decide"),
+            ({"until": max, "step": 0}, "step is a number of prompts, 1 or more; got 0"),
+        ],
+    )
+    def test_what_says_nothing_is_refused(self, wrong, words):
+        with pytest.raises(PromptError, match=words):
+            slmlab.compare("m", "Why?", **wrong)
 
 
 class TestCutAnswers:

@@ -273,6 +273,40 @@ class TestLostServers:
         assert heard.results == {"a0": f"a0 at {job.calls[-1][1]}"}
 
 
+class TestStop:
+    """What is heard of a finished cell can end the run."""
+
+    @dataclass
+    class Enough(Heard):
+        name: str = "a1"
+
+        def finished(self, host, name, result):
+            super().finished(host, name, result)
+            return name == self.name
+
+    def test_nothing_more_is_started_and_what_is_finished_is_kept(self):
+        job, heard = FakeJob(), self.Enough()
+        run(cells("a", "b"), job, heard)
+        assert job.of("run") == ["a0", "a1"]
+        assert [*heard.results] == ["a0", "a1"]
+
+    def test_what_runs_beside_it_is_cancelled(self):
+        cancelled, runs = threading.Event(), threading.Semaphore(0)
+
+        def each(host, cell):
+            if cell.name == "a1":
+                assert runs.acquire(timeout=30)
+                return False
+            runs.release()
+            assert cancelled.wait(30)
+            return True  # as a request whose connection is shut down
+
+        job, heard = FakeJob(each=each), self.Enough()
+        run(cells("a", each=9), job, heard, width=2, cancel=cancelled.set)
+        assert job.of("run") == ["a0", "a1"]
+        assert set(heard.results) == {"a1"}, "half an answer is none"
+
+
 class TestInterrupts:
     def test_in_the_job(self):
         def each(host, cell):
