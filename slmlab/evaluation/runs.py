@@ -14,13 +14,14 @@ from slmlab.evaluation.statistics import SIGNIFICANT, sign_tests
 from slmlab.facts import facts_html
 from slmlab.run import results
 from slmlab.run.frames import key_of, need
-from slmlab.run.options import DEFAULT_OPTIONS, EXTRA_OPTIONS
+from slmlab.run.options import ALL_OPTIONS
 from slmlab.run.tables import records
+from slmlab.run.tools import written
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SETTINGS = ("think", *(name for name in (*DEFAULT_OPTIONS, *EXTRA_OPTIONS) if name != "seed"))
+SETTINGS = ("think", *(name for name in ALL_OPTIONS if name != "seed"))
 # What may differ between two runs, and then explain why their answers do.
 CONDITIONS = ("engine", "engine_version", "digest", "template", "system", *SETTINGS)
 # In what the answers of one model to one prompt may differ within a run.
@@ -193,12 +194,18 @@ def _case(
         "model": later["model"],
         **{name: later[name] for name in ("task", "id") if name in later},
         "prompt": later["prompt"],
-        "before": old[0]["error"] or old[0]["text"],
-        "after": later["error"] or later["text"],
+        "before": _said(old[0]),
+        "after": _said(later),
         "score_before": before,
         "score_after": after,
         "change": change,
     }
+
+
+def _said(row: Mapping[str, Any]) -> str:
+    """A row's error, or its answer with the calls of tools below it."""
+    calls = written(row.get("tool_calls"))
+    return str(row["error"] or "\n".join(filter(None, (row["text"], calls))))
 
 
 def _mean(rows: Sequence[Mapping[str, Any]], score: str) -> float:
@@ -209,7 +216,7 @@ def _mean(rows: Sequence[Mapping[str, Any]], score: str) -> float:
 def _same_words(old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> bool:
     """Whether the answers of all repeats that both runs have are the same, thoughts apart."""
     before, after = (
-        {row["repeat"]: (row["error"], answer(row["text"]).strip()) for row in rows}
+        {row["repeat"]: (row["error"], answer(_said(row)).strip()) for row in rows}
         for rows in (old, new)
     )
     return all(before[one] == after[one] for one in before.keys() & after.keys())

@@ -158,7 +158,7 @@ class Suite(_Part):
     @classmethod
     def _options(cls, given: dict[str, Any]) -> dict[str, Any]:
         for name, value in given.items():
-            if name != "stop" and isinstance(value, list):
+            if name not in ("stop", "tools") and isinstance(value, list):
                 raise ValueError(f"`{name}` has one value here; slmlab.compare() takes several")
         full_options(given)
         return given

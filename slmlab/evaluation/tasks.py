@@ -25,17 +25,21 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger(__name__)
+# The sets for models that can call tools.
+WITH_TOOLS = ("calls",)
 FOLDER = Path(__file__).parent.parent / "data" / "tasks"
 
 
 def names() -> list[str]:
-    """The names of the task sets that come with slmlab.
+    """The names of the task sets that come with slmlab, and that any model can answer.
+
+    One more, ``calls``, is for models that can call tools (see ``slmlab.models.capabilities``).
 
     Examples:
         >>> "sentiment" in slmlab.tasks.names()
         True
     """
-    return sorted(file.stem for file in FOLDER.glob("*.jsonl"))
+    return sorted({file.stem for file in FOLDER.glob("*.jsonl")} - {*WITH_TOOLS})
 
 
 def load(
@@ -138,10 +142,11 @@ def _path(name: Any) -> Path:
     """The file of a set."""
     if isinstance(name, (str, os.PathLike)) and ending(name):
         return Path(name).expanduser()
-    if name not in names():
+    sets = [*names(), *WITH_TOOLS]
+    if name not in sets:
         raise TaskError(
-            f"There is no task set {str(name)!r}.{did_you_mean(str(name), names())} "
-            f"Sets: {', '.join(names())}; or give the path of a file that ends in "
+            f"There is no task set {str(name)!r}.{did_you_mean(str(name), sets)} "
+            f"Sets: {', '.join(sets)}; or give the path of a file that ends in "
             f"{', '.join(ENDINGS)}."
         )
     return FOLDER / f"{name}.jsonl"

@@ -36,6 +36,8 @@ READ_COLUMNS = (
     "tolerance",
     "decimal",
     "num_predict",
+    "format",
+    "tools",
 )
 # The types of columns that are not texts, whatever the scorer …
 KINDS: dict[str, tuple[type, ...]] = {
@@ -49,6 +51,7 @@ KINDS: dict[str, tuple[type, ...]] = {
     "tolerance": NUMBER,
     "stop": (list,),
     "logprobs": (list,),
+    "tool_calls": (list,),
     "images": (list,),
     "num_predict": NUMBER,
 }
@@ -59,6 +62,8 @@ EXPECTED: dict[str, tuple[type, ...]] = {
     "facts": (list,),
     "json_fields": (dict,),
     "number": NUMBER,
+    "call": (dict,),
+    "call_name": (dict,),
 }
 # For a scorer, a column of which it needs certain types, and an example of how that is written.
 NEEDED = (

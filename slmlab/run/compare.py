@@ -26,6 +26,7 @@ from slmlab.run.progress import Progress
 from slmlab.run.record import Generation
 from slmlab.run.scheduler import Inline, NoServerLeft, Scheduler
 from slmlab.run.store import RecordStore, key, machine_id
+from slmlab.run.tools import need_tools
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,7 +77,8 @@ def compare(
             file: ``.csv``, ``.tsv``, ``.json``, ``.jsonl``, ``.parquet``, ``.xlsx``) with a column
             ``prompt``. A column ``num_predict`` limits each row's answer, unless that option is
             given. A column ``images`` has paths of images that go with the prompt, to models that
-            can see. All other columns of a table are copied to the result.
+            can see; a column ``tools`` has lists of functions that models may call. All other
+            columns of a table are copied to the result.
         template: a template's name or text, or several; filled with each text or row's columns.
         system: a system prompt, or several to compare (None: without one).
         quantization: tags such as ``q4_0``, appended to each model's name.
@@ -111,7 +113,10 @@ def compare(
             in turn, if the server does not keep them in memory.
         timeout: seconds without any data from the server after which a cell fails.
         options: sampling options (see ``slmlab.run.options.DEFAULT_OPTIONS``). A list of values
-            makes an option an axis of the grid: ``temperature=[0, 0.8]``.
+            makes an option an axis of the grid: ``temperature=[0, 0.8]``. ``format`` is ``"json"``
+            or a JSON schema that each answer must have, or several to compare (None: any form);
+            ``tools`` are functions that a model may call, or several lists of them; the calls come
+            in the column ``tool_calls``.
 
     Returns:
         One row for each cell, in the grid's order: the record's fields and options (see
@@ -151,6 +156,7 @@ def compare(
         need_logprobs(one.engine, one.engine_version, one.host)
     for cell in cells:
         need_vision(cell.prompt, cell.model, servers[0])
+        need_tools(cell.options, cell.model, servers[0])
 
     def name_of(cell: Cell) -> str:
         return key(targets[servers[0], cell.model], cell.prompt, cell.options, think, logprobs)

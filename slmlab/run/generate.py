@@ -22,8 +22,8 @@ from slmlab.models.inventory import validate_model
 from slmlab.run.images import for_server, need_vision, of, with_images
 from slmlab.run.logprobs import compact, need_logprobs, validate_logprobs
 from slmlab.run.options import (
-    DROPPED_BY_LANGCHAIN,
     LOAD_OPTIONS,
+    NOT_BY_LANGCHAIN,
     Options,
     Prompt,
     full_options,
@@ -32,6 +32,7 @@ from slmlab.run.options import (
 )
 from slmlab.run.record import Generation
 from slmlab.run.send import Clock, sender
+from slmlab.run.tools import as_chat, need_tools, request_fields
 from slmlab.run.truncation import DEFAULT_NUM_KEEP, ask_again, from_count
 
 if TYPE_CHECKING:
@@ -118,8 +119,8 @@ def generate(
 
     The request goes through langchain-ollama, so that the times are those that its users see: a
     text goes through ``OllamaLLM`` (``/api/generate``), a list of messages through ``ChatOllama``
-    (``/api/chat``); one with ``min_p`` or ``logprobs``, which LangChain drops, or with images,
-    through the ``ollama`` client.
+    (``/api/chat``); one with ``min_p`` or ``logprobs``, which LangChain drops, or with ``format``,
+    ``tools`` or images, through the ``ollama`` client.
     Before the clock starts, that client requests the model's digest and the loaded models, which
     LangChain does not provide.
 
@@ -134,11 +135,13 @@ def generate(
             place, up to 20 (True: 5); see ``slmlab.tokens``.
         images: an image or several, to be sent beside the prompt to a model that can see: paths,
             bytes, or pictures of PIL. The record holds their digests.
-        options: sampling options over ``DEFAULT_OPTIONS`` (temperature, seed, num_ctx, …).
+        options: sampling options over ``DEFAULT_OPTIONS`` (temperature, seed, num_ctx, …), and
+            ``format`` (``"json"`` or a JSON schema that the answer must have) and ``tools`` (Python
+            functions or their descriptions, which the model may call: ``record.tool_calls``).
 
     Raises:
-        PromptError: the prompt, an image or an option is not usable, the model cannot see, or the
-            server reports no logprobs.
+        PromptError: the prompt, an image or an option is not usable, the model cannot see or call
+            tools, or the server reports no logprobs.
         ModelError: ``model`` is not a name, or there is no such model.
         ServerError: no server answers.
         GenerationError: it failed after it had started; ``.record`` has the text until then.
@@ -150,12 +153,15 @@ def generate(
     """
     validate_model(model)
     prompt = validate_prompt(with_images(prompt, images))
+    if options.get("tools") is not None:
+        prompt = as_chat(prompt)
     sent = full_options(options, parameters=parameters_of(generate))
     logprobs = validate_logprobs(logprobs)
     target = resolve_target(model, sent["num_ctx"], server.address_of(host))
     if logprobs:
         need_logprobs(target.engine, target.engine_version, target.host)
     need_vision(prompt, target.model, target.host)
+    need_tools(sent, target.model, target.host)
     return generate_on(
         target, prompt, sent, on_text=on_text, timeout=timeout, think=think, logprobs=logprobs
     )
@@ -198,7 +204,7 @@ def generate_on(
         GenerationError: it failed; ``.record`` has the text until then.
     """
     # Before the clock starts, because this is slow the first time.
-    dropped = bool(logprobs) or not DROPPED_BY_LANGCHAIN.isdisjoint(options) or bool(of(prompt))
+    dropped = bool(logprobs) or not NOT_BY_LANGCHAIN.isdisjoint(options) or bool(of(prompt))
     through_langchain = langchain and not dropped
     send = sender(session, target.host, timeout, prompt, through_langchain)
     clock = Clock(on_text, logprobs)
@@ -252,6 +258,7 @@ def generate_on(
         prompt_fresh=True if clock.whole_prompt else None,
         energy_j=used,
         logprobs=compact(clock.token_rows) if logprobs else None,
+        tool_calls=clock.tool_calls,
     )
 
 
@@ -306,7 +313,7 @@ def _was_truncated(
     num_keep = options.get("num_keep", target.num_keep)
     version = target.engine_version
     found = from_count(prompt, tokens, num_ctx, num_keep, version)
-    if found is None and tokens:
+    if found is None and tokens and "tools" not in options:
         return ask_again(
             session,
             target.host,
@@ -314,7 +321,7 @@ def _was_truncated(
             target.model,
             for_server(prompt),
             tokens,
-            options,
+            request_fields(options)[0],
             think,
             timeout,
         )

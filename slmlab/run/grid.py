@@ -12,8 +12,7 @@ from slmlab.models.inventory import as_names
 from slmlab.run import prompts
 from slmlab.run.images import keep, with_images
 from slmlab.run.options import (
-    DEFAULT_OPTIONS,
-    EXTRA_OPTIONS,
+    ALL_OPTIONS,
     LOAD_OPTIONS,
     Prompt,
     encodable,
@@ -22,10 +21,13 @@ from slmlab.run.options import (
 )
 from slmlab.run.record import Generation
 from slmlab.run.tables import file_of, rows
+from slmlab.run.tools import as_chat
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+# The options that a table's column of that name can give each row.
+OWN = ("num_predict", "tools")
 # The columns that compare() and score() write; a table's own column of that name becomes given_….
 TAKEN = {field.name for field in fields(Generation)} | {
     "tokens_per_s",
@@ -42,8 +44,7 @@ TAKEN = {field.name for field in fields(Generation)} | {
     "asked_again",
     "score",
     "score_note",
-    *DEFAULT_OPTIONS,
-    *EXTRA_OPTIONS,
+    *ALL_OPTIONS,
 }
 
 
@@ -82,6 +83,8 @@ class GridOptions(TypedDict, total=False):
     num_gpu: int | Sequence[int] | None
     num_batch: int | Sequence[int] | None
     num_keep: int | Sequence[int] | None
+    format: str | Mapping[str, Any] | type | Sequence[Any] | None
+    tools: Sequence[Any] | str | None
 
 
 def plan(
@@ -99,8 +102,9 @@ def plan(
 
     The arguments are those of ``slmlab.compare``; ``parameters`` are the names of its parameters,
     for the hint at a mistyped option. An option with a list of values is an axis of the grid.
-    Repeat ``r`` has the seed ``seed + r`` on every model, so that rows can be paired. Unless
-    ``num_predict`` is given, a table's column ``num_predict`` limits the answer to each row.
+    Repeat ``r`` has the seed ``seed + r`` on every model, so that rows can be paired. A table's
+    columns ``num_predict`` and ``tools`` hold for their rows, unless that option is
+    given. With tools, a text is sent as a conversation of one message.
 
     Raises:
         ModelError: a model is not a name.
@@ -112,7 +116,7 @@ def plan(
         rows(prompts),
         [None] if template is None else _as_list(template),
         f"{path}: " if path else "",
-        own_limits=options.get("num_predict") is None,
+        own=[name for name in OWN if options.get(name) is None],
     )
     if isinstance(repeats, bool) or not hasattr(repeats, "__index__"):
         raise PromptError(f"repeats is a whole number; got {repeats!r}.")
@@ -124,27 +128,29 @@ def plan(
     settings = _settings(options, parameters)
     if not (names and filled and systems and tags and settings) or repeats < 1:
         raise PromptError("compare() needs at least one model, one prompt and one repeat.")
+    # If one setting has tools, all are asked in the same form, so that they can be compared.
+    chats = any("tools" in sent for sent in settings)
     with_systems = [
         (
             _with_system(prompt, text),
             columns | ({"system": text} if system is not None else {}),
-            limit,
+            own,
         )
-        for prompt, columns, limit in filled
+        for prompt, columns, own in filled
         for text in systems
     ]
     return [
         Cell(
             model=_with_tag(name, tag),
-            prompt=prompt,
-            options={**sent, **limit, "seed": sent["seed"] + repeat},
+            prompt=as_chat(prompt) if chats or "tools" in own else prompt,
+            options={**sent, **own, "seed": sent["seed"] + repeat},
             repeat=repeat,
             columns=columns | ({"quantization": tag} if tag else {}),
         )
         for name, tag in itertools.product(names, tags)
         for sent in settings
         for repeat in range(repeats)
-        for prompt, columns, limit in with_systems
+        for prompt, columns, own in with_systems
     ]
 
 
@@ -161,6 +167,8 @@ def _settings(options: Mapping[str, Any], parameters: Iterable[str]) -> list[dic
         several = isinstance(value, (list, tuple))
         if name == "stop" and several:
             several = any(isinstance(one, (list, tuple)) for one in value)
+        if name == "tools" and several:
+            several = any(isinstance(one, (list, tuple, str, type(None))) for one in value)
         axes[name] = list(value) if several else [value]
     order = sorted(axes, key=lambda name: name not in LOAD_OPTIONS)
     return [
@@ -184,26 +192,26 @@ def _with_system(prompt: Prompt, system: str | None) -> Prompt:
 
 
 def _fill(
-    rows: Sequence[Any], names: list[str | None], where: str, own_limits: bool
-) -> list[tuple[Prompt, dict[str, Any], dict[str, int]]]:
-    """For each template and row: the prompt as sent, its columns in the result, its own limit."""
+    rows: Sequence[Any], names: list[str | None], where: str, own: Sequence[str]
+) -> list[tuple[Prompt, dict[str, Any], dict[str, Any]]]:
+    """For each template and row: the prompt as sent, its columns in the result, its own options."""
     filled = []
     for name in names:
         variables = [] if name is None else _variables(name)
         for number, row in enumerate(rows):
             columns = {"prompt_id": number} | ({} if name is None else {"template": name})
-            limit: dict[str, int] = {}
+            options: dict[str, Any] = {}
             try:
                 if isinstance(row, Mapping):
-                    if own_limits and "num_predict" in row:
-                        limit = _limit(row["num_predict"])
-                        row = {key: row[key] for key in row if key != "num_predict"}
+                    options = _own_options(row, own)
+                    row = {key: row[key] for key in row if key not in options}
                     if row.get("images"):
                         row = {**row, "images": _kept(row["images"])}
                     columns |= _own_columns(row)
-                given = row.get("images") if isinstance(row, Mapping) else None
-                prompt = with_images(_prompt(row, name, variables), given)
-                filled.append((prompt, columns, limit))
+                seen = row.get("images") if isinstance(row, Mapping) else None
+                prompt = with_images(_prompt(row, name, variables), seen)
+                options = {name: one for name, one in options.items() if one is not None}
+                filled.append((prompt, columns, options))
             except PromptError as error:
                 if len(rows) == 1 and not where:
                     raise
@@ -231,11 +239,14 @@ def _variables(template: str) -> list[str]:
     return found
 
 
-def _limit(value: Any) -> dict[str, int]:
-    """A row's own ``num_predict``, as an option; none where the cell is empty."""
-    if value is None:
-        return {}
-    return {"num_predict": full_options({"num_predict": value})["num_predict"]}
+def _own_options(row: Mapping[str, Any], own: Sequence[str]) -> dict[str, Any]:
+    """A row's own options by name; None where a cell is empty."""
+    given = {name: row[name] for name in own if name in row}
+    # A table may have any texts in a column of this name.
+    if isinstance(tools := given.get("tools"), str) and not tools.lstrip().startswith("[{"):
+        del given["tools"]
+    full = full_options(given)
+    return {name: None if value is None else full[name] for name, value in given.items()}
 
 
 def _own_columns(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from slmlab.run.generate import Target, generate_on, load_model, resolve_target
 from slmlab.run.grid import Cell
 from slmlab.run.record import Generation
 from slmlab.run.scheduler import Attempt, Job
+from slmlab.run.tools import request_fields
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ class GenerationJob(Job[Cell, Loaded, Generation]):
             seconds = took if alone else None
             target = resolve_target(cell.model, cell.options["num_ctx"], host)
             if self.timing:
-                options = {**cell.options, "num_predict": WARM_UP_TOKENS}
+                options = request_fields(cell.options)[0] | {"num_predict": WARM_UP_TOKENS}
                 session = self.session or SHARED
                 generate_on(target, WARM_UP_PROMPT, options, timeout=60, session=session)
         except SlmlabError as error:

@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 
 from slmlab import hardware
 from slmlab.errors import PromptError, did_you_mean
-from slmlab.run import images
+from slmlab.run import images, tools
 
 # Ollama's own defaults, sent with every request so that no engine, version or Modelfile can change
 # them unnoticed. Three are slmlab's: a fixed seed, so that runs can be repeated; a fixed context
@@ -28,8 +28,12 @@ DEFAULT_OPTIONS: dict[str, Any] = {
     "num_predict": 512,
 }
 EXTRA_OPTIONS = ("min_p", "stop", "num_thread", "num_gpu", "num_batch", "num_keep")
-# LangChain's OllamaLLM drops it, so what has it is sent without LangChain.
+# All settings of an answer.
+ALL_OPTIONS = (*DEFAULT_OPTIONS, *EXTRA_OPTIONS, *tools.FIELDS)
+# LangChain's OllamaLLM drops it.
 DROPPED_BY_LANGCHAIN = frozenset({"min_p"})
+# What has one of these is sent without LangChain.
+NOT_BY_LANGCHAIN = DROPPED_BY_LANGCHAIN | {*tools.FIELDS}
 # Options of Ollama that cannot be sent, and why.
 NOT_SENT = {
     "typical_p": "typical_p cannot be set: Ollama refuses every request with it since 0.34.",
@@ -59,6 +63,8 @@ class Options(TypedDict, total=False):
     num_gpu: int | None
     num_batch: int | None
     num_keep: int | None
+    format: str | Mapping[str, Any] | type | None
+    tools: Sequence[Any] | str | None
 
 
 # Options and parameters (left), and their names in other libraries or common variants.
@@ -86,6 +92,8 @@ OTHER_NAMES: dict[str, tuple[str, ...]] = {
     "repeat_penalty": ("repetition_penalty",),
     "seed": ("random_state", "random_seed", "rng"),
     "stop": ("stop_sequences", "stop_words"),
+    "format": ("response_format", "schema", "json_schema", "grammar"),
+    "tools": ("functions", "tool"),
     "num_thread": ("n_threads", "num_threads", "threads"),
     "num_gpu": ("n_gpu_layers", "gpu_layers", "ngl"),
     "num_batch": ("n_batch", "batch_size"),
@@ -116,9 +124,9 @@ def full_options(options: Mapping[str, Any], *, parameters: Iterable[str] = ()) 
             gets the hint ``repeats`` (see ``parameters_of``).
 
     Raises:
-        PromptError: an option is unknown, or a value is not a number.
+        PromptError: an option is unknown, or a value is not of its kind.
     """
-    known = (*DEFAULT_OPTIONS, *EXTRA_OPTIONS)
+    known = ALL_OPTIONS
     for name in options:
         if name in NOT_SENT:
             raise PromptError(NOT_SENT[name])
@@ -154,6 +162,8 @@ def _hint(name: str, taken: Sequence[str]) -> str:
 
 def _as_option(name: str, value: Any) -> Any:
     """The value in its option's type, so that 0 and 0.0 are the same setting."""
+    if name in tools.FIELDS:
+        return tools.as_format(value) if name == "format" else tools.as_tools(value)
     if name == "stop":
         texts = [value] if isinstance(value, str) else value
         if not isinstance(texts, Iterable) or not all(isinstance(one, str) for one in texts):

@@ -15,7 +15,7 @@ from slmlab.models.inventory import validate_model
 from slmlab.run.files import is_file
 from slmlab.run.images import need_vision, of, read, with_images
 from slmlab.run.options import (
-    DROPPED_BY_LANGCHAIN,
+    NOT_BY_LANGCHAIN,
     Options,
     full_options,
     parameters_of,
@@ -192,10 +192,10 @@ def chain(
     validate_model(model)
     variables(template)
     sent = full_options(options, parameters=parameters_of(chain))
-    if dropped := DROPPED_BY_LANGCHAIN & sent.keys():
+    if dropped := NOT_BY_LANGCHAIN & sent.keys():
         raise PromptError(
-            f"{', '.join(dropped)} cannot be set in a chain: LangChain's OllamaLLM drops it. "
-            "slmlab.generate and compare send it."
+            f"{', '.join(sorted(dropped))} cannot be set in a chain: LangChain's OllamaLLM drops "
+            "it from its options. slmlab.generate and compare send it."
         )
     from langchain_core.prompts import PromptTemplate
     from langchain_ollama import OllamaLLM

@@ -38,7 +38,8 @@ class Generation:
     cover (None: the server does not report it). ``gpu_share`` is the share of the model on a GPU,
     0 to 1; ``in_flight`` how many requests the caller sent at once, so 1 means that the model had
     the server to itself; ``energy_j`` the joules that GPU and processor used, if they report it;
-    ``logprobs`` how probable each token was, if that was asked for (see ``slmlab.tokens``).
+    ``logprobs`` how probable each token was, if that was asked for (see ``slmlab.tokens``);
+    ``tool_calls`` the calls of tools, each with ``name`` and ``arguments`` (None: it had no tools).
     """
 
     model: str
@@ -69,6 +70,7 @@ class Generation:
     in_flight: int = 1
     energy_j: float | None = None
     logprobs: list[dict[str, Any]] | None = None
+    tool_calls: list[dict[str, Any]] | None = None
 
     @property
     def cut(self) -> bool:

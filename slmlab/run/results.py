@@ -39,9 +39,11 @@ COLUMN_TYPES: dict[str, str] = {
     **dict.fromkeys(EXTRA_OPTIONS, "int"),
     **dict.fromkeys(("tokens_per_s", "prompt_tokens_per_s", "model_load_s", "score"), "float"),
     **dict.fromkeys(("repeat", "prompt_id", "turn"), "int"),
-    **dict.fromkeys(("system", "template", "quantization", "score_note"), "str | None"),
+    **dict.fromkeys(
+        ("system", "template", "quantization", "score_note", "format", "tools"), "str | None"
+    ),
     **dict.fromkeys(("cut", "asked_again"), "bool"),
-    **dict.fromkeys(("stop", "given_prompt", "logprobs"), "str or list | None"),
+    **dict.fromkeys(("stop", "given_prompt", "logprobs", "tool_calls"), "str or list | None"),
 }
 for _name in ("prompt", "options"):  # texts or lists
     del COLUMN_TYPES[_name]
@@ -103,8 +105,9 @@ def to_frame(
     for number, record in enumerate(records):
         row = record.to_dict()
         options = row.pop("options")
-        if row["logprobs"] is None:
-            del row["logprobs"]
+        for name in ("logprobs", "tool_calls"):
+            if row[name] is None:
+                del row[name]
         row |= {
             "tokens_per_s": record.tokens_per_s,
             "prompt_tokens_per_s": record.prompt_tokens_per_s,

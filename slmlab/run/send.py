@@ -15,6 +15,7 @@ import httpx
 from slmlab.engines.client import Session, client_kwargs
 from slmlab.engines.embedded import CACHE_PROMPT, PROMPT_TRUNCATED
 from slmlab.run.options import Prompt
+from slmlab.run.tools import request_fields
 
 if TYPE_CHECKING:
     import ollama
@@ -25,15 +26,17 @@ class Clock:
     """Collects the text as it comes, and the times of its first and last piece.
 
     ``prompt_truncated`` and ``cached_tokens`` are what the server reports about the prompt (None:
-    nothing). An exception from ``on_text`` is kept in ``callback_error``, since callers above may
-    replace it. ``whole_prompt`` asks the embedded engine to use no prompt cache. ``logprobs`` asks
-    for so many alternatives of each token; ``token_rows`` is what the server reports of them.
+    nothing); ``tool_calls`` are those of the answer (None: it had no tools). An exception from
+    ``on_text`` is kept in ``callback_error``, since callers above may replace it. ``whole_prompt``
+    asks the embedded engine to use no prompt cache. ``logprobs`` asks for so many alternatives of
+    each token; ``token_rows`` is what the server reports of them.
     """
 
     def __init__(self, on_text: Callable[[str], None] | None, logprobs: int = 0) -> None:
         self.on_text = on_text
         self.logprobs = logprobs
         self.token_rows: list[dict[str, Any]] = []
+        self.tool_calls: list[dict[str, Any]] | None = None
         self.pieces: list[str] = []
         self.first: float | None = None
         self.last: float | None = None
@@ -66,6 +69,13 @@ class Clock:
             except Exception as error:
                 self.callback_error = error
                 raise
+
+    def called(self, name: str, arguments: dict[str, Any]) -> None:
+        """Take a call of a tool that has come; its first sign is no earlier."""
+        self.last = self.elapsed()
+        if self.first is None:
+            self.first = self.last
+        self.tool_calls = [*(self.tool_calls or ()), {"name": name, "arguments": arguments}]
 
     @property
     def text(self) -> str:
@@ -200,7 +210,10 @@ def _through_ollama(
     """Send through Ollama's own client; returns the counters in the last chunk."""
     last: ollama.GenerateResponse | ollama.ChatResponse | None = None
     thoughts = []
-    more: dict[str, Any] = {"options": options, "think": think}
+    options, fields = request_fields(options)
+    more: dict[str, Any] = {"options": options, "think": think, **fields}
+    if "tools" in fields:
+        clock.tool_calls = []
     if clock.logprobs:
         more |= {"logprobs": True, "top_logprobs": clock.logprobs}
     if isinstance(prompt, str):
@@ -210,6 +223,8 @@ def _through_ollama(
     else:
         for last in client.chat(model, list(prompt), stream=True, **more):
             clock.add(last.message.content or "")
+            for call in last.message.tool_calls or ():
+                clock.called(call.function.name, dict(call.function.arguments))
             thoughts.append(last.message.thinking or "")
     info = last.model_dump(exclude={"response", "message", "context", "logprobs"}) if last else {}
     return info | {"thinking": "".join(thoughts)}

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from slmlab.run.frames import need
 from slmlab.show.figure import BLUE
-from slmlab.show.markdown import STYLE, to_html
+from slmlab.show.markdown import STYLE, calls_html, to_html
 from slmlab.show.sanitize import harmless
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 NEEDED = ("model", "text", "error", "stop_reason", "truncated")
 # Tables that come from elsewhere may lack these.
 OF_THOUGHTS = ("thinking", "tokens", "generation_s")
+MORE = (*OF_THOUGHTS, "tool_calls")
 
 
 class AnswersTable:
@@ -49,7 +50,7 @@ def show_answers(frame: pd.DataFrame) -> AnswersTable:
         >>> slmlab.show_answers(frame)
     """
     need(frame, *NEEDED)
-    columns = [name for name in (*NEEDED, *OF_THOUGHTS) if name in frame]
+    columns = [name for name in (*NEEDED, *MORE) if name in frame]
     rows = frame[columns].astype(object).where(frame[columns].notna(), None)
     return AnswersTable(rows.to_dict("records"))
 
@@ -66,14 +67,15 @@ def _answer_html(row: dict[str, Any]) -> Markup:
 
 
 def row_html(row: Mapping[str, Any]) -> Markup:
-    """The text of a comparison's row, with its thoughts, as harmless HTML."""
-    known = {name: row[name] for name in OF_THOUGHTS if name in row and row[name] == row[name]}
-    return to_html(
+    """The text of a comparison's row, with its thoughts and calls of tools, as harmless HTML."""
+    known = {name: row[name] for name in MORE if name in row and row[name] == row[name]}
+    html = to_html(
         row["text"],
         thinking=known.get("thinking") or "",
         tokens=known.get("tokens"),
         seconds=known.get("generation_s"),
     )
+    return html + calls_html(known.get("tool_calls"))
 
 
 def side_by_side_html(parts: Iterable[Markup]) -> Markup:

@@ -17,8 +17,9 @@ from slmlab.run.logprobs import validate_logprobs
 from slmlab.run.options import Options, Prompt, full_options, parameters_of, validate_prompt
 from slmlab.run.prompts import fill
 from slmlab.run.record import Generation
+from slmlab.run.tools import written
 from slmlab.show.images import thumbnails
-from slmlab.show.markdown import STYLE, to_html
+from slmlab.show.markdown import STYLE, calls_html, to_html
 from slmlab.show.sanitize import harmless
 from slmlab.terminal import Printable, printable
 
@@ -85,13 +86,14 @@ class Stream:
 
 
 def record_html(record: Generation) -> Markup:
-    """The text of a record, with its thoughts, as harmless HTML."""
-    return to_html(
+    """The text of a record, with its thoughts and calls of tools, as harmless HTML."""
+    text = to_html(
         record.text,
         thinking=record.thinking,
         tokens=record.tokens,
         seconds=record.generation_s,
     )
+    return text + calls_html(record.tool_calls)
 
 
 def why_it_ended(record: Generation) -> str:
@@ -153,7 +155,10 @@ def ask(
         record = generate(
             model, prompt, on_text=stream, think=think, logprobs=logprobs, host=host, **options
         )
-        footer = str(record) if record.text.strip() else f"The answer is empty: {record}"
+        if calls := written(record.tool_calls):
+            stream(f"{calls}\n")
+        said = record.text.strip() or calls
+        footer = str(record) if said else f"The answer is empty: {record}"
     except SlmlabError:
         footer = "failed" if stream.text else ""
         raise

@@ -19,6 +19,7 @@ from urllib.parse import unquote
 from markupsafe import Markup
 
 from slmlab.run import thoughts
+from slmlab.run.tools import written
 from slmlab.show import mathematics
 from slmlab.show.highlight import code_html
 from slmlab.show.sanitize import clean, harmless
@@ -132,6 +133,11 @@ def to_html(
 def code_block(code: str, language: str) -> Markup:
     """Code as HTML, coloured and with a button that copies it. It needs ``STYLE`` too."""
     return _PLACE.format(_cleaned(code_html(harmless(code), language)))
+
+
+def calls_html(calls: Any) -> Markup:
+    """The calls of tools in an answer, as code."""
+    return code_block(written(calls), "python") if calls else Markup()
 
 
 def _cleaned(html: str) -> Markup:

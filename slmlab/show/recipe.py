@@ -11,8 +11,9 @@ import slmlab
 from slmlab.run.cells import plain
 from slmlab.run.comparison import ASKED_AGAIN_FOR
 from slmlab.run.frames import key_of, need, prompt_keys, unfilled, without_system
-from slmlab.run.grid import TAKEN
-from slmlab.run.options import DEFAULT_OPTIONS, EXTRA_OPTIONS
+from slmlab.run.grid import OWN, TAKEN
+from slmlab.run.options import ALL_OPTIONS, DEFAULT_OPTIONS
+from slmlab.run.tools import FIELDS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 PACKAGES = ("langchain-ollama", "langchain-core", "ollama", "xllamacpp", "scipy", "pandas")
 # The columns that the program is made from.
 NEEDED = ("model", "prompt", "prompt_id", "repeat", "in_flight", "think")
-OPTIONS = (*DEFAULT_OPTIONS, *EXTRA_OPTIONS)
 
 
 def recipe(frame: pd.DataFrame) -> str:
@@ -70,10 +70,8 @@ def _arguments(frame: pd.DataFrame, rows: list[dict[str, Any]]) -> dict[str, Any
         found["logprobs"] = max((len(row["top_logprobs"]) for row in rows_of_tokens), default=1)
     if "asked_again" in frame:
         found["ask_again"] = True
-    own_limits = _has_own_limits(frame)
-    for name in (one for one in OPTIONS if one in frame):
-        if name == "num_predict" and own_limits:
-            continue
+    own = _own_options(frame)
+    for name in (one for one in ALL_OPTIONS if one in frame and one not in own):
         # Repeat r ran with the seed `seed + r`.
         values = _distinct(
             _option(name, row[name] - row["repeat"] if name == "seed" else row[name])
@@ -87,7 +85,7 @@ def _arguments(frame: pd.DataFrame, rows: list[dict[str, Any]]) -> dict[str, Any
 def _option(name: str, value: Any) -> Any:
     """An option's value in its proper type, which files and joined tables may have changed."""
     value = plain(value)
-    if value is None or name == "stop":
+    if value is None or name == "stop" or name in FIELDS:
         return value
     return type(DEFAULT_OPTIONS.get(name, 0))(value)
 
@@ -101,11 +99,13 @@ def as_first_asked(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(num_predict=first)
 
 
-def _has_own_limits(frame: pd.DataFrame) -> bool:
-    """Whether each prompt has its own ``num_predict``, as a table of prompts can give it."""
-    if _as_sent(frame) or "num_predict" not in frame or frame["num_predict"].nunique() < 2:
-        return False
-    return _is_of_the_prompt(frame["num_predict"], prompt_keys(frame))
+def _own_options(frame: pd.DataFrame) -> list[str]:
+    """The options that each prompt has a value of its own for, as a table of prompts can give."""
+    several = [one for one in OWN if one in frame and frame[one].nunique(dropna=False) > 1]
+    if _as_sent(frame) or not several:
+        return []
+    keys = prompt_keys(frame)
+    return [one for one in several if _is_of_the_prompt(frame[one], keys)]
 
 
 def _models(rows: list[dict[str, Any]]) -> list[str]:
@@ -126,10 +126,9 @@ def _prompts(frame: pd.DataFrame) -> list[Any]:
     own = [
         name
         for name in map(str, frame.columns)
-        if name not in (*TAKEN, *OPTIONS, "score", "score_note")
-        and _is_of_the_prompt(frame[name], keys)
+        if name not in (*TAKEN, "score", "score_note") and _is_of_the_prompt(frame[name], keys)
     ]
-    own += ["num_predict"] * _has_own_limits(frame)
+    own += _own_options(frame)
     first = {key: row for key, row in reversed([*zip(keys, frame.to_dict("records"), strict=True)])}
     prompts: list[Any] = []
     for key in dict.fromkeys(keys):

@@ -35,7 +35,9 @@ SPEED_COLUMNS = {
     "on_cpu": "on the CPU",
 }
 # The columns that a report needs; every comparison has them.
-NEEDED = sorted(COMPARED - {"logprobs", "options", "prompt_fresh", "prompt_tokens_per_s"})
+NEEDED = sorted(
+    COMPARED - {"logprobs", "tool_calls", "options", "prompt_fresh", "prompt_tokens_per_s"}
+)
 
 
 def report(

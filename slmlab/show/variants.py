@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from slmlab.run.cells import plain
 from slmlab.run.frames import WAYS
-from slmlab.run.options import DEFAULT_OPTIONS, EXTRA_OPTIONS
+from slmlab.run.options import ALL_OPTIONS
+from slmlab.run.tools import FIELDS
 from slmlab.show.figure import shorten
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SETTINGS = ("think", *DEFAULT_OPTIONS, *EXTRA_OPTIONS)
+SETTINGS = ("think", *ALL_OPTIONS)
 AXES = ("template", "system", "quantization", *SETTINGS)
 
 
@@ -70,4 +71,6 @@ def _named(name: str, value: Any) -> str:
         return f"system “{shorten(value)}”" if value else "no system prompt"
     if name == "think":
         return "thinking" if value else "not thinking"
+    if name in FIELDS and value is None:
+        return f"no {name}"
     return f"{name} {'default' if value is None else shorten(value)}"

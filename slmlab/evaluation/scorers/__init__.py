@@ -11,6 +11,7 @@ A model's thoughts (``<think>…</think>``) are not part of its answer.
 """
 
 from slmlab.evaluation.scorers.assertions import asserts
+from slmlab.evaluation.scorers.calls import call, call_name
 from slmlab.evaluation.scorers.extraction import exact_match
 from slmlab.evaluation.scorers.instructions import instructions
 from slmlab.evaluation.scorers.meaning import similar
@@ -31,6 +32,8 @@ __all__ = [
     "all_of",
     "any_of",
     "asserts",
+    "call",
+    "call_name",
     "code",
     "contains",
     "exact",

@@ -6,6 +6,7 @@ from typing import Any
 
 from slmlab.errors import TaskError, did_you_mean
 from slmlab.evaluation.scorers.assertions import asserts
+from slmlab.evaluation.scorers.calls import call, call_name
 from slmlab.evaluation.scorers.extraction import exact_match
 from slmlab.evaluation.scorers.instructions import instructions
 from slmlab.evaluation.scorers.numbers import number
@@ -29,6 +30,8 @@ SCORERS: dict[str, Scorer] = {
         exact_match,
         instructions,
         code,
+        call,
+        call_name,
     )
 }
 

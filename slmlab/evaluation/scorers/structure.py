@@ -74,7 +74,7 @@ def json_fields(text: str, row: Row) -> float:
     value = _json(answer(text), "object")
     if not isinstance(value, dict):
         return 0.0
-    right = [_same(value.get(str(name), _ABSENT), wanted) for name, wanted in expected.items()]
+    right = [same(value.get(str(name), _ABSENT), wanted) for name, wanted in expected.items()]
     return sum(right) / len(right)
 
 
@@ -245,7 +245,7 @@ def _refuse(constant: str) -> Any:
     raise ValueError(f"JSON has no {constant}.")
 
 
-def _same(value: Any, wanted: Any) -> bool:
+def same(value: Any, wanted: Any) -> bool:
     """Whether a field of the answer has the expected value."""
     if value is _ABSENT:
         return False
@@ -256,14 +256,14 @@ def _same(value: Any, wanted: Any) -> bool:
             isinstance(wanted, dict)
             and isinstance(value, dict)
             and wanted.keys() == value.keys()
-            and all(_same(value[name], one) for name, one in wanted.items())
+            and all(same(value[name], one) for name, one in wanted.items())
         )
     if isinstance(wanted, list) or isinstance(value, list):
         return (
             isinstance(wanted, list)
             and isinstance(value, list)
             and len(wanted) == len(value)
-            and all(_same(one, other) for one, other in zip(value, wanted, strict=True))
+            and all(same(one, other) for one, other in zip(value, wanted, strict=True))
         )
     one, other = _number(value), _number(wanted)
     if (

@@ -139,7 +139,9 @@ def check_prompts(
             if "tests" not in row or is_blank(plain(row["tests"])):
                 raise TaskError(f"Row {number}: the scorer code needs a column `tests`.")
             continue
-        reason = _score_row(chosen, number, {**row, "text": "", "error": None}, run_code)[1]
+        reason = _score_row(
+            chosen, number, {**row, "text": "", "error": None, "tool_calls": []}, run_code
+        )[1]
         if reason:
             raise TaskError(f"Row {number}: {reason}")
 

@@ -324,6 +324,9 @@ class TestLongTexts:
         for name, scorer in scorers.SCORERS.items():
             if name == "json_fields":
                 scorer(text, {"expected": {"a": 1}})
+            elif name.startswith("call"):
+                call = {"name": text, "arguments": {text: text}}
+                scorer("", {"expected": call, "tool_calls": [call]})
             elif name != "code":
                 scorer(text, row)
         python_code._program(text, frozenset({"f"}))

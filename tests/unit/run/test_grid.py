@@ -7,6 +7,7 @@ import pytest
 
 from slmlab.errors import PromptError
 from slmlab.run import grid
+from slmlab.run.options import DEFAULT_OPTIONS
 
 
 class TestPlan:
@@ -68,14 +69,14 @@ class TestPlan:
     def test_a_rows_own_limit_holds_unless_one_is_given_for_all(self, tmp_path):
         rows = [{"prompt": "x", "num_predict": 16}, {"prompt": "y"}]
         limits = [cell.options["num_predict"] for cell in grid.plan("m", rows)]
-        assert limits == [16, grid.DEFAULT_OPTIONS["num_predict"]]
+        assert limits == [16, DEFAULT_OPTIONS["num_predict"]]
         assert "given_num_predict" not in grid.plan("m", rows)[0].columns
         (first, second) = grid.plan("m", rows, num_predict=9)
         assert first.options["num_predict"] == second.options["num_predict"] == 9
         assert first.columns["given_num_predict"] == 16
         (tmp_path / "t.csv").write_text("prompt,num_predict\nx,16\ny,\n")
         limits = [cell.options["num_predict"] for cell in grid.plan("m", tmp_path / "t.csv")]
-        assert limits == [16, grid.DEFAULT_OPTIONS["num_predict"]]
+        assert limits == [16, DEFAULT_OPTIONS["num_predict"]]
         with pytest.raises(PromptError, match="Row 2: num_predict is a number; got 'few'"):
             grid.plan("m", [{"prompt": "x"}, {"prompt": "y", "num_predict": "few"}])
 

@@ -59,7 +59,7 @@ def test_parameters_of_a_function_are_without_its_options():
 
 
 def test_every_option_has_a_type_and_other_names_are_no_options():
-    known = {*options.DEFAULT_OPTIONS, *options.EXTRA_OPTIONS}
+    known = {*options.ALL_OPTIONS}
     assert set(typing.get_type_hints(options.Options)) == known
     assert set(typing.get_type_hints(grid.GridOptions)) == known
     assert not known & {name for names in options.OTHER_NAMES.values() for name in names}
