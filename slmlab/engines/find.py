@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import tenacity
-
 from slmlab.engines import supervisor
 from slmlab.engines.access import choose, owner_to_distrust
 from slmlab.engines.address import DEFAULT_PORT, configured_host, is_local
@@ -136,6 +134,8 @@ def wait_until_ready(address: str, is_coming: Callable[[], bool]) -> dict[str, A
     Raises:
         ServerError: it did not answer within ``START_DEADLINE`` seconds.
     """
+    import tenacity  # slow, and seldom needed
+
     waiting = tenacity.Retrying(
         retry=tenacity.retry_if_result(lambda facts: facts is None and is_coming()),
         wait=tenacity.wait_fixed(0.03),

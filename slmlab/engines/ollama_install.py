@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import IO
 
 import httpx
-import tenacity
 import zstandard
 
 from slmlab import hardware, paths
@@ -240,6 +239,8 @@ BUSY = (429, 500, 502, 503, 504)
 
 def _download(client: httpx.Client, url: str, part: Path, digest: str, label: str) -> None:
     """Download ``url`` to ``part``, resuming an earlier attempt, and check the SHA-256."""
+    import tenacity  # slow, and seldom needed
+
     trying = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(httpx.TransportError),
         wait=tenacity.wait_exponential(multiplier=0.5, max=8),

@@ -58,18 +58,18 @@ def interval(values: Sequence[float]) -> Interval:
         (0.19, 0.75, 0.99)
     """
     import numpy as np
-    from scipy import stats
 
     known = np.array([value for value in values if value is not None and value == value], float)
     if not len(known):
         raise SlmlabError("There are no values to take the mean of.")
     mean, n = float(known.mean()), len(known)
     if np.isin(known, (0.0, 1.0)).all():
-        exact = stats.binomtest(int(known.sum()), n).proportion_ci(CONFIDENCE, method="exact")
-        return Interval(mean, float(exact.low), float(exact.high), n, "exact")
+        return Interval(mean, *_clopper_pearson(int(known.sum()), n), n, "exact")
     if n < 2 or np.ptp(known) == 0:
         # A single value, or values that are all equal, say nothing about the spread of others.
         return Interval(mean, math.nan, math.nan, n, "none")
+    from scipy import stats  # takes as long to import as all the rest
+
     found = stats.bootstrap(
         (known,),
         np.mean,
@@ -80,6 +80,26 @@ def interval(values: Sequence[float]) -> Interval:
         batch=1_000,
     ).confidence_interval
     return Interval(mean, float(found.low), float(found.high), n, "bootstrap")
+
+
+def _clopper_pearson(k: int, n: int) -> tuple[float, float]:
+    """The exact interval of a rate, by quantiles of the beta distribution."""
+    from scipy.special import betaincinv
+
+    tail = (1 - CONFIDENCE) / 2
+    low = float(betaincinv(k, n - k + 1, tail)) if k else 0.0
+    high = float(betaincinv(k + 1, n - k, 1 - tail)) if k < n else 1.0
+    return low, high
+
+
+def _wilson(k: int, n: int) -> tuple[float, float]:
+    """Wilson's interval of a rate (1927)."""
+    from scipy.special import ndtri
+
+    z = float(ndtri((1 + CONFIDENCE) / 2))
+    middle = (k + z**2 / 2) / (n + z**2)
+    half = z / (n + z**2) * math.sqrt(k * (n - k) / n + z**2 / 4)
+    return max(0.0, middle - half) if k else 0.0, min(1.0, middle + half) if k < n else 1.0
 
 
 def difference(a: Sequence[float], b: Sequence[float]) -> Interval:
@@ -96,7 +116,7 @@ def difference(a: Sequence[float], b: Sequence[float]) -> Interval:
         >>> found = slmlab.statistics.difference([1, 1, 0, 1], [0, 1, 0, 0])
     """
     import numpy as np
-    from scipy import stats
+    from scipy.special import stdtrit
 
     x, y = np.asarray(a, float), np.asarray(b, float)
     if len(x) != len(y) or not len(x):
@@ -110,20 +130,15 @@ def difference(a: Sequence[float], b: Sequence[float]) -> Interval:
         return Interval(mean, low, high, n, "Newcombe")
     if n < 2 or np.ptp(gaps) == 0:
         return Interval(mean, math.nan, math.nan, n, "none")
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * gaps.std(ddof=1) / math.sqrt(n))
+    half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2) * gaps.std(ddof=1) / math.sqrt(n))
     return Interval(mean, mean - half, mean + half, n, "t")
 
 
 def _newcombe(both: int, only_a: int, only_b: int, neither: int) -> tuple[float, float]:
     """Newcombe's interval for the difference of two paired proportions, from the four counts."""
-    from scipy import stats
-
     n = both + only_a + only_b + neither
     p_a, p_b = (both + only_a) / n, (both + only_b) / n
-    (low_a, high_a), (low_b, high_b) = (
-        stats.binomtest(both + only, n).proportion_ci(CONFIDENCE, method="wilson")
-        for only in (only_a, only_b)
-    )
+    (low_a, high_a), (low_b, high_b) = _wilson(both + only_a, n), _wilson(both + only_b, n)
     # The correlation of the two (phi), with Newcombe's continuity correction.
     product = (both + only_a) * (only_b + neither) * (both + only_b) * (only_a + neither)
     excess = float(both * neither - only_a * only_b)
@@ -252,7 +267,6 @@ def sign_tests(
         2
     """
     import pandas as pd
-    from scipy import stats
 
     rows = []
     for a, b, one, other in pairs:
@@ -271,13 +285,31 @@ def sign_tests(
                 "low": found.low,
                 "high": found.high,
                 "method": found.method,
-                "p": stats.binomtest(better, better + worse).pvalue if better + worse else 1.0,
+                "p": _sign_test(better, worse),
             }
         )
     table = pd.DataFrame(rows)
-    table["p_adjusted"] = stats.false_discovery_control(table["p"])
+    table["p_adjusted"] = _adjusted(table["p"].tolist())
     table["sentence"] = [_sentence(row, len(rows)) for row in table.to_dict("records")]
     return table
+
+
+def _sign_test(better: int, worse: int) -> float:
+    """The two-sided p value of so many wins and losses."""
+    from scipy.special import bdtr
+
+    return min(1.0, 2 * float(bdtr(min(better, worse), better + worse, 0.5)))
+
+
+def _adjusted(p_values: Sequence[float]) -> list[float]:
+    """The p values, corrected for their number (Benjamini and Hochberg 1995)."""
+    adjusted = [1.0] * len(p_values)
+    lowest = 1.0
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    for rank, place in reversed(list(enumerate(order, 1))):
+        lowest = min(lowest, p_values[place] * len(p_values) / rank)
+        adjusted[place] = lowest
+    return adjusted
 
 
 def _prompts(frame: pd.DataFrame, by: str) -> list[str]:
@@ -339,7 +371,7 @@ def prompts_needed(better: int, worse: int, same: int, comparisons: int = 1) -> 
         >>> slmlab.statistics.prompts_needed(better=9, worse=3, same=8)
     """
     import numpy as np
-    from scipy import stats
+    from scipy.special import bdtr, bdtrc, bdtrik
 
     decided = better + worse
     if better == worse:
@@ -347,8 +379,11 @@ def prompts_needed(better: int, worse: int, same: int, comparisons: int = 1) -> 
     share = (max(better, worse) + 0.5) / (decided + 1)
     for n in np.unique(np.geomspace(5, 1e6, 400).astype(int)):
         # The fewest wins that are significant in the two-sided test, and their probability.
-        wins = stats.binom.isf(SIGNIFICANT / comparisons / 2, n, 0.5) + 1
-        if stats.binom.sf(wins - 1, n, share) >= POWER:
+        level = 1 - SIGNIFICANT / comparisons / 2
+        most = np.ceil(bdtrik(level, n, 0.5))
+        if most > 0 and bdtr(most - 1, n, 0.5) >= level:
+            most -= 1
+        if bdtrc(most, n, share) >= POWER:
             prompts = math.ceil(int(n) * (decided + same) / decided)
             return round(prompts, -2) if prompts > 1000 else prompts
     return None

@@ -13,7 +13,6 @@ from typing import Any, NoReturn
 
 import httpx
 import ollama
-import tenacity
 
 from slmlab import hardware, paths
 from slmlab.engines import server
@@ -105,6 +104,8 @@ def _raise(errors: dict[str, Exception]) -> NoReturn:
 
 def _pull_one(model: str, host: str, events: queue.SimpleQueue[_Event]) -> None:
     """Pull one model; put its progress into ``events`` and, whatever happens, its end."""
+    import tenacity  # slow, and seldom needed
+
     waiting = tenacity.Retrying(
         retry=tenacity.retry_if_exception(_worth_another_try),
         wait=tenacity.wait_exponential(multiplier=1, max=10),

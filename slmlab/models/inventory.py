@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import tenacity
-
 from slmlab.engines import client as engine_client
 from slmlab.engines import server
 from slmlab.engines.client import client
@@ -273,6 +271,8 @@ def unload(model: str, *, host: str | None = None) -> None:
     host = server.address_of(host)
     with errors_as_sentences(host, validate_model(model)):
         client(host).generate(model, "", keep_alive=0, stream=False)
+    import tenacity  # slow, and seldom needed
+
     waiting = tenacity.Retrying(
         retry=tenacity.retry_if_result(lambda names: is_among(model, names)),
         wait=tenacity.wait_fixed(0.05),

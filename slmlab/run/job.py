@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import tenacity
-
 from slmlab import models
 from slmlab.engines.address import is_local, known_credentials, remember
 from slmlab.engines.client import SHARED, Session, ask_version
@@ -115,6 +113,8 @@ class GenerationJob(Job[Cell, Loaded, Generation]):
 
     def comes_back(self, host: str) -> bool:
         """Wait for a server that went away; returns whether it answers again."""
+        import tenacity  # slow, and seldom needed
+
         waiting = tenacity.Retrying(
             retry=tenacity.retry_if_result(lambda facts: facts is None),
             wait=tenacity.wait_exponential(multiplier=0.1, max=2),
