@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from slmlab.run import results
 from slmlab.run.grid import Cell
 from slmlab.run.job import Loaded
-from slmlab.run.options import Prompt, full_options
+from slmlab.run.options import ASKED_AGAIN_FOR, Prompt, full_options
 from slmlab.run.progress import Progress
 from slmlab.run.record import Generation
 from slmlab.run.scheduler import Listener
@@ -17,9 +17,6 @@ from slmlab.run.store import RecordStore
 
 if TYPE_CHECKING:
     import pandas as pd
-
-# How many times as many tokens an answer gets that was cut and is asked for again.
-ASKED_AGAIN_FOR = 4
 
 
 class Comparison(Listener[Cell, Loaded, Generation]):

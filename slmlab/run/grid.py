@@ -42,6 +42,7 @@ TAKEN = {field.name for field in fields(Generation)} | {
     "quantization",
     "model_load_s",
     "asked_again",
+    *("machine", "cpu", "cores", "gpu"),
     "score",
     "score_note",
     *ALL_OPTIONS,

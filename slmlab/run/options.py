@@ -41,6 +41,9 @@ NOT_SENT = {
 # A server reloads the model when one of these changes, so a grid varies them slowest.
 LOAD_OPTIONS = ("num_ctx", "num_gpu", "num_batch", "num_thread")
 
+# How many times as many tokens an answer gets that was cut and is asked for again.
+ASKED_AGAIN_FOR = 4
+
 Prompt = str | Sequence[Mapping[str, Any]]
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from slmlab.errors import ResultsError
 from slmlab.run import cells, tables
+from slmlab.run.collected import collect
 from slmlab.run.frames import need
 from slmlab.run.options import DEFAULT_OPTIONS, EXTRA_OPTIONS
 from slmlab.run.record import Generation
@@ -39,6 +40,8 @@ COLUMN_TYPES: dict[str, str] = {
     **dict.fromkeys(EXTRA_OPTIONS, "int"),
     **dict.fromkeys(("tokens_per_s", "prompt_tokens_per_s", "model_load_s", "score"), "float"),
     **dict.fromkeys(("repeat", "prompt_id", "turn"), "int"),
+    **dict.fromkeys(("machine", "cpu", "gpu"), "str | None"),
+    "cores": "int | None",
     **dict.fromkeys(
         ("system", "template", "quantization", "score_note", "format", "tools"), "str | None"
     ),
@@ -124,6 +127,35 @@ def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
     # Without a number in any row these columns would have the type object, which breaks arithmetic.
     times = [name for name in ("ttft_s", "tokens_per_s", "prompt_tokens_per_s") if name in frame]
     return frame.astype(dict.fromkeys(times, float))
+
+
+def load(*folders: str | Path, prompts: Any = None) -> pd.DataFrame:
+    """The records of several stores in one table, as those of a class's laptops.
+
+    Each answer counts once: copies of a record do, an answer that was measured again on the same
+    machine counts as it was last, and one that was cut and asked for again with its longer one.
+    ``slmlab.report``, plots and statistics take the table; a model on two machines counts as two.
+
+    Args:
+        folders: folders with records, such as copies of the folder ``results`` of each laptop's
+            slmlab folder, or one that contains them all.
+        prompts: the table of prompts, as for ``slmlab.compare``: only the answers to these, with
+            the table's columns, so that they can be scored. Templates and system prompts are not
+            in it, so what was asked with one is left out.
+
+    Returns:
+        The table of ``slmlab.compare`` with the columns ``machine``, ``cpu``, ``cores`` and ``gpu``
+        (None: none, or not recorded).
+
+    Raises:
+        ResultsError: there is no such folder, it has no records, or none of these prompts.
+
+    Examples:
+        >>> frame = slmlab.results.load(slmlab.paths.results())
+        >>> slmlab.results.summary(frame, by=["machine", "model"])
+    """
+    records, columns = collect(folders, prompts)
+    return to_frame(records, columns)
 
 
 def comparable(frame: pd.DataFrame) -> pd.DataFrame:

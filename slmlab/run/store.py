@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import os
@@ -11,7 +12,7 @@ import platform
 import secrets
 import shutil
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 from slmlab import paths
 from slmlab.devices import cpu_name, gpu_names
 from slmlab.errors import ResultsError
+from slmlab.hardware import usable_cores
 from slmlab.run.generate import Target
 from slmlab.run.record import Generation
 
@@ -51,6 +53,61 @@ def key(
 def machine_id() -> str:
     """This machine's processor and GPUs, on which the times of a record depend."""
     return ", ".join([cpu_name(), *gpu_names()])
+
+
+@functools.cache
+def this_machine() -> dict[str, Any]:
+    """What records say about the machine that wrote them: ``id``, ``name``, cpu, cores, gpu.
+
+    Two laptops may have one name, so the id is drawn once and kept in slmlab's folder.
+    """
+    name = platform.node() or "unnamed"
+    file = paths.home() / "machine"
+    try:
+        paths.make(file.parent)
+        with contextlib.suppress(FileExistsError), open(file, "x", opener=paths.opener) as new:
+            new.write(secrets.token_hex(8))
+        drawn = file.read_text().strip()
+    except OSError:  # a folder that cannot be written, which records do not need
+        drawn = ""
+    return {
+        "id": drawn or name,
+        "name": name,
+        "cpu": cpu_name(),
+        "cores": usable_cores(),
+        "gpu": ", ".join(gpu_names()) or None,
+    }
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A stored record, with its key and the machine that wrote it (see ``this_machine``)."""
+
+    key: str
+    machine: Mapping[str, Any]
+    record: Generation
+
+
+def entries(folder: Path) -> Iterator[Entry]:
+    """All records in a folder and in the folders in it; other files and lines are passed over.
+
+    Raises:
+        ResultsError: the folder cannot be read.
+    """
+    try:
+        for file in sorted(folder.rglob("*.jsonl")):
+            # Records of earlier versions only have the machine's name, in that of their file.
+            name = file.stem.rsplit("-", 2)[0]
+            with file.open("rb") as lines:
+                for line in lines:
+                    if line.startswith(b'{"key":"') and (record := _parse(line, None)):
+                        entry = json.loads(line)
+                        machine = entry.get("machine")
+                        if not isinstance(machine, dict) or not {"id", "name"} <= machine.keys():
+                            machine = {"id": name, "name": name}
+                        yield Entry(entry["key"], machine, record)
+    except OSError as error:
+        raise ResultsError(f"The records in {folder} cannot be read: {error}.") from error
 
 
 @dataclass
@@ -113,7 +170,8 @@ class RecordStore:
         """
         on = machine_id() if record.in_flight == 1 else None
         # The key comes first, so that readers can skip a line without parsing it.
-        line = f'{{"key":"{name}","on":{json.dumps(on)},"record":'
+        line = f'{{"key":"{name}","on":{json.dumps(on)},"machine":{json.dumps(this_machine())},'
+        line += '"record":'
         line += json.dumps(record.to_dict(), separators=(",", ":")) + "}\n"
         data = line.encode()
         if self._file is None:

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import slmlab
 from slmlab.run.cells import plain
-from slmlab.run.comparison import ASKED_AGAIN_FOR
 from slmlab.run.frames import key_of, need, prompt_keys, unfilled, without_system
 from slmlab.run.grid import OWN, TAKEN
-from slmlab.run.options import ALL_OPTIONS, DEFAULT_OPTIONS
+from slmlab.run.options import ALL_OPTIONS, ASKED_AGAIN_FOR, DEFAULT_OPTIONS
 from slmlab.run.tools import FIELDS
 
 if TYPE_CHECKING:

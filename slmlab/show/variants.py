@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SETTINGS = ("think", *ALL_OPTIONS)
-AXES = ("template", "system", "quantization", *SETTINGS)
+AXES = ("machine", "template", "system", "quantization", *SETTINGS)
 
 
 def differing(frame: pd.DataFrame) -> list[str]:
@@ -69,6 +69,8 @@ def _named(name: str, value: Any) -> str:
     value = plain(value)
     if name == "system":
         return f"system “{shorten(value)}”" if value else "no system prompt"
+    if name == "machine":
+        return str(value)
     if name == "think":
         return "thinking" if value else "not thinking"
     if name in FIELDS and value is None:

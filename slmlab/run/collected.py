@@ -1,0 +1,121 @@
+"""The records of several stores together, as those of a class's laptops; nothing counts twice."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from slmlab.errors import PromptError, ResultsError
+from slmlab.run.frames import key_of
+from slmlab.run.options import ASKED_AGAIN_FOR, validate_prompt
+from slmlab.run.record import Generation
+from slmlab.run.store import Entry, entries
+from slmlab.run.tables import rows
+from slmlab.run.tools import as_chat
+
+# Columns of a table of prompts that are part of the record.
+SENT = ("prompt", "num_predict", "tools", "images")
+
+
+def collect(
+    folders: Iterable[str | Path], prompts: Any = None
+) -> tuple[list[Generation], list[dict[str, Any]]]:
+    """Records and their further columns (see ``slmlab.results.load``), by machine and prompt.
+
+    Raises:
+        ResultsError: there is no such folder, or there are no records.
+    """
+    latest: dict[tuple[str, str], Entry] = {}
+    places = [Path(one).expanduser() for one in folders]
+    for place in places:
+        if not place.is_dir():
+            raise ResultsError(f"There is no folder {place} with records.")
+        for one in entries(place):
+            known = latest.setdefault((one.machine["id"], one.key), one)
+            if one.record.started > known.record.started:
+                latest[one.machine["id"], one.key] = one
+    if not latest:
+        where = ", ".join(map(str, places)) or "no folder"
+        raise ResultsError(
+            f"There are no records in {where}. Give the folders `results` of slmlab's folders "
+            "(slmlab.paths.home()), or a folder that contains such folders."
+        )
+    found = _without_cut(list(latest.values()))
+    asked = None if prompts is None else _asked(prompts)
+    if asked is not None:
+        found = [one for one in found if key_of(one.record.prompt) in asked]
+        if not found:
+            raise ResultsError("None of the records answers one of these prompts.")
+    return _table(found, asked)
+
+
+def _without_cut(found: list[Entry]) -> list[Entry]:
+    """Without answers that were cut and asked for again with more tokens."""
+
+    def question(one: Entry, factor: int) -> str:
+        record = one.record
+        options = {**record.options, "num_predict": record.options["num_predict"] * factor}
+        return key_of([one.machine["id"], record.model, record.digest, record.prompt, options])
+
+    there = {question(one, 1) for one in found}
+    return [
+        one for one in found if not (one.record.cut and question(one, ASKED_AGAIN_FOR) in there)
+    ]
+
+
+def _asked(prompts: Any) -> dict[str, dict[str, Any]]:
+    """The columns of each row of a table of prompts, by the prompt as sent."""
+    asked: dict[str, dict[str, Any]] = {}
+    for number, row in enumerate(rows(prompts)):
+        given = row if isinstance(row, Mapping) else {"prompt": row}
+        if "prompt" not in given:
+            raise PromptError("The table of prompts has no column `prompt`.")
+        prompt = as_chat(given["prompt"]) if given.get("tools") else given["prompt"]
+        own = {name: value for name, value in given.items() if name not in SENT}
+        asked.setdefault(key_of(validate_prompt(prompt)), {"prompt_id": number, **own})
+    return asked
+
+
+def _table(
+    found: Sequence[Entry], asked: Mapping[str, dict[str, Any]] | None
+) -> tuple[list[Generation], list[dict[str, Any]]]:
+    labels = _labels(found)
+    numbers: dict[str, int] = {}
+    seeds: dict[str, int] = {}
+    for one in found:
+        numbers.setdefault(key_of(one.record.prompt), len(numbers))
+        group = _group(one.record)
+        seeds[group] = min(seeds.get(group, one.record.seed), one.record.seed)
+    rows_of = []
+    for one in found:
+        prompt = key_of(one.record.prompt)
+        own = {"prompt_id": numbers[prompt]} if asked is None else asked[prompt]
+        columns = {
+            "machine": labels[one.machine["id"]],
+            **{name: one.machine.get(name) for name in ("cpu", "cores", "gpu")},
+            "repeat": one.record.seed - seeds[_group(one.record)],
+            **own,
+        }
+        rows_of.append((one.record, columns))
+    rows_of.sort(key=lambda row: (row[1]["machine"], row[0].model, row[1]["prompt_id"]))
+    return [record for record, _ in rows_of], [columns for _, columns in rows_of]
+
+
+def _group(record: Generation) -> str:
+    """What the repeats of a prompt have in common, on all machines."""
+    options = {name: value for name, value in record.options.items() if name != "seed"}
+    return key_of([record.model, record.prompt, options, record.think])
+
+
+def _labels(found: Sequence[Entry]) -> dict[str, str]:
+    """A name for each machine; two of one name get numbers."""
+    names = {one.machine["id"]: one.machine["name"] for one in found}
+    count = collections.Counter(names.values())
+    seen: collections.Counter[str] = collections.Counter()
+    labels = {}
+    for machine, name in names.items():
+        seen[name] += 1
+        labels[machine] = f"{name} ({seen[name]})" if count[name] > 1 else name
+    return labels

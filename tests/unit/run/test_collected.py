@@ -1,0 +1,140 @@
+"""The records of several machines in one table."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+import slmlab
+from slmlab.errors import ResultsError
+from slmlab.run import store
+from slmlab.run.options import full_options
+from slmlab.run.store import RecordStore
+from tests.support.records import record
+
+
+@pytest.fixture
+def laptop(tmp_path, monkeypatch):
+    """Writes records as a laptop of that name would, into a folder of its own."""
+
+    def write(name: str, *records, cores: int = 4, drawn: str = "", folder: str = ""):
+        machine = {"id": drawn or name, "name": name, "cpu": "C", "cores": cores, "gpu": None}
+        monkeypatch.setattr(store, "this_machine", lambda: machine)
+        place = tmp_path / "class" / (folder or drawn or name) / "results"
+        records_of = RecordStore(place)
+        for one in records:
+            question = f"{one.prompt}{one.model}{one.options['num_predict']}{one.seed}"
+            records_of.add(store.hashlib.sha256(question.encode()).hexdigest(), one)
+        return place
+
+    return write
+
+
+def answer(prompt: str, text: str = "yes", at: str = "2026-01-01T10:00", **more):
+    options = full_options({"num_predict": more.pop("num_predict", 8), "seed": more.pop("seed", 0)})
+    return record(prompt=prompt, text=text, started=at, options=options, **more)
+
+
+def test_each_machine_has_its_rows_and_its_columns(laptop, tmp_path):
+    laptop("ada", answer("P", "a"), answer("Q", "b"), cores=8)
+    laptop("ben", answer("Q", "c"), answer("P", "d"), cores=2)
+    frame = slmlab.results.load(tmp_path / "class")
+    assert frame[["machine", "cores", "prompt", "prompt_id", "text"]].to_numpy().tolist() == [
+        ["ada", 8, "P", 0, "a"],
+        ["ada", 8, "Q", 1, "b"],
+        ["ben", 2, "P", 0, "d"],
+        ["ben", 2, "Q", 1, "c"],
+    ]
+    assert frame["cpu"].tolist() == ["C"] * 4
+
+
+def test_nothing_counts_twice(laptop, tmp_path):
+    place = laptop("ada", answer("P", "old"), answer("Q"))
+    laptop("ada", answer("P", "new", at="2026-01-02T10:00"))
+    shutil.copytree(place, tmp_path / "class" / "a copy" / "results")
+    frame = slmlab.results.load(tmp_path / "class", place)
+    assert sorted(frame["text"]) == ["new", "yes"]
+
+
+def test_an_answer_that_was_asked_for_again_counts_with_the_longer_one(laptop, tmp_path):
+    short = answer("P", "so", stop_reason="length")
+    laptop(
+        "ada", short, answer("P", "so it is 5", num_predict=32), answer("Q", stop_reason="length")
+    )
+    frame = slmlab.results.load(tmp_path)
+    assert sorted(frame["text"]) == ["so it is 5", "yes"]
+
+
+def test_two_laptops_of_one_name_are_two(laptop, tmp_path):
+    laptop("mac.local", answer("P", "a"), drawn="11")
+    laptop("mac.local", answer("P", "b"), drawn="22")
+    frame = slmlab.results.load(tmp_path)
+    assert frame[["machine", "text"]].to_numpy().tolist() == [
+        ["mac.local (1)", "a"],
+        ["mac.local (2)", "b"],
+    ]
+
+
+def test_repeats_are_told_by_their_seeds(laptop, tmp_path):
+    laptop("ada", *(answer("P", str(seed), seed=seed) for seed in (7, 8)))
+    laptop("ben", answer("P", "ben", seed=8))
+    frame = slmlab.results.load(tmp_path)
+    assert frame[["text", "repeat"]].to_numpy().tolist() == [["7", 0], ["8", 1], ["ben", 1]]
+
+
+def test_with_the_prompts_they_can_be_scored_and_reported(laptop, tmp_path):
+    laptop("ada", answer("P", "yes"), answer("Q", "no"), answer("Else"))
+    laptop("ben", answer("P", "no"), answer("Q", "no"))
+    prompts = [{"prompt": one, "expected": "yes", "scorer": "exact", "task": "t"} for one in "QP"]
+    frame = slmlab.score(slmlab.results.load(tmp_path, prompts=prompts))
+    assert frame["prompt_id"].tolist() == [0, 1, 0, 1]
+    means = slmlab.statistics.means(frame, by="machine").set_index("machine")["mean"]
+    assert means.to_dict() == {"ada": 0.5, "ben": 0.0}
+    page = slmlab.report(frame, tmp_path / "r.html").read_text()
+    assert "m · ada" in page and "m · ben" in page
+    with pytest.raises(ResultsError, match="None of the records answers one of these prompts"):
+        slmlab.results.load(tmp_path, prompts=["R"])
+
+
+def test_records_of_earlier_versions_are_told_by_their_files(laptop, tmp_path):
+    place = laptop("ada", answer("P"))
+    (file,) = place.iterdir()
+    before = file.read_text()
+    start, end = before.index('"machine"'), before.index('"record"')
+    (place / "old-laptop-12-345.jsonl").write_text(before[:start] + before[end:])
+    frame = slmlab.results.load(tmp_path)
+    assert sorted(frame["machine"]) == ["ada", "old-laptop"]
+    assert frame["cores"].isna().sum() == 1
+
+
+def test_foreign_lines_are_passed_over(laptop, tmp_path):
+    place = laptop("ada", answer("P"))
+    (place / "tasks.jsonl").write_text('{"prompt": "x"}\n{"key":"x"}\n[1]\n')
+    (file,) = place.glob("*-*.jsonl")
+    text = file.read_text()
+    start, end = text.index('"machine"'), text.index('"record"')
+    (place / "odd-1-2.jsonl").write_text(text[:start] + '"machine":7,' + text[end:])
+    assert sorted(slmlab.results.load(tmp_path)["machine"]) == ["ada", "odd"]
+
+
+def test_what_is_not_there_is_said(tmp_path):
+    with pytest.raises(ResultsError, match=r"There is no folder .*nowhere with records"):
+        slmlab.results.load(tmp_path / "nowhere")
+    with pytest.raises(ResultsError, match="There are no records in"):
+        slmlab.results.load(tmp_path)
+
+
+def test_a_machine_keeps_its_id(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLMLAB_HOME", str(tmp_path / "home"))
+    store.this_machine.cache_clear()
+    try:
+        first = store.this_machine()
+        store.this_machine.cache_clear()
+        assert store.this_machine() == first
+        assert len(first["id"]) == 16
+        assert first["cores"] >= 1
+        RecordStore(tmp_path / "x").add("a" * 64, record())
+        assert slmlab.results.load(tmp_path / "x")["machine"].tolist() == [first["name"]]
+    finally:
+        store.this_machine.cache_clear()
