@@ -62,7 +62,7 @@ AREAS = (
         "tasks",
         "Tasks, scorers and votes",
         ("score", "evaluate", "compare_runs", "decide"),
-        ("slmlab.tasks", "slmlab.scorers", "slmlab.likelihood", "slmlab.votes"),
+        ("slmlab.tasks", "slmlab.scorers", "slmlab.likelihood", "slmlab.votes", "slmlab.exports"),
         (
             "slmlab.evaluation.perplexities.Perplexity",
             "slmlab.evaluation.perplexities.Divergence",

@@ -13,6 +13,7 @@ from .engines import server as server
 from .engines.server import start as start
 from .engines.server import status as status
 from .engines.server import stop as stop
+from .evaluation import exports as exports
 from .evaluation import likelihood as likelihood
 from .evaluation import repeats as repeats
 from .evaluation import scorers as scorers

@@ -3,5 +3,6 @@
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submodules=["likelihood", "repeats", "scorers", "statistics", "tasks", "votes"]
+    __name__,
+    submodules=["exports", "likelihood", "repeats", "scorers", "statistics", "tasks", "votes"],
 )

@@ -78,7 +78,8 @@ class Comparison(Listener[Cell, Loaded, Generation]):
         if record.error is None:
             self.store.add(name, record)
         self.progress.step(record)
-        return bool(self.on_record and self.on_record(record))
+        # Only True: a callback may return anything else, such as how many letters it wrote.
+        return self.on_record is not None and self.on_record(record) is True
 
     def waiting(self) -> None:
         """Let the progress bar show that time passes."""

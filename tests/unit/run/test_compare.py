@@ -125,6 +125,9 @@ class TestStop:
         frame = self.compare(wire, on_record=lambda one: kept.append(one) or len(kept) == 3)
         assert frame["prompt"].tolist() == ["P0", "P1", "P2"]
 
+    def test_what_else_a_function_returns_does_not_end_it(self, wire):
+        assert len(self.compare(wire, on_record=lambda one: len(one.text))) == 12
+
     @pytest.mark.parametrize(
         ("wrong", "words"),
         [

@@ -1,0 +1,67 @@
+"""Files for other programs, read as these read them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import slmlab
+from slmlab.errors import ResultsError
+from slmlab.evaluation import exports, votes
+from tests.support.records import comparison
+
+
+def frame(*models: str):
+    return comparison(
+        [
+            {"model": model, "prompt": prompt, "prompt_id": number, "repeat": 0, "task": "t"}
+            | {"text": f"{model} {number}", "score": float(place == number), "tokens": 3}
+            for place, model in enumerate(models)
+            for number, prompt in enumerate(
+                ["P", [{"role": "system", "content": "S"}, {"role": "user", "content": "Q"}]]
+            )
+        ]
+    )
+
+
+def test_llm_comparator_reads_two_models(tmp_path):
+    path = slmlab.exports.llm_comparator(frame("a", "b"), tmp_path / "x.json")
+    data = json.loads(path.read_text())
+    assert data["metadata"]["source_path"] == "x"
+    assert data["models"] == [{"name": "a"}, {"name": "b"}]
+    first, second = data["examples"]
+    assert first == {
+        "input_text": "P",
+        "tags": ["t"],
+        "output_text_a": "a 0",
+        "output_text_b": "b 0",
+        "score": 1.5,
+        "individual_rater_scores": [],
+        "custom_fields": {"tokens": [3, 3], "own_score": [1.0, 0.0]},
+    }
+    assert (second["input_text"], second["score"]) == ("system: S\n\nuser: Q", -1.5)
+
+
+def test_two_of_several_and_in_their_order(tmp_path):
+    table = frame("a", "b", "c").drop(columns="score")
+    path = exports.llm_comparator(table, tmp_path / "x.json", models=["c", "a"])
+    data = json.loads(path.read_text())
+    assert [one["name"] for one in data["models"]] == ["c", "a"]
+    assert data["examples"][0]["output_text_a"] == "c 0"
+    assert data["examples"][0]["score"] == 0
+    for wrong in (None, ["a"], ["a", "z"]):
+        with pytest.raises(ResultsError, match="LLM Comparator shows two models"):
+            exports.llm_comparator(table, tmp_path / "y.json", models=wrong)
+
+
+def test_votes_have_the_arenas_winners(tmp_path):
+    file = tmp_path / "votes.jsonl"
+    for winner in votes.WINNERS:
+        votes.add_vote(file, voter="Ada", prompt="Hi!", model_a="x", model_b="y", winner=winner)
+    path = exports.arena_votes(votes.read_votes(file), tmp_path / "arena.jsonl")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [one["winner"] for one in lines] == ["model_a", "model_b", "tie", "tie (bothbad)"]
+    assert {one["model_a"] for one in lines} == {"x"}
+    assert lines[0]["conversation_a"] == [{"role": "user", "content": "Hi!"}]
+    assert lines[0]["tstamp"] > 1.7e9
