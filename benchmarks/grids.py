@@ -8,7 +8,7 @@
    time that each of the two clients uses.
 3. A finished grid run again, against its first run.
 4. A grid of answers of one token, one at a time, against bare HTTP requests for the same.
-5. Planning, resuming and building the table at 100, 1,000 and 10,000 stored cells.
+5. Planning, resuming, building the table and scoring it, at 100 to 100,000 stored cells.
 
 It needs the embedded engine's models and uses a server of its own.
 """
@@ -331,8 +331,8 @@ def overhead(cells: int = 100) -> None:
 def stored_cells() -> None:
     """Planning, resuming and the table at growing numbers of cells that the store already has."""
     record = slmlab.generate(NAMES[0], GRID[0], **OPTIONS)
-    print("\n| stored cells | plan, resume and table | growth of memory |\n|---|---|---|")
-    for cells in (100, 1_000, 10_000):
+    print("\n| stored cells | plan, resume, table and scores | growth of memory |\n|---|---|---|")
+    for cells in (100, 1_000, 10_000, 100_000):
         texts = [f"{GRID[0]} ({n})" for n in range(cells // 2)]
         with tempfile.TemporaryDirectory() as store:
             planned = grid.plan(NAMES, texts, **OPTIONS)
@@ -343,13 +343,14 @@ def stored_cells() -> None:
                 target = targets[server.host(), cell.model]
                 records.add(key(target, cell.prompt, cell.options, False), found)
             code = (
-                "import json, resource, sys, time, slmlab, pandas, scipy.stats;"
+                "import json, resource, sys, time, slmlab, pandas;"
                 "names, texts, options = json.load(sys.stdin);"
                 "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024;"
                 "slmlab.compare(names, texts[:1], store=sys.argv[1], quiet=True, **options);"
                 "before, started = peak(), time.perf_counter();"
                 "f = slmlab.compare(names, texts, store=sys.argv[1], quiet=True, **options);"
                 "assert len(f) == 2 * len(texts);"
+                "slmlab.statistics.paired(slmlab.score(f, lambda text, row: len(text) > 9));"
                 "print(time.perf_counter() - started, peak() - before)"
             )
             done = subprocess.run(

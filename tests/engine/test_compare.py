@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ from slmlab import paths
 from slmlab.errors import Interrupted, ModelError, PromptError, ResultsError
 from slmlab.run import prompts, results
 from slmlab.run.generate import generate
+from tests.support.contract import WEATHER
 from tests.support.engines import GEMMA, SMOL, engine_process, runners
 from tests.support.processes import wait_for
 from tests.support.records import same
@@ -186,6 +188,27 @@ class TestCompare:
         )
         assert len(frame.groupby(["temperature", "system"], dropna=False)) == 4
         assert frame["error"].isna().all()
+
+    def test_a_schema_is_an_axis_and_holds(self, here):
+        schema = {
+            "type": "object",
+            "properties": {"colour": {"enum": ["red", "blue"]}},
+            "required": ["colour"],
+        }
+        frame = slmlab.compare(
+            SMOL,
+            "Name a colour.",
+            format=[None, schema],
+            timing=False,
+            quiet=True,
+            temperature=0,
+            num_predict=24,
+        )
+        free, held = frame["text"]
+        assert json.loads(held)["colour"] in ("red", "blue")
+        assert not free.startswith("{")
+        with pytest.raises(PromptError, match="cannot call tools"):
+            slmlab.compare(SMOL, "Hi", tools=[WEATHER], quiet=True)
 
     def test_an_interrupt_keeps_what_is_done(self, here):
         count = 0
