@@ -185,14 +185,20 @@ async def parsed(request: Request, kind: type[Kind]) -> Kind:
 
 async def read_body(request: Request) -> bytes:
     """The whole request body; one larger than any real request is refused."""
-    parts, size = [], 0
+    parts: list[bytes] = []
+    size = nested = items = 0
     async for block in blocks(request):
         size += len(block)
         if size > MAX_BODY:
             raise ApiError(413, f"request body is larger than {MAX_BODY // 2**20} MiB")
+        # Counted as it comes: to go through all of it at once would delay other requests.
+        nested += block.count(b"[") + block.count(b"{")
+        items += block.count(b",")
+        if nested > MAX_NESTED or items > MAX_ITEMS:
+            parts.clear()
+            continue
         request.scope[HOLD](len(block))
         parts.append(block)
-    body = b"".join(parts)
-    if body.count(b"[") + body.count(b"{") > MAX_NESTED or body.count(b",") > MAX_ITEMS:
+    if nested > MAX_NESTED or items > MAX_ITEMS:
         raise ApiError(413, "request body has too many lists, objects or items")
-    return body
+    return b"".join(parts)

@@ -50,6 +50,15 @@ class TestBody:
         assert answer.status_code == 413
         assert answer.json() == {"error": "request body is larger than 1 MiB"}
 
+    def test_more_lists_than_any_real_request_has_are_refused(self, monkeypatch):
+        monkeypatch.setattr(responses, "MAX_NESTED", 10)
+        monkeypatch.setattr(responses, "MAX_ITEMS", 20)
+        for body in (b"[" * 5 + b"{" * 5, b"," * 20):
+            assert ask(self.size, content=body).text == str(len(body))
+            answer = ask(self.size, content=body + body[-1:])
+            assert answer.status_code == 413
+            assert "too many lists, objects or items" in answer.json()["error"]
+
     def test_one_without_end_is_refused_before_it_has_come(self, monkeypatch):
         monkeypatch.setattr(responses, "MAX_BODY", 2**20)
         sent = []
