@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from slmlab.errors import ResultsError
 from slmlab.evaluation import statistics
+from slmlab.evaluation.grading import grade
 from slmlab.evaluation.judge import judge, judge_consistency
 from slmlab.evaluation.judge_checks import calibrate, check_judge, judge_bias
 from slmlab.evaluation.pairs import blind_pairs
@@ -29,6 +30,7 @@ __all__ = [
     "blind_pairs",
     "calibrate",
     "check_judge",
+    "grade",
     "judge",
     "judge_bias",
     "judge_consistency",

@@ -62,3 +62,15 @@ def test_a_small_judge_is_called_what_it_is(here, answers, capsys):
         assert row["voter"] in row["sentence"]
     unread = int(judged[["first", "second"]].isna().sum().sum())
     assert ("no verdict that can be read" in capsys.readouterr().err) == bool(unread)
+
+
+def test_grades_are_held_to_the_rubric(here, answers, capsys):
+    graded = votes.grade(answers.head(3), SMOL, "1 is wrong, 3 is right.", highest=3, quiet=True)
+    assert graded["text"].tolist() == answers["text"].tolist()[:3]
+    assert graded["grade"].isin([1, 2, 3]).all(), "what it says fits the schema"
+    assert graded["judge_score"].tolist() == [(one - 1) / 2 for one in graded["grade"]]
+    assert graded["reason"].str.len().le(200).all()
+    assert not capsys.readouterr().err
+    cut = votes.grade(answers.head(1), SMOL, num_predict=2, quiet=True)
+    assert cut["grade"].isna().all()
+    assert "no verdict that can be read in 1 of 1 replies" in capsys.readouterr().err
