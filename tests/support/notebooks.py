@@ -18,7 +18,7 @@ import pytest
 
 from slmlab.engines.embedded.model_store import ModelStore
 from slmlab.models import speed
-from tests.support.engines import QWEN, give_models
+from tests.support.engines import QWEN, SMOL, give_models
 from tests.support.paths import ROOT
 from tests.support.processes import free_port, run
 
@@ -32,6 +32,16 @@ def note(event, arguments):
             with open(os.environ["CONNECTIONS"], "a") as file:
                 file.write(f"{event} {to[0]} {sys.argv}\\n")
 sys.addaudithook(note)
+"""
+# Starts the server and uses it until a line comes; gives the lessons' model, in 8 bits, a name.
+USER = """
+import sys, slmlab
+slmlab.start("embedded", quiet=True)
+if sys.argv[1:]:
+    name, file = sys.argv[1:]
+    slmlab.add(name, slmlab.weights.write(slmlab.weights.read(), file, "Q8_0"))
+print("up", flush=True)
+input()
 """
 KERNEL = "slmlab-tests"
 LONGEST_CELL_S = 600  # a cell that takes longer hangs
@@ -79,7 +89,8 @@ def world(
     """A world with a home of its own.
 
     Its server is the one at ``host``; else the embedded engine, which this Python starts and keeps.
-    On a ``slow`` machine notebooks do without the largest model, which takes most of the time.
+    On a ``slow`` machine notebooks do without the largest model, which takes most of the time, and
+    the smallest has its weights in a format that llama.cpp computes in two thirds of the time.
     """
     home, spy = folder / "home", folder / "spy"
     home.mkdir()
@@ -105,8 +116,7 @@ def world(
     if host:
         yield made
         return
-    start = "slmlab.start('embedded', quiet=True)"
-    command = [python, "-c", f"import slmlab; {start}; print('up', flush=True); input()"]
+    command = [python, "-c", USER, *([SMOL, str(folder / "quick.gguf")] if slow else [])]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     user = subprocess.Popen(command, env=env, **pipes)  # a server without users ends
     try:
