@@ -50,14 +50,14 @@ def newest(
     all models, as readers have them.
     """
     folder = tmp_path_factory.mktemp("newest")
-    more = {"SLMLAB_TOKENS": "24"}
+    kept = os.environ.get("SLMLAB_EXECUTED")
+    slow = not kept and not course_ollama
+    more = {"SLMLAB_TOKENS": "8" if slow else "24"}
     host = None
     if course_ollama:
         host = course_ollama.url
         # What is at hand is enough; the library's models are gigabytes.
         more["HTTPS_PROXY"] = "http://127.0.0.1:9"
-    kept = os.environ.get("SLMLAB_EXECUTED")
-    slow = not kept and host is None
     with world(Path(sys.executable), folder, models_home, host, slow, **more) as made:
         yield made
     if kept:
@@ -72,8 +72,7 @@ def colab(
 ) -> Iterator[World]:
     """Colab's packages, its sign in the environment, records and a server of its own.
 
-    Its answers come from the same models and engine as those in the newest packages, so fewer and
-    shorter ones do.
+    Its answers come from the same models and engine as those in the newest packages.
     """
     folder = tmp_path_factory.mktemp("colab")
     more = {"SLMLAB_TOKENS": "8", "COLAB_RELEASE_TAG": "release-colab-test"}
