@@ -21,12 +21,13 @@ html_theme = "sphinx_book_theme"
 html_theme_options = {
     "show_navbar_depth": 1,
     "home_page_in_toc": True,
-    "article_header_end": ["theme-switcher", "toggle-secondary-sidebar"],
+    "article_header_end": ["search-button", "theme-switcher", "toggle-secondary-sidebar"],
 }
 html_show_sourcelink = False
 html_copy_source = True
 html_static_path = ["_static"]
 html_css_files = ["course.css"]
+html_js_files = [("course.js", {"defer": "defer"})]
 # The outputs come from the run that the tests made.
 nb_execution_mode = "off"
 nb_output_stderr = "remove"

@@ -62,6 +62,14 @@ def test_the_course_is_rendered_with_its_outputs(newest: World, on_embedded):
         assert all(re.search(r'alt="[^"]{40}', image) for image in figures(page))
     speed = (site / "notebooks/04_measure_speed.html").read_text()
     assert len(figures(speed)) >= 4
+    with browser.chromium() as chromium:
+        phone = chromium.new_page(viewport={"width": 390, "height": 800})
+        phone.goto((site / "index.html").as_uri())
+        phone.locator(".bd-header-article .primary-toggle").click()
+        phone.locator("dialog[open] a:has-text('Pruning')").click()
+        phone.wait_for_url("**/08_pruning.html")
+        phone.locator(".bd-header-article .search-button").click()
+        phone.wait_for_selector("#pst-search-dialog[open]")
 
 
 def test_lessons_become_slides_that_fit_a_page(newest: World, tmp_path, on_embedded):
