@@ -13,6 +13,7 @@ from slmlab.evaluation.scorers.reading import answer, is_blank
 from slmlab.evaluation.statistics import SIGNIFICANT, sign_tests
 from slmlab.facts import facts_html
 from slmlab.run import results
+from slmlab.run.comparison import as_first_asked
 from slmlab.run.frames import key_of, need
 from slmlab.run.options import ALL_OPTIONS
 from slmlab.run.tables import records
@@ -139,7 +140,8 @@ def compare_runs(
 def _read(run: pd.DataFrame | str | Path) -> pd.DataFrame:
     frame = results.read(run) if isinstance(run, (str, Path)) else run
     need(frame, "model", "prompt", "text", "error", "repeat")
-    return frame
+    # Which answers were cut and asked for again differs from run to run; it is no setting.
+    return as_first_asked(frame)
 
 
 def _about(run: pd.DataFrame | str | Path, frame: pd.DataFrame) -> str:

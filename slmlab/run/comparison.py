@@ -156,3 +156,12 @@ def _unseen(prompt: Prompt, seen: set[int]) -> bool:
     known = hash(text[:tenth]) in seen
     seen.update(hash(text[:length]) for length in [*lengths, 0])
     return not known
+
+
+def as_first_asked(frame: pd.DataFrame) -> pd.DataFrame:
+    """The table with the limits before compare() asked again where they cut the answer."""
+    if "asked_again" not in frame or "num_predict" not in frame:
+        return frame
+    longer = frame["asked_again"].fillna(False).astype(bool)
+    first = frame["num_predict"].where(~longer, frame["num_predict"] // ASKED_AGAIN_FOR)
+    return frame.assign(num_predict=first)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import slmlab
 from slmlab.run.cells import plain
+from slmlab.run.comparison import as_first_asked
 from slmlab.run.frames import key_of, need, prompt_keys, unfilled, without_system
 from slmlab.run.grid import OWN, TAKEN
-from slmlab.run.options import ALL_OPTIONS, ASKED_AGAIN_FOR, DEFAULT_OPTIONS
+from slmlab.run.options import ALL_OPTIONS, DEFAULT_OPTIONS
 from slmlab.run.tools import FIELDS
 
 if TYPE_CHECKING:
@@ -87,15 +88,6 @@ def _option(name: str, value: Any) -> Any:
     if value is None or name == "stop" or name in FIELDS:
         return value
     return type(DEFAULT_OPTIONS.get(name, 0))(value)
-
-
-def as_first_asked(frame: pd.DataFrame) -> pd.DataFrame:
-    """The table with the limits before compare() asked again where they cut the answer."""
-    if "asked_again" not in frame or "num_predict" not in frame:
-        return frame
-    longer = frame["asked_again"].fillna(False).astype(bool)
-    first = frame["num_predict"].where(~longer, frame["num_predict"] // ASKED_AGAIN_FOR)
-    return frame.assign(num_predict=first)
 
 
 def _own_options(frame: pd.DataFrame) -> list[str]:

@@ -9,10 +9,11 @@ from slmlab.errors import ResultsError
 from slmlab.evaluation import statistics
 from slmlab.evaluation.runs import Changes
 from slmlab.run import results
+from slmlab.run.comparison import as_first_asked
 from slmlab.run.frames import COMPARED, need, prompt_keys
 from slmlab.run.store import machine_id, write
 from slmlab.show import report_figures, sanitize
-from slmlab.show.recipe import as_first_asked, recipe
+from slmlab.show.recipe import recipe
 from slmlab.show.report_answers import prompts_of
 from slmlab.show.report_changes import changes_page
 from slmlab.show.report_lead import is_scored, lead, sentences

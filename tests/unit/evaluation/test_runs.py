@@ -48,6 +48,16 @@ class TestPairs:
         assert [row[name] for name in kinds] == [1] * 5
         assert (row["a_better"], row["b_better"], row["n"]) == (1, 1, 4)
 
+    def test_answers_that_were_asked_again_are_the_same_prompts(self):
+        """Each run asks others again, with four times as many tokens: that is no other setting."""
+        before = run([0, 1, 1], num_predict=[8, 32, 8], asked_again=[False, True, False])
+        after = run([1, 1, 0], num_predict=[32, 8, 8], asked_again=[True, False, False])
+        changes = compare_runs(before, after)
+        assert changes.cases["change"].tolist() == ["better", "same", "worse"]
+        assert changes.notes == []
+        longer = run([1, 1, 0], num_predict=16, asked_again=False)
+        assert "num_predict 8, later 16" in compare_runs(before, longer).notes[0]
+
     def test_the_order_of_prompts_does_not_matter(self):
         before = run([0, 1, 1])
         after = run([1, 1, 0]).iloc[::-1].assign(prompt_id=[0, 1, 2])
