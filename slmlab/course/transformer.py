@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.float32]
 # A block's output (tokens, embedding length) from its input and its tensors, by BLOCK_TENSORS.
 Block = Callable[[Array, Mapping[str, Array]], Array]
+# The keys and values of each block for all tokens that were read, (tokens, KV heads, head size).
+KVCache = dict[int, tuple[Array, Array]]
 Floats = TypeVar("Floats", bound=np.floating[Any])
 BLOCK_TENSORS = (
     "attn_norm",
@@ -145,7 +147,9 @@ def chat_text(model: Transformer, prompt: str) -> str:
     return environment.from_string(template).render(messages=messages, add_generation_prompt=True)
 
 
-def forward(model: Transformer, tokens: Sequence[int] | Array) -> Array:
+def forward(
+    model: Transformer, tokens: Sequence[int] | Array, cache: KVCache | None = None
+) -> Array:
     """The forward pass: logits for the next token after each token, (tokens, vocabulary).
 
     A complete Llama-type transformer: embeddings; in each block causal attention and a feed-forward
@@ -156,6 +160,12 @@ def forward(model: Transformer, tokens: Sequence[int] | Array) -> Array:
     It computes with numpy, or, where the model's tensors are JAX's, with JAX, which can also give
     the gradients of what is computed from its result (``slmlab.finetuning``).
 
+    Args:
+        model: the model.
+        tokens: what it reads.
+        cache: a KV cache, ``{}`` at first. It keeps the keys and values of all tokens that are read
+            with it, so that the next call has to read only the tokens that follow.
+
     Examples:
         >>> model = slmlab.weights.read()
         >>> tokens = slmlab.weights.tokenizer(model).encode("A cat sat").ids
@@ -165,13 +175,14 @@ def forward(model: Transformer, tokens: Sequence[int] | Array) -> Array:
     weight = model.tensors
     # A model without an output matrix reuses its embeddings (tied embeddings).
     unembedding = weight.get("output.weight", weight["token_embd.weight"])
-    return cast(Array, hidden_states(model, tokens) @ unembedding.T)
+    return cast(Array, hidden_states(model, tokens, cache=cache) @ unembedding.T)
 
 
 def hidden_states(
     model: Transformer,
     tokens: Sequence[int] | Array,
     through: Callable[[Block, Array], Array] | None = None,
+    cache: KVCache | None = None,
 ) -> Array:
     """What the last block hands on for each token, (tokens, embedding length), normalized.
 
@@ -180,6 +191,7 @@ def hidden_states(
         tokens: what it reads.
         through: takes a block and its first input through all layers, in place of one after the
             other with the model's tensors; ``slmlab.finetuning`` compiles one block for all.
+        cache: as for ``forward``; not with ``through``.
     """
     hyperparameters, weight = model.metadata, model.tensors
     heads = int(hyperparameters["llama.attention.head_count"])
@@ -188,15 +200,20 @@ def hidden_states(
     epsilon = float(hyperparameters["llama.attention.layer_norm_rms_epsilon"])
     embeddings = weight["token_embd.weight"]
     xp = array_module(embeddings)
-    n = len(tokens)
-    angles = rope_angles(n, head_size, float(hyperparameters["llama.rope.freq_base"]))
-    causal_mask = np.triu(np.full((n, n), -np.inf, dtype=np.float32), k=1)
+    n, before = len(tokens), len(cache[0][0]) if cache else 0
+    base = float(hyperparameters["llama.rope.freq_base"])
+    angles = rope_angles(before + n, head_size, base)[before:]
+    causal_mask = np.triu(np.full((n, before + n), -np.inf, dtype=np.float32), k=before + 1)
 
-    def block(x: Array, w: Mapping[str, Array]) -> Array:
+    def block(x: Array, w: Mapping[str, Array], layer: int = 0) -> Array:
         h = rms_norm(x, w["attn_norm"], epsilon)
         queries = apply_rope((h @ w["attn_q"].T).reshape(n, heads, head_size), angles)
         keys = apply_rope((h @ w["attn_k"].T).reshape(n, kv_heads, head_size), angles)
         values = (h @ w["attn_v"].T).reshape(n, kv_heads, head_size)
+        if cache is not None:
+            if before:
+                keys, values = map(np.concatenate, zip(cache[layer], (keys, values), strict=True))
+            cache[layer] = keys, values
         # Grouped-query attention: several query heads share a key head and a value head.
         keys, values = (xp.repeat(one, heads // kv_heads, axis=1) for one in (keys, values))
         scores = queries.transpose(1, 0, 2) @ keys.transpose(1, 2, 0) / head_size**0.5
@@ -212,7 +229,8 @@ def hidden_states(
         x = through(block, x)
     else:
         for layer in range(model.layers):
-            x = block(x, {part: weight[f"blk.{layer}.{part}.weight"] for part in BLOCK_TENSORS})
+            of_layer = {part: weight[f"blk.{layer}.{part}.weight"] for part in BLOCK_TENSORS}
+            x = block(x, of_layer, layer)
     return rms_norm(x, weight["output_norm.weight"], epsilon)
 
 

@@ -32,7 +32,7 @@ def check_04_3(found: Any) -> str | None:
         return "Three prompts with the sentence in them, at three places."
     starts = sorted(prompt.index("The code word is") for prompt in found["prompt"])
     if not (starts[0] < 100 and starts[1] > 300 and starts[2] > 700):
-        return "The sentence belongs at the start, in the middle and at the end of about 300 words."
+        return "The sentence belongs at the start, in the middle and at the end of about 220 words."
     return _scored_by_contains(found, "MARMALADE")
 
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from slmlab import hardware
 from slmlab.course import transformer
+from slmlab.course.transformer import forward
 from slmlab.errors import SlmlabError
+from tests.support.properties import MANY
 
 
 class Words:
@@ -21,8 +27,6 @@ class Words:
 
 @pytest.fixture(autouse=True)
 def three_words(monkeypatch):
-    import numpy as np
-
     monkeypatch.setattr(transformer, "_kept_tokenizer", lambda _: Words())
     monkeypatch.setattr(transformer, "forward", lambda _, ids: np.zeros((len(ids), 3)))
 
@@ -49,3 +53,28 @@ def test_what_is_not_read_is_said(monkeypatch, capsys):
     hardware._say_once.cache_clear()
     transformer.perplexity(None, "a b c")
     assert "at most 2 tokens of each text" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def exact(tiny):
+    """The tiny transformer in 64 bits, so that rounding explains nothing."""
+    return replace(tiny, tensors={n: one.astype(np.float64) for n, one in tiny.tensors.items()})
+
+
+@MANY
+@given(pieces=st.lists(st.lists(st.integers(0, 255), min_size=1, max_size=9), min_size=1))
+def test_a_cache_changes_nothing_but_what_has_to_be_read(exact, pieces):
+    """Whatever pieces a text is read in, each token's logits are those of the whole text."""
+    cache = {}
+    found = np.concatenate([forward(exact, piece, cache) for piece in pieces])
+    whole = forward(exact, [token for piece in pieces for token in piece])
+    assert np.allclose(found, whole, rtol=1e-6, atol=1e-6)
+    assert {len(keys) for keys, _ in cache.values()} == {len(whole)}
+    assert len(cache) == exact.layers
+
+
+def test_what_the_cache_holds_counts(exact):
+    cache = {}
+    forward(exact, [1, 2, 3], cache)
+    cache[0] = cache[0][0], cache[0][1][::-1]
+    assert not np.allclose(forward(exact, [4], cache), forward(exact, [1, 2, 3, 4])[-1])
