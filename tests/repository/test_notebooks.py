@@ -33,7 +33,7 @@ def read(path: Path) -> nbformat.NotebookNode:
 
 class TestForm:
     def test_the_course_is_whole(self):
-        assert [name[:2] for name in NAMES] == [f"{n:02}" for n in range(12)]
+        assert [name[:2] for name in NAMES] == [f"{n:02}" for n in range(13)]
         assert [path.name for path in TEACHERS] == NAMES
 
     def test_it_opens_as_all_do(self, notebook):

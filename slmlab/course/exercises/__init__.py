@@ -7,6 +7,7 @@ answer. A check never raises an exception because of an answer.
 
 from slmlab.course.exercises import (
     notebook_11,
+    notebook_12,
     notebooks_00_to_03,
     notebooks_04_to_06,
     notebooks_07_to_10,
@@ -17,6 +18,7 @@ __all__ = [
     "CHECKS",
     "check",
     "notebook_11",
+    "notebook_12",
     "notebooks_00_to_03",
     "notebooks_04_to_06",
     "notebooks_07_to_10",

@@ -30,8 +30,8 @@ class TestCheck:
         with pytest.raises(TaskError, match=r"Did you mean '01\.2'"):
             slmlab.check("01.2.")
 
-    def test_all_36_are_there(self):
-        numbers = [f"{book:02}.{n}" for book in range(12) for n in (1, 2, 3)]
+    def test_all_39_are_there(self):
+        numbers = [f"{book:02}.{n}" for book in range(13) for n in (1, 2, 3)]
         assert sorted(exercises.CHECKS) == numbers
 
     def test_an_untouched_cell_is_open(self, capsys):
@@ -50,6 +50,8 @@ class TestCheck:
                             "scored",
                             "recorded",
                             "held_out",
+                            "price",
+                            "found",
                         ]
                     )
                     lesson |= {"slmlab": slmlab, "training_curve": len}
