@@ -123,6 +123,12 @@ class Session:
                 with contextlib.suppress(OSError):
                     stream.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
+    def close(self) -> None:
+        """Close its connections when nothing is asked any more; a later request opens others."""
+        with self._lock:
+            for stream in self._streams:
+                stream.close()
+
     def _watch(self, request: httpx.Request) -> None:
         if self.cancelled:
             raise httpx.ReadError("cancelled", request=request)

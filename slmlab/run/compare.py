@@ -232,6 +232,8 @@ def compare(
         raise ResultsError(str(error), comparison.frame()) from error
     finally:
         progress.close()
+        if session:
+            session.close()
     return comparison.frame()
 
 

@@ -71,6 +71,7 @@ class Answers:
         self._session = Session()
         self._lock = threading.Lock()
         self._work_done: list[Future[None]] = []
+        self._unfinished = len(self.answers)
 
     def start(self) -> None:
         """Begin; returns at once."""
@@ -121,6 +122,11 @@ class Answers:
             # Nothing above this thread could report the error, so it goes into the answer.
             answer.error = str(error) if isinstance(error, SlmlabError) else repr(error)
             self._moves_on(answer, "failed")
+        with self._lock:
+            self._unfinished -= 1
+            over = not self._unfinished
+        if over:  # answers are kept for long, and need no connections for that
+            self._session.close()
 
     def _generate(self, answer: Answer) -> Generation | None:
         """The record of one answer; None if it was stopped before anything was sent."""

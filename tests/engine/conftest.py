@@ -16,5 +16,6 @@ def http(engine: Engine):
 
 
 @pytest.fixture
-def client(engine: Engine) -> ollama.Client:
-    return ollama.Client(engine.url, timeout=120, trust_env=False)
+def client(engine: Engine):
+    with ollama.Client(engine.url, timeout=120, trust_env=False) as client:
+        yield client

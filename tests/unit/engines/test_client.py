@@ -136,6 +136,16 @@ class TestSession:
             assert not asking.done()
             other.cancel()
 
+    def test_closed_it_keeps_no_connection_and_works_all_the_same(self, files):
+        session = Session()
+        with httpx.Client(**session.client_kwargs(files.url)) as http:
+            assert http.get(f"{files.url}/nothing").status_code == 404
+            (kept,) = [one.get_extra_info("socket") for one in session._streams]
+            assert kept.fileno() != -1
+            session.close()
+            assert kept.fileno() == -1
+            assert http.get(f"{files.url}/nothing").status_code == 404
+
     def test_one_client_is_kept_for_each_server(self):
         session = Session()
         kept = session.client("http://127.0.0.1:1")
