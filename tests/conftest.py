@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import sys
@@ -21,7 +22,16 @@ from slmlab.engines.embedded.model_store import ModelStore
 from slmlab.engines.embedded.pypi_models import PYPI_MODELS
 from slmlab.evaluation import tasks
 from tests.support import real_ollama
-from tests.support.engines import GEMMA, MINILM, MODELS, SMOL, Engine, give_models
+from tests.support.engines import (
+    GEMMA,
+    MINILM,
+    MODELS,
+    SHALLOW,
+    SMOL,
+    Engine,
+    give_models,
+    give_shallow,
+)
 from tests.support.environments import colab_environment
 from tests.support.file_server import FileServer
 from tests.support.paths import CACHE
@@ -125,6 +135,22 @@ def smol_gguf(models_home: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def shallow_gguf(smol_gguf: Path) -> Path:
+    """The file of ``SHALLOW``, made once: for what needs a model, but not what it writes."""
+    folder = CACHE / "two-layers"
+    with FileLock(f"{folder}.lock"):
+        if not any(folder.glob("sha256-*")):
+            folder.mkdir(exist_ok=True)
+            model = slmlab.weights.read(smol_gguf)
+            few = slmlab.weights.drop_layers(model, range(2, model.layers))
+            part = slmlab.weights.write(few, folder / "part", "Q4_1")
+            digest = hashlib.sha256(part.read_bytes()).hexdigest()
+            part.rename(folder / f"sha256-{digest}")
+    (file,) = folder.glob("sha256-*")
+    return file
+
+
+@pytest.fixture(scope="session")
 def gemma_gguf(models_home: Path) -> Path:
     """The file of Gemma 3 270M, a base model."""
     return models_home / "models/blobs" / f"sha256-{PYPI_MODELS[1].sha256}"
@@ -166,10 +192,13 @@ def assembled_ollama() -> Path:
 
 
 @pytest.fixture(scope="session")
-def embedded(models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """The embedded engine with the models of the package index."""
+def embedded(
+    models_home: Path, shallow_gguf: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Engine]:
+    """The embedded engine with the models of the package index, and ``SHALLOW``."""
     home = tmp_path_factory.mktemp("embedded")
     give_models(models_home, home)
+    give_shallow(shallow_gguf, home)
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "slmlab", "serve", "--port", str(port)]
@@ -183,14 +212,14 @@ def embedded(models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 def real(
     ollama_release: Path,
     smol_gguf: Path,
+    shallow_gguf: Path,
     minilm_gguf: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Engine]:
-    """A real Ollama with SmolLM2."""
+    """A real Ollama with SmolLM2, the whole and ``SHALLOW``."""
     home = tmp_path_factory.mktemp("ollama")
-    with real_ollama.running(
-        ollama_release, home, {"smollm2:test": smol_gguf, MINILM: minilm_gguf}
-    ) as engine:
+    models = {"smollm2:test": smol_gguf, SHALLOW: shallow_gguf, MINILM: minilm_gguf}
+    with real_ollama.running(ollama_release, home, models) as engine:
         yield engine
 
 
@@ -247,9 +276,10 @@ def _belongs(process: psutil.Process, home: Path) -> bool:
 
 
 @pytest.fixture
-def lab_with_models(lab: Path, models_home: Path) -> Path:
-    """The same, with the models of the package index."""
+def lab_with_models(lab: Path, models_home: Path, shallow_gguf: Path) -> Path:
+    """The same, with the models of the package index, and ``SHALLOW``."""
     give_models(models_home, paths.home())
+    give_shallow(shallow_gguf, paths.home())
     return lab
 
 
@@ -278,10 +308,16 @@ def at(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
 
 @pytest.fixture(scope="session")
 def frame(embedded: Engine, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    """A small scored comparison of both models."""
+    """A small scored comparison of two models."""
     store = tmp_path_factory.mktemp("store")
     table = tasks.load(["sentiment", "arithmetic"], 3)
     found = slmlab.compare(
-        [SMOL, GEMMA], table, repeats=2, num_predict=12, store=store, quiet=True, hosts=embedded.url
+        [SHALLOW, GEMMA],
+        table,
+        repeats=2,
+        num_predict=6,
+        store=store,
+        quiet=True,
+        hosts=embedded.url,
     )
     return slmlab.score(found)

@@ -12,7 +12,7 @@ from slmlab import models, paths
 from slmlab.engines import find, server, supervisor
 from slmlab.errors import ModelError, PromptError, ServerError, SlmlabError
 from tests.support.dask import dask_executor
-from tests.support.engines import SMOL, Engine
+from tests.support.engines import SHALLOW, Engine
 from tests.support.processes import free_port
 from tests.support.reverse_proxy import IN_ADDRESS, PASSWORD, USER, ReverseProxy
 
@@ -25,15 +25,15 @@ def test_every_call_takes_every_spelling(embedded, form, monkeypatch):
     written = form.format(place)
     monkeypatch.setenv("OLLAMA_HOST", f"127.0.0.1:{free_port()}")
     assert [one.name for one in models.installed(host=written)]
-    assert slmlab.generate(SMOL, "Say A.", num_predict=2, host=written).host == embedded.url
-    frame = slmlab.compare(SMOL, "Say A.", hosts=[written], **SHORT)
+    assert slmlab.generate(SHALLOW, "Say A.", num_predict=2, host=written).host == embedded.url
+    frame = slmlab.compare(SHALLOW, "Say A.", hosts=[written], **SHORT)
     assert [*frame["host"]] == [embedded.url]
-    assert slmlab.ready(SMOL, host=written, quiet=True) == [SMOL]
-    assert slmlab.chain(SMOL, host=written, num_predict=2).invoke({"question": "Say A."})
-    assert slmlab.will_it_fit(SMOL, host=written).fits
+    assert slmlab.ready(SHALLOW, host=written, quiet=True) == [SHALLOW]
+    assert slmlab.chain(SHALLOW, host=written, num_predict=2).invoke({"question": "Say A."})
+    assert slmlab.will_it_fit(SHALLOW, host=written).fits
     for widget in (
-        slmlab.playground(SMOL, host=written),
-        slmlab.side_by_side(SMOL, host=written),
+        slmlab.playground(SHALLOW, host=written),
+        slmlab.side_by_side(SHALLOW, host=written),
         slmlab.arena(host=written),
         slmlab.catalog_explorer(host=written),
     ):
@@ -46,16 +46,16 @@ def test_one_server_under_two_names_is_one(embedded):
     """Else two answers would be written at once while times are measured."""
     localhost = embedded.url.replace("127.0.0.1", "localhost")
     hosts = [localhost, embedded.url, f"{embedded.url}/"]
-    frame = slmlab.compare(SMOL, ["One", "Two", "Three"], hosts=hosts, **SHORT)
+    frame = slmlab.compare(SHALLOW, ["One", "Two", "Three"], hosts=hosts, **SHORT)
     assert {*frame["host"]} == {localhost}
 
 
 def test_hosts_that_are_no_addresses(embedded):
     for hosts in ([embedded.url, ""], [None], ["gpu server"]):
         with pytest.raises(ServerError, match="is not an address"):
-            slmlab.compare(SMOL, "x", hosts=hosts, quiet=True)
+            slmlab.compare(SHALLOW, "x", hosts=hosts, quiet=True)
     with pytest.raises(PromptError, match="contains no server"):
-        slmlab.compare(SMOL, "x", hosts=[], quiet=True)
+        slmlab.compare(SHALLOW, "x", hosts=[], quiet=True)
 
 
 class TestPassword:
@@ -75,18 +75,18 @@ class TestPassword:
         monkeypatch.setenv("OLLAMA_HOST", address)
         assert slmlab.start(quiet=True).host == server.host() == proxy.url
         assert os.environ["OLLAMA_HOST"] == address
-        frame = slmlab.compare(SMOL, ["Say A.", "Say B."], hosts=[address], num_predict=2)
+        frame = slmlab.compare(SHALLOW, ["Say A.", "Say B."], hosts=[address], num_predict=2)
         assert frame["error"].isna().all()
         assert {*frame["host"]} == {proxy.url}
-        assert slmlab.ask(SMOL, "Say A.", host=address, num_predict=2).host == proxy.url
+        assert slmlab.ask(SHALLOW, "Say A.", host=address, num_predict=2).host == proxy.url
         assert slmlab.generate(
-            SMOL, [{"role": "user", "content": "Say A."}], host=address, num_predict=2
+            SHALLOW, [{"role": "user", "content": "Say A."}], host=address, num_predict=2
         ).tokens
-        chain = slmlab.chain(SMOL, host=address, num_predict=2)
+        chain = slmlab.chain(SHALLOW, host=address, num_predict=2)
         assert chain.invoke({"question": "Say A."})
         with pytest.raises(ModelError) as raised:
             models.resolve("nobody", host=address)
-        widget = slmlab.playground(SMOL, host=address)
+        widget = slmlab.playground(SHALLOW, host=address)
         report = slmlab.report(frame, paths.home() / "report.html").read_text()
         shown = [repr(chain), str(raised.value), repr(widget), report, caplog.text]
         shown += [*capsys.readouterr(), slmlab.doctor()._repr_html_(), repr(slmlab.status())]
@@ -99,17 +99,17 @@ class TestPassword:
 
     def test_it_goes_along_to_other_processes(self, proxy, address):
         with dask_executor(1) as executor:
-            frame = slmlab.compare(SMOL, "Say A.", host=address, executor=executor, **SHORT)
+            frame = slmlab.compare(SHALLOW, "Say A.", host=address, executor=executor, **SHORT)
         assert frame["error"].isna().all()
 
     def test_without_it_the_error_asks_for_it(self, proxy, monkeypatch):
         path = proxy.place
         for call in (
-            lambda: slmlab.generate(SMOL, "x", host=path),
+            lambda: slmlab.generate(SHALLOW, "x", host=path),
             lambda: models.installed(host=path),
             lambda: slmlab.ready(host=path),
-            lambda: slmlab.compare(SMOL, "x", hosts=[path], quiet=True),
-            lambda: slmlab.pull(SMOL, host=path, quiet=True),
+            lambda: slmlab.compare(SHALLOW, "x", hosts=[path], quiet=True),
+            lambda: slmlab.pull(SHALLOW, host=path, quiet=True),
         ):
             with pytest.raises(SlmlabError, match=r"\(401 Unauthorized\).*USER:PASSWORD@") as one:
                 call()
@@ -129,14 +129,14 @@ class TestPassword:
 def test_a_proxy_whose_server_is_gone(lab):
     with ReverseProxy(f"http://127.0.0.1:{free_port()}") as proxy:
         with pytest.raises(ServerError, match=r"does not reach .* \(status 502\)"):
-            slmlab.generate(SMOL, "x", host=f"http://{IN_ADDRESS}@{proxy.place}")
+            slmlab.generate(SHALLOW, "x", host=f"http://{IN_ADDRESS}@{proxy.place}")
         with pytest.raises(ServerError, match=r"does not reach .* \(status 502\)"):
             models.installed(host=f"http://{IN_ADDRESS}@{proxy.place}")
 
 
 def test_another_program_is_not_said_to_be_nothing(files):
     with pytest.raises(ServerError, match=r"What answers at .* is not Ollama \(status 404\)"):
-        slmlab.generate(SMOL, "x", host=files.url)
+        slmlab.generate(SHALLOW, "x", host=files.url)
 
 
 def test_another_server_does_not_get_the_log_of_ours(embedded, lab):

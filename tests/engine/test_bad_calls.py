@@ -12,7 +12,7 @@ from slmlab import models, paths
 from slmlab.errors import ModelError, PromptError, ServerError, SlmlabError, TaskError
 from slmlab.evaluation import tasks
 from slmlab.run import prompts
-from tests.support.engines import SMOL
+from tests.support.engines import SHALLOW
 
 TABLE = "text, a list of texts or conversations, a table, or a table's file; got "
 AT_LEAST = "at least one model, one prompt and one repeat"
@@ -20,11 +20,11 @@ NO_MESSAGE = "Each message is "
 
 
 def asking(*arguments: object, **more: object) -> Callable[[], object]:
-    return lambda: slmlab.compare(SMOL, *arguments, **more)
+    return lambda: slmlab.compare(SHALLOW, *arguments, **more)
 
 
 def generating(prompt: object) -> Callable[[], object]:
-    return lambda: slmlab.generate(SMOL, prompt)
+    return lambda: slmlab.generate(SHALLOW, prompt)
 
 
 # Calls, and the error messages that refuse them before any work starts.
@@ -75,12 +75,12 @@ BAD_CALLS: dict[str, tuple[Callable[[], object], type[SlmlabError], str]] = {
     "generate: an empty chat": (generating([]), PromptError, "list of messages is empty"),
     "generate: None": (generating(None), PromptError, "list of messages; got None"),
     "ask: no such template": (
-        lambda: slmlab.ask(SMOL, "x", template="step_by_stepp"),
+        lambda: slmlab.ask(SHALLOW, "x", template="step_by_stepp"),
         PromptError,
         "Did you mean 'step_by_step'",
     ),
     "chain: no such template": (
-        lambda: slmlab.chain(SMOL, "stepp"),
+        lambda: slmlab.chain(SHALLOW, "stepp"),
         PromptError,
         "no template 'stepp'",
     ),
@@ -118,7 +118,7 @@ BAD_CALLS: dict[str, tuple[Callable[[], object], type[SlmlabError], str]] = {
         "is a text; got b'x'",
     ),
     "side_by_side: no text": (
-        lambda: slmlab.side_by_side([SMOL, SMOL], 5),
+        lambda: slmlab.side_by_side([SHALLOW, SHALLOW], 5),
         PromptError,
         "is a text; got 5",
     ),
@@ -128,10 +128,10 @@ BAD_CALLS: dict[str, tuple[Callable[[], object], type[SlmlabError], str]] = {
 @pytest.mark.parametrize("what", BAD_CALLS)
 def test_a_sentence_before_any_work(what, here, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    models.unload(SMOL)
+    models.unload(SHALLOW)
     call, kind, words = BAD_CALLS[what]
     with pytest.raises(kind) as caught:
         call()
     assert words in str(caught.value)
     assert not list(paths.results().glob("*.jsonl"))
-    assert SMOL not in [one.name for one in models.loaded()], "a model was loaded for it"
+    assert SHALLOW not in [one.name for one in models.loaded()], "a model was loaded for it"

@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 from tests.support.cli import call, run
-from tests.support.engines import MINILM, MODELS, SMOL
+from tests.support.engines import MINILM, MODELS, SHALLOW, SMOL
 
 
 class TestWithModels:
@@ -26,22 +26,30 @@ class TestWithModels:
         assert run("stop").stdout.startswith("Stopped http://127.0.0.1:")
 
     def test_ask_and_models_and_compare(self, lab_with_models):
-        answered = run("ask", SMOL, "Say hi.", "--num-predict", "5", "--engine", "embedded")
+        answered = run("ask", SHALLOW, "Say hi.", "--num-predict", "5", "--engine", "embedded")
         assert answered.returncode == 0, answered.stderr
         assert "tokens/s" in answered.stdout
-        record = json.loads(call("ask", SMOL, "Say hi.", "--num-predict", "5", "--json").stdout)
-        assert (record["model"], record["tokens"]) == (SMOL, 5)
+        record = json.loads(call("ask", SHALLOW, "Say hi.", "--num-predict", "5", "--json").stdout)
+        assert (record["model"], record["tokens"]) == (SHALLOW, 5)
         names = [row["name"] for row in json.loads(call("models", "--json").stdout)]
-        assert set(names) == {*MODELS, MINILM}
-        assert SMOL in call("models").stdout
+        assert set(names) == {*MODELS, MINILM, SHALLOW}
+        assert SHALLOW in call("models").stdout
         rows = json.loads(
             call(
-                "compare", "Hi", "--models", SMOL, "--repeats", "2", "--num-predict", "3", "--json"
+                "compare",
+                "Hi",
+                "--models",
+                SHALLOW,
+                "--repeats",
+                "2",
+                "--num-predict",
+                "3",
+                "--json",
             ).stdout
         )
         assert [row["seed"] for row in rows] == [0, 1]
-        fit = call("fit", SMOL, "--measure").stdout
-        assert f"{SMOL} fits: it needs " in fit
+        fit = call("fit", SHALLOW, "--measure").stdout
+        assert f"{SHALLOW} fits: it needs " in fit
         assert re.search(r"\n  predicted \d+ tokens/s, measured \d+\n", fit)
         assert SMOL in call("fit").stdout
         unknown = run("ask", "smollm", "Hi")
@@ -74,7 +82,7 @@ class TestWithModels:
     def test_a_terminal_without_unicode(self, lab_with_models):
         done = run(
             "ask",
-            SMOL,
+            SHALLOW,
             "é ☃",
             "--num-predict",
             "5",

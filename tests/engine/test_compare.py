@@ -20,7 +20,7 @@ from slmlab.errors import Interrupted, ModelError, PromptError, ResultsError
 from slmlab.run import prompts, results
 from slmlab.run.generate import generate
 from tests.support.contract import WEATHER
-from tests.support.engines import GEMMA, SMOL, engine_process, runners
+from tests.support.engines import GEMMA, SHALLOW, SMOL, engine_process, runners
 from tests.support.processes import wait_for
 from tests.support.records import same
 
@@ -59,10 +59,10 @@ def interrupt_once_it_writes(*hosts: str) -> Iterator[list[float]]:
 class TestTruncation:
     def test_a_cut_prompt_is_flagged(self, at):
         long = "The sun shines and the birds sing. " * 25
-        frame = slmlab.compare(at.model, [long, "Hi"], num_ctx=128, num_predict=2, quiet=True)
+        frame = slmlab.compare(at.shallow, [long, "Hi"], num_ctx=128, num_predict=2, quiet=True)
         assert frame["truncated"].tolist() == [True, False]
         assert "prompt truncated" in frame["flags"][0]
-        roomy = slmlab.compare(at.model, long, num_ctx=2048, num_predict=2, quiet=True)
+        roomy = slmlab.compare(at.shallow, long, num_ctx=2048, num_predict=2, quiet=True)
         assert not roomy["truncated"].any()
 
     def test_a_conversation_that_lost_its_beginning_is_flagged(self, at):
@@ -71,8 +71,8 @@ class TestTruncation:
             {"role": "assistant", "content": "I see."},
             {"role": "user", "content": "What is the code word?"},
         ]
-        assert generate(at.model, chat, num_ctx=128, num_predict=2).truncated
-        assert not generate(at.model, chat, num_ctx=2048, num_predict=2).truncated
+        assert generate(at.shallow, chat, num_ctx=128, num_predict=2).truncated
+        assert not generate(at.shallow, chat, num_ctx=2048, num_predict=2).truncated
 
 
 class TestCompare:
@@ -102,9 +102,9 @@ class TestCompare:
         assert text == record.text
         assert "hypotenuse" in text
 
-    def test_a_failing_cell_is_a_row_and_not_the_end(self, here, smol_gguf, tmp_path):
+    def test_a_failing_cell_is_a_row_and_not_the_end(self, here, shallow_gguf, tmp_path):
         """A model whose file is gone from the disk when its turn comes."""
-        slmlab.add("doomed", str(smol_gguf))
+        slmlab.add("doomed", str(shallow_gguf))
         broken = threading.Event()
 
         def sabotage(cell) -> None:
@@ -112,7 +112,7 @@ class TestCompare:
                 broken.set()
                 slmlab.remove("doomed")
 
-        frame = slmlab.compare(["doomed", SMOL], "The sky is", on_cell=sabotage, num_predict=4)
+        frame = slmlab.compare(["doomed", SHALLOW], "The sky is", on_cell=sabotage, num_predict=4)
         doomed, fine = (row for _, row in frame.iterrows())
         assert "no model 'doomed'" in doomed["error"]
         assert fine["error"] is None or fine["error"] != fine["error"]
@@ -128,7 +128,7 @@ class TestCompare:
             slmlab.compare(SMOL, ["x", ""])
 
     def test_summary_and_plot(self, here, tmp_path):
-        frame = slmlab.compare([SMOL], ["The sky is"], repeats=3, num_predict=6)
+        frame = slmlab.compare([SHALLOW], ["The sky is"], repeats=3, num_predict=6)
         row = results.summary(frame).iloc[0]
         assert row["runs"] == 3
         assert row["cut"] == 3
@@ -142,14 +142,14 @@ class TestCompare:
     def test_a_second_run_computes_nothing(self, here, capsys):
         ran: list = []
         arguments = {"repeats": 2, "on_cell": ran.append, **SHORT}
-        first = slmlab.compare(SMOL, ["The sky is", "Two and two"], **arguments)
-        again = slmlab.compare(SMOL, ["Two and two", "The sky is"], **arguments)
+        first = slmlab.compare(SHALLOW, ["The sky is", "Two and two"], **arguments)
+        again = slmlab.compare(SHALLOW, ["Two and two", "The sky is"], **arguments)
         assert len(ran) == 4
         assert sorted(first["wall_s"]) == sorted(again["wall_s"])
         assert "4 of 4 cells were measured before" in capsys.readouterr().out
-        slmlab.compare(SMOL, "The sky is", fresh=True, on_cell=ran.append, **SHORT)
+        slmlab.compare(SHALLOW, "The sky is", fresh=True, on_cell=ran.append, **SHORT)
         assert len(ran) == 5
-        slmlab.compare(SMOL, "The sky is", on_cell=ran.append, num_predict=9, temperature=0)
+        slmlab.compare(SHALLOW, "The sky is", on_cell=ran.append, num_predict=9, temperature=0)
         assert len(ran) == 6
 
     def test_answers_without_timing_run_at_once_and_are_flagged(self, here):
@@ -165,12 +165,14 @@ class TestCompare:
         assert set(from_store["in_flight"]) <= {1, 4}
 
     def test_what_was_not_measured_alone_is_no_timing(self, here):
-        slmlab.compare(SMOL, "The sky is", timing=False, quiet=True, **SHORT)
-        timed = slmlab.compare(SMOL, "The sky is", quiet=True, **SHORT)
+        slmlab.compare(SHALLOW, "The sky is", timing=False, quiet=True, **SHORT)
+        timed = slmlab.compare(SHALLOW, "The sky is", quiet=True, **SHORT)
         assert set(timed["in_flight"]) == {1}
 
     def test_reading_speed_is_of_prompts_that_were_read(self, at):
-        frame = slmlab.compare(at.model, ["Once upon a time " * 20], repeats=2, quiet=True, **SHORT)
+        frame = slmlab.compare(
+            at.shallow, ["Once upon a time " * 20], repeats=2, quiet=True, **SHORT
+        )
         read_again = at.kind == "embedded"
         assert frame["prompt_fresh"].tolist() == [True, read_again]
         assert frame["prompt_tokens_per_s"].notna().tolist() == [True, read_again]
@@ -179,7 +181,7 @@ class TestCompare:
 
     def test_settings_are_axes(self, here):
         frame = slmlab.compare(
-            SMOL,
+            SHALLOW,
             "Name an animal.",
             temperature=[0, 1.5],
             system=[None, "Speak French."],
@@ -221,10 +223,10 @@ class TestCompare:
 
         texts = ["One", "Two", "Three", "Four"]
         with pytest.raises(Interrupted, match="2 of 4 cells are finished and saved") as caught:
-            slmlab.compare(SMOL, texts, on_cell=interrupt, quiet=True, **SHORT)
+            slmlab.compare(SHALLOW, texts, on_cell=interrupt, quiet=True, **SHORT)
         assert list(caught.value.frame["prompt"]) == ["One", "Two"]
         ran: list = []
-        slmlab.compare(SMOL, texts, on_cell=ran.append, quiet=True, **SHORT)
+        slmlab.compare(SHALLOW, texts, on_cell=ran.append, quiet=True, **SHORT)
         assert [cell.prompt for cell in ran] == ["Three", "Four"]
 
     def test_an_error_of_the_callers_own_is_not_swallowed(self, here):
@@ -233,8 +235,8 @@ class TestCompare:
 
         ran: list = []
         with pytest.raises(KeyError, match="One"):
-            slmlab.compare(SMOL, ["One", "Two"], on_record=on_record, quiet=True, **SHORT)
-        slmlab.compare(SMOL, ["One", "Two"], on_cell=ran.append, quiet=True, **SHORT)
+            slmlab.compare(SHALLOW, ["One", "Two"], on_record=on_record, quiet=True, **SHORT)
+        slmlab.compare(SHALLOW, ["One", "Two"], on_cell=ran.append, quiet=True, **SHORT)
         assert [cell.prompt for cell in ran] == ["Two"], "the record is kept all the same"
 
     def test_an_interrupt_ends_requests_that_run_at_once(self, here):
@@ -279,7 +281,7 @@ class TestCompare:
             # The second record fits only in part.
             resource.setrlimit(resource.RLIMIT_FSIZE, (6000, limits[1]))
             with pytest.raises(ResultsError, match="cannot be written to") as caught:
-                slmlab.compare(SMOL, texts, quiet=True, **SHORT)
+                slmlab.compare(SHALLOW, texts, quiet=True, **SHORT)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         assert list(caught.value.frame["prompt"]) == texts, "in memory both are there"
@@ -287,7 +289,7 @@ class TestCompare:
         assert file.read_bytes().count(b"\n") == 1
         assert file.read_bytes().endswith(b"}}\n"), "the part was taken back"
         ran: list = []
-        slmlab.compare(SMOL, texts, on_cell=ran.append, quiet=True, **SHORT)
+        slmlab.compare(SHALLOW, texts, on_cell=ran.append, quiet=True, **SHORT)
         assert [cell.prompt for cell in ran] == texts[1:]
 
     def test_a_server_that_was_killed_is_waited_for(self, lab_with_models):
@@ -297,11 +299,11 @@ class TestCompare:
         def kill(cell) -> None:
             if cell.prompt == "Two" and not killed:
                 killed.append(engine_process(server.host).pid)
-                threading.Timer(0.3, os.kill, (killed[0], signal.SIGKILL)).start()
+                threading.Timer(0.1, os.kill, (killed[0], signal.SIGKILL)).start()
 
         texts = ["One", "Two", "Three"]
-        options = {"num_predict": 80, "temperature": 0, "quiet": True}
-        frame = slmlab.compare(SMOL, texts, on_cell=kill, **options)
+        options = {"num_predict": 200, "temperature": 0, "quiet": True}
+        frame = slmlab.compare(SHALLOW, texts, on_cell=kill, **options)
         assert killed
         assert frame["error"].isna().all()
-        same(frame, slmlab.compare(SMOL, texts, fresh=True, **options))
+        same(frame, slmlab.compare(SHALLOW, texts, fresh=True, **options))

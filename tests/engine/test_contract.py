@@ -56,13 +56,13 @@ class TestReading:
 
 class TestGenerate:
     def test_stream_ends_with_metrics(self, http, engine):
-        body = {"model": engine.model, "prompt": "The sky is", "options": SHORT}
+        body = {"model": engine.shallow, "prompt": "The sky is", "options": SHORT}
         response = http.post("/api/generate", json=body)
         assert response.headers["content-type"].startswith("application/x-ndjson")
         *pieces, last = lines(response)
         assert pieces
         assert all(piece["done"] is False for piece in pieces)
-        assert all(piece["model"] == engine.model for piece in [*pieces, last])
+        assert all(piece["model"] == engine.shallow for piece in [*pieces, last])
         assert last["done"] is True
         assert last["done_reason"] in ("stop", "length")
         assert 0 < last["eval_count"] <= 12
@@ -73,7 +73,7 @@ class TestGenerate:
         assert last["total_duration"] > last["eval_duration"]
 
     def test_not_streamed_is_one_object(self, http, engine):
-        body = {"model": engine.model, "prompt": "The sky is", "options": SHORT, "stream": False}
+        body = {"model": engine.shallow, "prompt": "The sky is", "options": SHORT, "stream": False}
         response = http.post("/api/generate", json=body)
         assert response.headers["content-type"].startswith("application/json")
         answer = response.json()
@@ -82,25 +82,27 @@ class TestGenerate:
         assert answer["eval_count"] <= 12
 
     def test_num_predict_ends_with_length(self, client, engine):
-        answer = client.generate(engine.model, "Count to 100.", options=SHORT | {"num_predict": 3})
+        answer = client.generate(
+            engine.shallow, "Count to 100.", options=SHORT | {"num_predict": 3}
+        )
         assert answer.eval_count == 3
         assert answer.done_reason == "length"
 
     def test_raw_skips_the_chat_template(self, client, engine):
         one = {"num_predict": 1}
-        raw = client.generate(engine.model, "The sky is", raw=True, options=one)
-        wrapped = client.generate(engine.model, "The sky is", options=one)
+        raw = client.generate(engine.shallow, "The sky is", raw=True, options=one)
+        wrapped = client.generate(engine.shallow, "The sky is", options=one)
         assert raw.prompt_eval_count < wrapped.prompt_eval_count
 
     def test_raw_refuses_a_system_prompt(self, client, engine):
         with pytest.raises(ollama.ResponseError, match="raw mode does not support") as caught:
-            client.generate(engine.model, "x", raw=True, system="y")
+            client.generate(engine.shallow, "x", raw=True, system="y")
         assert caught.value.status_code == 400
 
     def test_system_prompt_reaches_the_model(self, client, engine):
         one = {"num_predict": 1}
-        short = client.generate(engine.model, "Hi", system="Be.", options=one)
-        long = client.generate(engine.model, "Hi", system="Be kind. " * 40, options=one)
+        short = client.generate(engine.shallow, "Hi", system="Be.", options=one)
+        long = client.generate(engine.shallow, "Hi", system="Be kind. " * 40, options=one)
         assert long.prompt_eval_count > short.prompt_eval_count + 60
 
     def test_same_seed_same_text_other_seed_other_text(self, client, engine):
@@ -151,16 +153,16 @@ class TestGenerate:
         assert sum(text.count(f" {word} ") for word in ("the", "of", "is", "a")) > 5
 
     def test_empty_prompt_only_loads(self, client, http, engine):
-        answer = http.post("/api/generate", json={"model": engine.model}).json()
+        answer = http.post("/api/generate", json={"model": engine.shallow}).json()
         assert answer["done_reason"] == "load"
-        assert engine.model in [one.model for one in client.ps().models]
+        assert engine.shallow in [one.model for one in client.ps().models]
 
 
 class TestChat:
     MESSAGES = ({"role": "system", "content": "Be short."}, {"role": "user", "content": "Hi!"})
 
     def test_stream(self, client, engine):
-        parts = list(client.chat(engine.model, self.MESSAGES, options=SHORT, stream=True))
+        parts = list(client.chat(engine.shallow, self.MESSAGES, options=SHORT, stream=True))
         assert parts[-1].done
         assert parts[-1].eval_count <= 12
         assert all(part.message.role == "assistant" for part in parts)
@@ -172,18 +174,18 @@ class TestChat:
             {"role": "assistant", "content": "Hello there, how are you?"},
             {"role": "user", "content": "Fine."},
         ]
-        first = client.chat(engine.model, self.MESSAGES, options=one)
-        second = client.chat(engine.model, [*self.MESSAGES, *turn], options=one)
+        first = client.chat(engine.shallow, self.MESSAGES, options=one)
+        second = client.chat(engine.shallow, [*self.MESSAGES, *turn], options=one)
         assert second.prompt_eval_count > first.prompt_eval_count + 10
 
     def test_no_messages_only_loads(self, http, engine):
-        answer = http.post("/api/chat", json={"model": engine.model}).json()
+        answer = http.post("/api/chat", json={"model": engine.shallow}).json()
         assert answer["done_reason"] == "load"
 
     def test_tools_are_refused_where_the_model_has_none(self, client, engine):
         tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
         with pytest.raises(ollama.ResponseError, match="does not support tools") as caught:
-            client.chat(engine.model, self.MESSAGES, tools=[tool])
+            client.chat(engine.shallow, self.MESSAGES, tools=[tool])
         assert caught.value.status_code == 400
 
 
@@ -231,7 +233,7 @@ class TestEmbed:
             pytest.skip("0.5.4 embeds with any model")
         for ask in (client.embed, client.embeddings):
             with pytest.raises(ollama.ResponseError, match="does not support embeddings") as caught:
-                ask(engine.model, "a cat")
+                ask(engine.shallow, "a cat")
             assert caught.value.status_code == (501 if ask == client.embed else 500)
         for ask, what in ((client.generate, "generate"), (client.chat, "chat")):
             with pytest.raises(ollama.ResponseError, match=f"does not support {what}") as caught:
@@ -241,10 +243,12 @@ class TestEmbed:
 
     def test_nothing_to_embed(self, http, engine):
         assert (
-            http.post("/api/embed", json={"model": engine.model, "input": []}).json()["embeddings"]
+            http.post("/api/embed", json={"model": engine.shallow, "input": []}).json()[
+                "embeddings"
+            ]
             == []
         )
 
     def test_wrong_input(self, http, engine):
-        response = http.post("/api/embed", json={"model": engine.model, "input": 5})
+        response = http.post("/api/embed", json={"model": engine.shallow, "input": 5})
         assert (response.status_code, response.json()["error"]) == (400, "invalid input type")

@@ -30,7 +30,7 @@ def body(engine: Engine, path: str, **more: object) -> dict:
     what = {"prompt": "The sky is"}
     if path == "chat":
         what = {"messages": [{"role": "user", "content": "The sky is"}]}
-    return {"model": engine.model, "options": SHORT} | what | more
+    return {"model": engine.shallow, "options": SHORT} | what | more
 
 
 @pytest.mark.parametrize("path", ["generate", "chat"])
@@ -69,7 +69,7 @@ class TestThinking:
     @pytest.mark.parametrize("think", [True, "high"])
     def test_not_where_the_model_cannot(self, http, current, path, think):
         said = refused(http.post(f"/api/{path}", json=body(current, path, think=think)))
-        assert said == f'"{current.model}" does not support thinking'
+        assert said == f'"{current.shallow}" does not support thinking'
 
     def test_other_values(self, http, current, path):
         said = refused(http.post(f"/api/{path}", json=body(current, path, think="x")))
@@ -86,7 +86,7 @@ class TestThinking:
 
 def test_a_suffix_needs_a_model_that_fills_gaps(http, current):
     said = refused(http.post("/api/generate", json=body(current, "generate", suffix="x")))
-    assert said.endswith(f"{current.model} does not support insert")
+    assert said.endswith(f"{current.shallow} does not support insert")
 
 
 SMALL = {"num_ctx": 512, "num_predict": 1}

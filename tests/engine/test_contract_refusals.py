@@ -75,14 +75,14 @@ REFUSALS = [
 def test_the_status_and_the_sentence(http, engine, route, more, status, sentence):
     if not engine.newest:
         pytest.skip("an older Ollama, which says it otherwise or not at all")
-    body = {key: engine.model if value == "MODEL" else value for key, value in more.items()}
+    body = {key: engine.shallow if value == "MODEL" else value for key, value in more.items()}
     method = "DELETE" if route == "delete" else "POST"
     answer = http.request(method, f"/api/{route}", json=ONE | body | {"stream": False})
-    wanted = (status, {"error": sentence.replace("MODEL", engine.model)})
+    wanted = (status, {"error": sentence.replace("MODEL", engine.shallow)})
     assert (answer.status_code, answer.json()) == wanted
 
 
 def test_an_unknown_role_is_left_to_the_template(http, engine):
     messages = [{"role": "robot", "content": "x"}, {"role": "user", "content": "x"}]
-    body = {"model": engine.model, "messages": messages, "options": {"num_predict": 1}}
+    body = {"model": engine.shallow, "messages": messages, "options": {"num_predict": 1}}
     assert http.post("/api/chat", json=body | {"stream": False}).status_code == 200

@@ -68,7 +68,7 @@ MODEL = "the engine's model"
 )
 def test_wrong_requests(http, engine, path, body, status, error):
     if isinstance(body, dict):
-        body = json.dumps(body).replace(MODEL, engine.model).encode()
+        body = json.dumps(body).replace(MODEL, engine.shallow).encode()
     if path == "generate" and engine.newest and "'../../x'" in (error or ""):
         status, error = 400, "invalid model name"
     response = http.post(f"/api/{path}", content=body)
@@ -80,7 +80,7 @@ def test_wrong_requests(http, engine, path, body, status, error):
 def test_an_option_that_there_is_no_more(http, engine):
     if engine.kind == "ollama" and not engine.since(0, 34, 1):
         pytest.skip("this Ollama still takes typical_p")
-    body = {"model": engine.model, "prompt": "x", "options": {"typical_p": 0.5}}
+    body = {"model": engine.shallow, "prompt": "x", "options": {"typical_p": 0.5}}
     response = http.post("/api/generate", json=body)
     assert response.status_code == 400
     assert response.json()["error"] == "typical_p is no longer supported"
@@ -88,7 +88,7 @@ def test_an_option_that_there_is_no_more(http, engine):
 
 @pytest.mark.parametrize("extra", [{"bogus": 1}, {"num_ctx": None, "seed": None}])
 def test_options_that_are_unknown_or_null_are_ignored(client, engine, extra):
-    answer = client.generate(engine.model, "x", options=extra | {"num_predict": 2})
+    answer = client.generate(engine.shallow, "x", options=extra | {"num_predict": 2})
     assert answer.eval_count == 2
 
 
@@ -104,15 +104,15 @@ class TestKeepAlive:
         return [one.model for one in client.ps().models]
 
     def test_zero_unloads_at_once(self, client, http, engine):
-        client.generate(engine.model, "x", options={"num_predict": 1})
-        assert engine.model in self.loaded(client)
-        answer = http.post("/api/generate", json={"model": engine.model, "keep_alive": 0}).json()
+        client.generate(engine.shallow, "x", options={"num_predict": 1})
+        assert engine.shallow in self.loaded(client)
+        answer = http.post("/api/generate", json={"model": engine.shallow, "keep_alive": 0}).json()
         assert answer["done_reason"] == "unload"
-        wait_for(lambda: engine.model not in self.loaded(client), 60, "the model to go")
+        wait_for(lambda: engine.shallow not in self.loaded(client), 60, "the model to go")
 
     def test_a_second_is_kept(self, client, engine):
-        client.generate(engine.model, "x", options={"num_predict": 1}, keep_alive="1s")
-        wait_for(lambda: engine.model not in self.loaded(client), 60, "the model to expire")
+        client.generate(engine.shallow, "x", options={"num_predict": 1}, keep_alive="1s")
+        wait_for(lambda: engine.shallow not in self.loaded(client), 60, "the model to expire")
 
     def test_ps_tells_size_and_end(self, client, engine):
         client.generate(engine.model, "x", options={"num_predict": 1}, keep_alive=60)
@@ -124,12 +124,12 @@ class TestKeepAlive:
 
 class TestStorage:
     def test_copy_and_delete(self, client, engine):
-        client.copy(engine.model, "copied:x")
+        client.copy(engine.shallow, "copied:x")
         assert "copied:x" in [one.model for one in client.list().models]
         assert client.generate("copied:x", "x", options={"num_predict": 1}).eval_count == 1
         client.delete("copied:x")
         assert "copied:x" not in [one.model for one in client.list().models]
-        assert engine.model in [one.model for one in client.list().models]
+        assert engine.shallow in [one.model for one in client.list().models]
 
     def test_delete_of_an_unknown_model(self, client):
         with pytest.raises(ollama.ResponseError, match="model 'nope' not found") as caught:
@@ -178,10 +178,10 @@ class TestClients:
     def test_parallel_requests_all_get_their_own_answer(self, client, engine):
         def run(number: int) -> tuple[int, int]:
             options = {"num_predict": number, "temperature": 0.5, "seed": number}
-            answer = client.generate(engine.model, f"Number {number}:", raw=True, options=options)
+            answer = client.generate(engine.shallow, f"Number {number}:", raw=True, options=options)
             return number, answer.eval_count
 
-        client.generate(engine.model, "", raw=False)
+        client.generate(engine.shallow, "", raw=False)
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
             for number, count in pool.map(run, range(3, 15)):
                 assert 0 < count <= number
@@ -189,7 +189,7 @@ class TestClients:
     def test_langchain_llm(self, engine):
         template = "Question: {question}\n\nAnswer: Let's think step by step."
         llm = OllamaLLM(
-            model=engine.model,
+            model=engine.shallow,
             base_url=engine.url,
             num_predict=8,
             temperature=0,
@@ -201,7 +201,7 @@ class TestClients:
 
     def test_langchain_chat(self, engine):
         chat = ChatOllama(
-            model=engine.model,
+            model=engine.shallow,
             base_url=engine.url,
             num_predict=8,
             temperature=0,

@@ -15,7 +15,7 @@ import pytest
 import slmlab
 from tests.support import gguf_files
 from tests.support.contract import lines
-from tests.support.engines import GEMMA, MINILM, SMOL, Engine, runners
+from tests.support.engines import GEMMA, MINILM, SHALLOW, SMOL, Engine, runners
 from tests.support.other_user import ask_as_other, needs_root
 
 T = TypeVar("T")
@@ -158,16 +158,21 @@ class TestDifferences:
     def test_a_header_says_whether_the_prompt_was_cut(self, http, stream):
         options = {"num_ctx": 256, "num_predict": 1}
         for words, truncated in ((1000, "true"), (10, "false")):
-            body = {"model": SMOL, "prompt": "word " * words, "options": options, "stream": stream}
+            body = {
+                "model": SHALLOW,
+                "prompt": "word " * words,
+                "options": options,
+                "stream": stream,
+            }
             assert http.post("/api/generate", json=body).headers["x-prompt-truncated"] == truncated
 
     @differs("shift false")
     def test_a_long_prompt_is_cut_as_ollama_cuts_it(self, client, http):
         prompt, options = "word " * 2000, {"num_ctx": 512, "num_predict": 1}
-        answer = client.generate(SMOL, prompt, options=options)
+        answer = client.generate(SHALLOW, prompt, options=options)
         # num_keep 4: 512 - (512 - 4) // 2, see contextShiftPromptLimit in Ollama
         assert answer.prompt_eval_count == 258
-        body = {"model": SMOL, "prompt": prompt, "options": options, "shift": False}
+        body = {"model": SHALLOW, "prompt": prompt, "options": options, "shift": False}
         response = http.post("/api/generate", json=body)
         assert response.status_code == 400
         assert response.json()["error"].startswith("the prompt is longer than the context length")
@@ -180,7 +185,7 @@ class TestDifferences:
             {"role": "user", "content": "NEW"},
         ]
         body = {
-            "model": SMOL,
+            "model": SHALLOW,
             "messages": messages,
             "options": {"num_ctx": 512},
             "_debug_render_only": True,
@@ -243,16 +248,16 @@ class TestDifferences:
             ("generate", {"prompt": "x", "suffix": "y"}),
             ("generate", {"prompt": "x", "format": "xml"}),
             ("generate", {"prompt": "x", "think": True}),
-            ("create", {"from": SMOL, "template": "x"}),
+            ("create", {"from": SHALLOW, "template": "x"}),
         ):
-            response = http.post(f"/api/{path}", json={"model": SMOL, **more})
+            response = http.post(f"/api/{path}", json={"model": SHALLOW, **more})
             assert response.status_code == 400, (path, more)
             assert len(response.json()["error"]) > 20
 
     @differs("push")
     def test_push(self, client):
         with pytest.raises(ollama.ResponseError, match="does not push models") as raised:
-            client.push(SMOL)
+            client.push(SHALLOW)
         assert raised.value.status_code == 501
 
     def test_a_killed_runner_is_an_error_and_the_next_request_works(self, client, http, engine):
@@ -272,7 +277,7 @@ class TestDifferences:
     def test_the_least_recently_used_model_goes(self, client):
         names = [f"copy:{i}" for i in range(4)]
         for number, name in enumerate(names):
-            client.create(name, from_=SMOL, parameters={"seed": number + 100})
+            client.create(name, from_=SHALLOW, parameters={"seed": number + 100})
             client.generate(name, "x", options={"num_predict": 1, "num_ctx": 256})
         loaded = {one.model for one in client.ps().models}
         assert loaded == set(names[1:])

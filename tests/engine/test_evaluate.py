@@ -11,10 +11,10 @@ import slmlab
 from slmlab.errors import FileError, ModelError
 from slmlab.evaluation import evaluate as module
 from tests.support.cli import call, run
-from tests.support.engines import GEMMA, SMOL
+from tests.support.engines import GEMMA, SHALLOW
 
 CHECK = f"""\
-models: ["{SMOL}"]
+models: ["{SHALLOW}"]
 tasks: sentiment
 items: 4
 settings: {{temperature: 0, num_predict: 12}}
@@ -97,7 +97,7 @@ def test_what_cannot_be_scored_is_found_before_anything_runs(
 
 
 def test_rows_of_ones_own_without_a_scorer(here):
-    suite = {"models": SMOL, "prompts": ["Say hi."]}
+    suite = {"models": SHALLOW, "prompts": ["Say hi."]}
     with pytest.raises(FileError, match="no column `scorer`"):
         slmlab.evaluate(suite)
     with pytest.raises(ModelError, match="nope"):
@@ -120,7 +120,7 @@ def test_the_command_and_its_exit_codes(lab_with_models, tmp_path):
     page = str(tmp_path / "changes.html")
     same = call("compare-runs", answers, answers, "--fail-on-regression", "--report", page)
     assert "Every answer is the same as before" in Path(page).read_text()
-    assert (same.returncode, same.stdout.startswith(f"{SMOL}: 4 same.")) == (0, True)
+    assert (same.returncode, same.stdout.startswith(f"{SHALLOW}: 4 same.")) == (0, True)
     path.write_text(CHECK.replace("at_least", "atleast"))
     wrong = call("eval", str(path))
     assert wrong.returncode == 2
@@ -132,8 +132,8 @@ def test_the_command_and_its_exit_codes(lab_with_models, tmp_path):
 
 
 def test_several_models(here):
-    suite = {"models": [SMOL, GEMMA], "tasks": ["sentiment"], "items": 2}
+    suite = {"models": [SHALLOW, GEMMA], "tasks": ["sentiment"], "items": 2}
     settings = {"temperature": 0, "num_predict": 5}
     found = slmlab.evaluate({**suite, "settings": settings, "thresholds": [{"at_least": 0}]})
-    assert [one.model for one in found.checks] == [SMOL, GEMMA]
+    assert [one.model for one in found.checks] == [SHALLOW, GEMMA]
     assert found.passed

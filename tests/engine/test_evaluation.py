@@ -7,7 +7,7 @@ import pytest
 import slmlab
 from slmlab.errors import ModelError, SlmlabError
 from slmlab.evaluation import judge, scorers, statistics, tasks, votes
-from tests.support.engines import GEMMA, MINILM, SMOL
+from tests.support.engines import GEMMA, MINILM, SHALLOW, SMOL
 
 
 class TestScorers:
@@ -26,7 +26,7 @@ class TestTasks:
     def test_models_run_them(self, here):
         frame = slmlab.score(
             slmlab.compare(
-                [SMOL, GEMMA],
+                [SHALLOW, GEMMA],
                 tasks.load("sentiment", 6),
                 num_predict=12,
                 temperature=0,

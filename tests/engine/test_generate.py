@@ -18,7 +18,7 @@ SHORT = {"num_predict": 12, "temperature": 0}
 class TestGenerate:
     def test_a_record_has_text_and_numbers(self, at):
         pieces: list[str] = []
-        record = generate(at.model, "The sky is", on_text=pieces.append, **SHORT)
+        record = generate(at.shallow, "The sky is", on_text=pieces.append, **SHORT)
         assert record.text == "".join(pieces)
         assert record.error is None
         assert record.engine == at.kind
@@ -32,7 +32,7 @@ class TestGenerate:
         assert record.options == DEFAULT_OPTIONS | SHORT
 
     def test_messages_go_through_chat(self, at):
-        record = generate(at.model, [{"role": "user", "content": "Hi"}], **SHORT)
+        record = generate(at.shallow, [{"role": "user", "content": "Hi"}], **SHORT)
         assert 0 < record.tokens <= 12
         assert record.text
         assert record.ttft_s > 0
@@ -40,12 +40,12 @@ class TestGenerate:
     def test_cold_and_warm(self, at):
         from slmlab import models
 
-        models.unload(at.model)
-        assert generate(at.model, "x", num_predict=1).cold
-        assert not generate(at.model, "x", num_predict=1).cold
+        models.unload(at.shallow)
+        assert generate(at.shallow, "x", num_predict=1).cold
+        assert not generate(at.shallow, "x", num_predict=1).cold
 
     def test_a_record_pickles(self, at):
-        record = generate(at.model, "x", num_predict=1)
+        record = generate(at.shallow, "x", num_predict=1)
         assert pickle.loads(pickle.dumps(record)) == record
 
     def test_a_server_without_a_sign_of_life_is_an_error_with_a_record(self, at):
@@ -86,7 +86,7 @@ class TestGenerate:
             raise mine
 
         with pytest.raises(kind) as caught:
-            generate(at.model, prompt, on_text=on_text, **SHORT)
+            generate(at.shallow, prompt, on_text=on_text, **SHORT)
         assert caught.value is mine
 
     def test_what_the_user_typed_wrong_is_said_before_any_work(self, at):

@@ -12,7 +12,7 @@ from slmlab.engines.embedded.pypi_models import PYPI_MODELS
 from slmlab.errors import ModelError
 from slmlab.models.download import download_size
 from tests.support.disks import small_disk
-from tests.support.engines import GEMMA, MODELS, SMOL
+from tests.support.engines import GEMMA, MODELS, SHALLOW, SMOL
 from tests.support.processes import free_port
 
 
@@ -34,11 +34,11 @@ class TestBoth:
         assert found.gpu_share == 0
         assert found.memory > 90e6
 
-    def test_add_a_file_of_ones_own_and_remove_it(self, at, smol_gguf, tmp_path):
+    def test_add_a_file_of_ones_own_and_remove_it(self, at, shallow_gguf, tmp_path):
         if at.kind == "ollama":
             pytest.skip("0.5.4 is older than creating from files; today's Ollama has it")
         own = tmp_path / "own.gguf"
-        shutil.copy(smol_gguf, own)
+        shutil.copy(shallow_gguf, own)
         slmlab.add("own:x", str(own))
         assert models.resolve("own:x").quantization == "Q4_1"
         slmlab.remove("own:x")
@@ -93,20 +93,20 @@ class TestPyPIModels:
                 slmlab.pull(SMOL)
             assert not [path for path in disk.rglob("*") if path.is_file()]
 
-    def test_ready_gets_all_and_counts_what_the_user_added(self, lab_with_models, smol_gguf):
+    def test_ready_gets_all_and_counts_what_the_user_added(self, lab_with_models, shallow_gguf):
         slmlab.start("embedded", quiet=True)
-        slmlab.add("mine", str(smol_gguf))
-        assert slmlab.ready() == [*MODELS, "mine:latest"]
+        slmlab.add("mine", str(shallow_gguf))
+        assert slmlab.ready() == [*MODELS, "mine:latest", SHALLOW]
         assert slmlab.ready([SMOL]) == [SMOL]
         assert slmlab.ready("mine") == ["mine:latest"], "a single name is one model, not letters"
 
     def test_names_lists_and_paths_are_taken_as_they_come(
-        self, lab_with_models, smol_gguf, monkeypatch, tmp_path
+        self, lab_with_models, shallow_gguf, monkeypatch, tmp_path
     ):
         host = slmlab.start("embedded", quiet=True).host
         for name in ("HOME", "USERPROFILE"):
             monkeypatch.setenv(name, str(tmp_path))
-        shutil.copy(smol_gguf, tmp_path / "own.gguf")
+        shutil.copy(shallow_gguf, tmp_path / "own.gguf")
         monkeypatch.setenv("OLLAMA_HOST", f"127.0.0.1:{free_port()}")
         slmlab.add("by-path", tmp_path / "own.gguf", host=host)
         slmlab.add("by-tilde", "~/own.gguf", host=host)

@@ -56,10 +56,10 @@ class TestModels:
 
 class TestChat:
     def test_in_one_piece(self, client, engine):
-        answer = client.chat.completions.create(model=engine.model, messages=ASK, **SHORT)
+        answer = client.chat.completions.create(model=engine.shallow, messages=ASK, **SHORT)
         (choice,) = answer.choices
         assert answer.object == "chat.completion"
-        assert answer.model == engine.model
+        assert answer.model == engine.shallow
         assert choice.message.role == "assistant"
         assert choice.message.content
         assert choice.finish_reason == "length"
@@ -88,12 +88,12 @@ class TestChat:
 
     def test_usage_comes_only_where_it_is_asked_for(self, client, engine):
         stream = client.chat.completions.create(
-            model=engine.model, messages=ASK, **SHORT, stream=True
+            model=engine.shallow, messages=ASK, **SHORT, stream=True
         )
         assert all(one.choices and not one.usage for one in stream)
 
     def test_a_stream_is_server_sent_events(self, http, engine):
-        body = {"model": engine.model, "messages": ASK, "stream": True, **SHORT}
+        body = {"model": engine.shallow, "messages": ASK, "stream": True, **SHORT}
         answer = http.post("/v1/chat/completions", json=body)
         assert answer.headers["content-type"].startswith("text/event-stream")
         *events, done, rest = answer.text.split("\n\n")
@@ -299,7 +299,12 @@ def test_pages_of_other_sites_are_refused(http, name):
 
 def test_many_at_once_get_their_own_answers(client, engine):
     def ask(number: int) -> int:
-        asked = {"model": engine.model, "messages": ASK, "temperature": 0, "stream": number % 2 > 0}
+        asked = {
+            "model": engine.shallow,
+            "messages": ASK,
+            "temperature": 0,
+            "stream": number % 2 > 0,
+        }
         answer = client.chat.completions.create(**asked, max_tokens=number)
         if number % 2:
             return sum(bool(one.choices[0].delta.content) for one in answer)

@@ -83,7 +83,7 @@ def test_no_tool_where_none_shall_be_called(client):
 
 def test_the_newer_name_of_max_tokens(client, engine):
     answer = client.chat.completions.create(
-        model=engine.model, messages=ASK, max_completion_tokens=3
+        model=engine.shallow, messages=ASK, max_completion_tokens=3
     )
     assert answer.usage.completion_tokens == 3
 
@@ -113,7 +113,7 @@ def test_a_gap_is_filled(client):
 
 
 def test_a_prompt_that_was_cut_is_told(http, engine):
-    small = {"model": "small", "from": engine.model, "parameters": {"num_ctx": 256}}
+    small = {"model": "small", "from": engine.shallow, "parameters": {"num_ctx": 256}}
     http.post("/api/create", json=small)
     for words, cut in ((500, "true"), (5, "false")):
         body = {"model": "small", "prompt": "word " * words, "max_tokens": 1}

@@ -25,7 +25,7 @@ from slmlab.engines.client import client_kwargs
 from slmlab.engines.embedded.access import REFUSED
 from slmlab.errors import ServerError
 from slmlab.widgets.langchain_code import langchain_code
-from tests.support.engines import SMOL, engine_process, runners
+from tests.support.engines import SHALLOW, SMOL, engine_process, runners
 from tests.support.other_user import OTHER, ask_as_other, needs_root, other_server
 from tests.support.processes import free_port, run, serving, wait_for
 
@@ -188,7 +188,7 @@ def test_the_engine_answers_its_owner_only(lab_with_models, monkeypatch):
 def test_nobody_else_can_reach_a_models_process(lab_with_models):
     """llama.cpp's server would tell its health without a key, and answers pages of all sites."""
     host = slmlab.start("embedded", quiet=True).host
-    assert slmlab.generate(SMOL, "Hi", num_predict=2).error is None
+    assert slmlab.generate(SHALLOW, "Hi", num_predict=2).error is None
     workers = runners(host)  # one has the model, one waits for the next
     assert [one for worker in workers for one in worker.net_connections("inet")] == []
     listening = [one for worker in workers for one in worker.net_connections("unix")]
@@ -263,12 +263,12 @@ def test_where_the_system_does_not_tell_the_key_does(lab_with_models, monkeypatc
     assert slmlab.start("embedded", quiet=True).host == host
     file = supervisor.folder_of(host) / keys.NAME
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert slmlab.generate(SMOL, "Hi", num_predict=2).error is None
-    assert slmlab.chain(SMOL, num_predict=2).invoke({"question": "Hi"})
+    assert slmlab.generate(SHALLOW, "Hi", num_predict=2).error is None
+    assert slmlab.chain(SHALLOW, num_predict=2).invoke({"question": "Hi"})
     # These read what start() has put into the environment.
     assert ollama.Client().list().models
     code = langchain_code(
-        SMOL, "{question}", {"question": "Hi"}, system="", host=host, options={"num_predict": 2}
+        SHALLOW, "{question}", {"question": "Hi"}, system="", host=host, options={"num_predict": 2}
     )
     assert slmlab.server.key() not in code
     exec(code, {})
@@ -278,7 +278,7 @@ def test_where_the_system_does_not_tell_the_key_does(lab_with_models, monkeypatc
         openai.OpenAI(base_url=f"{host}/v1", api_key="wrong").models.list()
     # Another process of this user.
     done = run(sys.executable, "-m", "slmlab", "models", "--json")
-    assert SMOL in done.stdout
+    assert SHALLOW in done.stdout
     # A crash does not change it, a new start does.
     key = slmlab.server.key()
     monkeypatch.setenv("SLMLAB_HOME", str(lab_with_models / "another"))

@@ -12,7 +12,7 @@ from slmlab.evaluation import statistics, tasks
 from slmlab.run import results
 from slmlab.show.markdown import to_html
 from slmlab.show.report import SPEED_COLUMNS
-from tests.support.engines import GEMMA, SMOL
+from tests.support.engines import GEMMA, SHALLOW
 from tests.support.records import same
 
 
@@ -22,21 +22,21 @@ class TestReport:
         text = path.read_text()
         for heading in ("What ran where", "Speed and flags", "Scores by task", "Every answer"):
             assert re.search(f"<h[23]>{heading}</h[23]>", text)
-        for words in ("sign test", "answer cut", SMOL, "llama.cpp"):
+        for words in ("sign test", "answer cut", SHALLOW, "llama.cpp"):
             assert words in text
         assert text.count('class="plot"') == 4
         assert text.count('class="answer"') == len(frame)
         assert not re.search(r'(src|href)="(?!data:)', text), "nothing is loaded from elsewhere"
         recipe = recipe_of(text)
         assert "repeats=2" in recipe
-        assert "num_predict=12" in recipe
+        assert "num_predict=6" in recipe
 
     def test_its_recipe_makes_it_again(self, embedded, monkeypatch, tmp_path):
         monkeypatch.setenv("OLLAMA_HOST", embedded.url)
         monkeypatch.setenv("SLMLAB_HOME", str(tmp_path / "home"))
         settings = {"temperature": 0.2, "num_predict": 8, "num_thread": 1, "stop": ["\n", "."]}
         made = slmlab.compare(
-            [SMOL],
+            [SHALLOW],
             tasks.load(["sentiment"], 2),
             system="Be short.",
             repeats=2,
@@ -54,7 +54,7 @@ class TestReport:
         page = BeautifulSoup(slmlab.report(frame, tmp_path / "r.html").read_text(), "html.parser")
         speed = rows_of(page, "Speed and flags")
         summary = results.summary(frame)
-        assert [row["model"] for row in speed] == [SMOL, GEMMA]
+        assert [row["model"] for row in speed] == [SHALLOW, GEMMA]
         for shown, computed in zip(speed, summary.to_dict("records"), strict=True):
             for name in ("tokens_per_s", "tokens_per_s_min", "tokens_per_s_max"):
                 column = SPEED_COLUMNS.get(name, name).replace("_", " ")

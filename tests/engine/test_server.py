@@ -21,7 +21,7 @@ from slmlab.engines import find, ollama_install, server, supervisor
 from slmlab.errors import (
     ServerError,
 )
-from tests.support.engines import SMOL, runners
+from tests.support.engines import SHALLOW, runners
 from tests.support.processes import answers, wait_for
 
 
@@ -74,7 +74,7 @@ class TestLife:
 
     def test_a_models_process_listens_at_no_port(self, lab_with_models):
         started = slmlab.start("embedded", quiet=True)
-        models.load(SMOL, 512)
+        models.load(SHALLOW, 512)
         found = runners(started.host)  # the model's, and one that waits for the next model
         assert len(found) == 2
         assert not any(listening(one) for one in found)
@@ -237,7 +237,7 @@ def test_nothing_is_imported_from_the_current_folder(lab_with_models, tmp_path, 
     monkeypatch.chdir(books)
     monkeypatch.setenv("SLMLAB_HOME", os.path.relpath(lab_with_models))
     server = slmlab.start("embedded", quiet=True)
-    assert slmlab.generate(SMOL, "Hi", num_predict=1).tokens == 1
+    assert slmlab.generate(SHALLOW, "Hi", num_predict=1).tokens == 1
     family = psutil.Process(supervisor.state_at(server.host)["pid"])
     processes = family.children(recursive=True)
     assert len(processes) == 3, "the server, a model, and the process for the next"
@@ -260,6 +260,6 @@ def test_a_proxy_in_the_environment_never_catches_this_machine(lab_with_models, 
         for name in ("no_proxy", "NO_PROXY"):
             monkeypatch.delenv(name, raising=False)
         slmlab.start("embedded", quiet=True)
-        frame = slmlab.compare(SMOL, ["Say A."], num_predict=2, quiet=True)
+        frame = slmlab.compare(SHALLOW, ["Say A."], num_predict=2, quiet=True)
         assert frame["error"].isna().all()
-        assert slmlab.ask(SMOL, "Say A.", num_predict=2).tokens == 2
+        assert slmlab.ask(SHALLOW, "Say A.", num_predict=2).tokens == 2

@@ -9,7 +9,7 @@ import pytest
 import slmlab
 from slmlab.errors import PromptError, SlmlabError
 from slmlab.run import results, streaming
-from tests.support.engines import GEMMA, SMOL
+from tests.support.engines import GEMMA, SHALLOW, SMOL
 from tests.support.processes import wait_for
 from tests.support.records import record
 
@@ -21,7 +21,7 @@ class TestAnswers:
         for at_once, width in ((False, 1), (True, 2)):
             two = [
                 streaming.Answer(name, "Name a colour.", embedded.url, {"num_predict": 8})
-                for name in (SMOL, GEMMA)
+                for name in (SHALLOW, GEMMA)
             ]
             done = streaming.finish(streaming.Answers(two, at_once))
             assert [one.state for one in done] == ["done", "done"]
@@ -46,10 +46,25 @@ class TestAnswers:
         assert results.flags(one.record) == ["stopped"]
         assert both.answers[1].record is None, "what never started leaves no record"
 
+    def test_kept_answers_keep_no_connections(self, embedded):
+        kept = []
+        for at_once in (False, True):
+            two = [
+                streaming.Answer(SHALLOW, "Hi", embedded.url, {"num_predict": 2}) for _ in range(2)
+            ]
+            kept.append(streaming.Answers(two, at_once))
+            streaming.finish(kept[-1])
+        assert len([socket for one in kept for socket in one._session._streams]) > 0
+        assert all(
+            stream.get_extra_info("socket").fileno() == -1
+            for one in kept
+            for stream in one._session._streams
+        )
+
     def test_a_failure_is_that_answers_own(self, embedded):
         two = [
             streaming.Answer("nosuch:1b", "Hi", embedded.url),
-            streaming.Answer(SMOL, "Hi", embedded.url, {"num_predict": 3}),
+            streaming.Answer(SHALLOW, "Hi", embedded.url, {"num_predict": 3}),
         ]
         streaming.finish(streaming.Answers(two))
         assert [one.state for one in two] == ["failed", "done"]
@@ -57,10 +72,10 @@ class TestAnswers:
 
     def test_bad_input_is_told_before_anything_starts(self, embedded):
         with pytest.raises(PromptError, match="empty"):
-            streaming.Answers([streaming.Answer(SMOL, " ", embedded.url)])
+            streaming.Answers([streaming.Answer(SHALLOW, " ", embedded.url)])
         with pytest.raises(PromptError, match="Did you mean 'temperature'"):
-            streaming.Answers([streaming.Answer(SMOL, "a", embedded.url, {"temprature": 1})])
+            streaming.Answers([streaming.Answer(SHALLOW, "a", embedded.url, {"temprature": 1})])
         with pytest.raises(PromptError, match="Two to six"):
-            slmlab.side_by_side([SMOL])
+            slmlab.side_by_side([SHALLOW])
         with pytest.raises(SlmlabError, match="two models to vote on"):
             slmlab.arena(answers=results.to_frame([record()], [{"prompt_id": 0, "repeat": 0}]))

@@ -28,11 +28,13 @@ SHORT = {"num_predict": 2, "temperature": 0}
 
 
 def test_texts_of_all_kinds(at):
-    needed = {name: generate(at.model, text, num_ctx=ROOM, **SHORT) for name, text in TEXTS.items()}
+    needed = {
+        name: generate(at.shallow, text, num_ctx=ROOM, **SHORT) for name, text in TEXTS.items()
+    }
     assert {one.truncated for one in needed.values()} == {False}
     assert len({one.prompt_tokens > LITTLE for one in needed.values()}) == 2, "both are tried"
     found = {
-        name: generate(at.model, text, num_ctx=LITTLE, **SHORT) for name, text in TEXTS.items()
+        name: generate(at.shallow, text, num_ctx=LITTLE, **SHORT) for name, text in TEXTS.items()
     }
     assert {name: one.truncated for name, one in found.items()} == {
         name: one.prompt_tokens >= LITTLE for name, one in needed.items()
@@ -47,7 +49,7 @@ def chat(*texts: str) -> list[dict[str, str]]:
 @pytest.mark.parametrize("system", [[], [{"role": "system", "content": "Be brief."}]])
 def test_a_conversation_that_loses_a_message_is_told_from_one_that_just_fits(at, system):
     def ask(messages, num_ctx):
-        return generate(at.model, [*system, *messages], num_ctx=num_ctx, **SHORT)
+        return generate(at.shallow, [*system, *messages], num_ctx=num_ctx, **SHORT)
 
     whole = chat(ENGLISH * 3, "I see.", ENGLISH * 5, "Indeed.", "What comes in?")
     needed = ask(whole, ROOM)
@@ -65,7 +67,7 @@ def test_a_conversation_that_loses_a_message_is_told_from_one_that_just_fits(at,
 def test_a_grid_of_answers_without_timing_knows_too(at):
     long = [TEXTS["English"], chat("Hi", "Hello", TEXTS["English"])]
     frame = slmlab.compare(
-        at.model, [*long, "Hi"], num_ctx=LITTLE, timing=False, quiet=True, **SHORT
+        at.shallow, [*long, "Hi"], num_ctx=LITTLE, timing=False, quiet=True, **SHORT
     )
     assert frame["truncated"].tolist() == [True, True, False]
     assert slmlab.results.summary(frame)["truncated"].tolist() == [2]
@@ -78,8 +80,8 @@ def test_a_server_that_may_be_forbidden_to_cut_is_asked_so(here, messages):
     def ask(text):
         options = {"num_ctx": LITTLE, "temperature": 0}
         prompt = chat(text, "I see.", "What comes in?") if messages else text
-        first = generate(here.model, prompt, **options, num_predict=1)
-        tokens, server = first.prompt_tokens, (Session(), here.url, "0.33.1", here.model)
+        first = generate(here.shallow, prompt, **options, num_predict=1)
+        tokens, server = first.prompt_tokens, (Session(), here.url, "0.33.1", here.shallow)
         truncated = ask_again(*server, prompt, tokens, options, False, timeout=60)
         assert truncated is first.truncated
         return truncated

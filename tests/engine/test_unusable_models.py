@@ -91,7 +91,7 @@ class TestMessages:
             pytest.skip("0.5.4 is older than creating from a model; today's Ollama has it")
         c = client(at.url)
         c.create(
-            "mine", from_=at.model, system="Be kind.", messages=list(self.BEGINNING), stream=False
+            "mine", from_=at.shallow, system="Be kind.", messages=list(self.BEGINNING), stream=False
         )
         yield "mine"
         c.delete("mine")
@@ -100,13 +100,13 @@ class TestMessages:
         c, question = client(at.url), {"role": "user", "content": "Who am I?"}
         options = {"num_predict": 1, "temperature": 0}
         system = {"role": "system", "content": "Be kind."}
-        whole = c.chat(at.model, [system, *self.BEGINNING, question], options=options)
+        whole = c.chat(at.shallow, [system, *self.BEGINNING, question], options=options)
         for count in (
             c.chat(mine, [question], options=options).prompt_eval_count,
             c.generate(mine, question["content"], options=options).prompt_eval_count,
         ):
             assert count == whole.prompt_eval_count
-        alone = c.chat(at.model, [system, question], options=options)
+        alone = c.chat(at.shallow, [system, question], options=options)
         assert alone.prompt_eval_count < whole.prompt_eval_count
 
     def test_they_are_shown_inherited_and_replaced(self, at, mine):

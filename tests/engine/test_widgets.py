@@ -9,14 +9,14 @@ from slmlab.evaluation import votes
 from slmlab.run import results
 from slmlab.widgets import side_by_side
 from slmlab.widgets.conversation import Point
-from tests.support.engines import GEMMA, QWEN, SMOL
+from tests.support.engines import GEMMA, QWEN, SHALLOW, SMOL
 
 
 class TestSideBySide:
     def test_an_answer_that_ends_while_it_draws_has_its_strip_before_its_button(
         self, embedded, monkeypatch
     ):
-        panel = slmlab.side_by_side([SMOL, GEMMA], "Hi", host=embedded.url, num_predict=20)
+        panel = slmlab.side_by_side([SHALLOW, GEMMA], "Hi", host=embedded.url, num_predict=20)
         draw, enable, seen = side_by_side.draw_strips, panel._set_buttons, []
 
         def draw_slowly(*given) -> None:
@@ -47,7 +47,7 @@ class TestServersThatGo:
     def test_a_conversation_whose_model_vanished_loses_nothing_and_goes_on_with_another(
         self, embedded
     ):
-        lab = slmlab.side_by_side([SMOL, QWEN], "Hi", host=embedded.url, num_predict=8)
+        lab = slmlab.side_by_side([SHALLOW, SMOL], "Hi", host=embedded.url, num_predict=8)
         lab.run()
         before = [one.text for one in lab.turns[0].answers]
         column = lab.columns.children[0]
@@ -79,7 +79,7 @@ class TestConversations:
             "My name is Ada. Say hello to me by my name.",
             columns=[{"temperature": 0}, {"temperature": 1.5}],
             host=embedded.url,
-            num_predict=24,
+            num_predict=12,
         )
         lab.run()
         assert lab.follow_up_box.layout.display == ""
@@ -115,18 +115,17 @@ class TestConversations:
         assert "8 answers" in page
 
     def test_a_history_longer_than_the_context_is_said(self, embedded):
-        page = slmlab.playground(
-            QWEN, "Count to a hundred.", host=embedded.url, num_ctx=256, num_predict=150
-        )
+        long = "The sun shines and the birds sing. " * 20
+        page = slmlab.playground(SHALLOW, long, host=embedded.url, num_ctx=256, num_predict=8)
         page.run()
-        for _ in range(2):
-            page.follow_up_box.text.value = "Go on, and on."
-            page.follow_up()
+        assert not page.records[-1].truncated
+        page.follow_up_box.text.value = long
+        page.follow_up()
         assert page.records[-1].truncated
         assert "was longer than the context" in page.follow_up_box.note.value
 
     def test_a_model_that_vanished_costs_nothing_that_was_typed(self, embedded):
-        lab = slmlab.side_by_side([SMOL, GEMMA], "Hi", host=embedded.url, num_predict=5)
+        lab = slmlab.side_by_side([SHALLOW, GEMMA], "Hi", host=embedded.url, num_predict=5)
         lab.run()
         lab.columns.children[0].model.options = ["gone:1b"]
         lab.columns.children[0].model.value = "gone:1b"
@@ -137,7 +136,7 @@ class TestConversations:
 
     def test_an_edited_first_question_is_sent_as_it_stands(self, embedded):
         page = slmlab.playground(
-            SMOL, "tides", template="Explain {question}.", host=embedded.url, num_predict=5
+            SHALLOW, "tides", template="Explain {question}.", host=embedded.url, num_predict=5
         )
         page.run()
         page.follow_up_box.place.value = Point(0, again=True)

@@ -8,19 +8,19 @@ import schemathesis
 from hypothesis import HealthCheck, settings
 
 from slmlab.engines.embedded import routes
-from tests.support.engines import MINILM, SMOL
+from tests.support.engines import MINILM, SHALLOW
 from tests.support.properties import EXAMPLES
 
 # The routes that run a model, and with which. Else hardly a request would reach one.
 RUN = {
-    "/api/generate": SMOL,
-    "/api/chat": SMOL,
+    "/api/generate": SHALLOW,
+    "/api/chat": SHALLOW,
     "/api/embed": MINILM,
     "/api/embeddings": MINILM,
-    "/slmlab/likelihood": SMOL,
-    "/v1/chat/completions": SMOL,
-    "/v1/completions": SMOL,
-    "/v1/responses": SMOL,
+    "/slmlab/likelihood": SHALLOW,
+    "/v1/chat/completions": SHALLOW,
+    "/v1/completions": SHALLOW,
+    "/v1/responses": SHALLOW,
     "/v1/embeddings": MINILM,
 }
 api = schemathesis.openapi.from_dict(routes.description())

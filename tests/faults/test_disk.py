@@ -13,7 +13,7 @@ from slmlab.errors import ResultsError, ServerError
 from slmlab.evaluation import votes
 from slmlab.run import results
 from tests.support.disks import small_disk
-from tests.support.engines import SMOL
+from tests.support.engines import SHALLOW
 
 
 class TestDisk:
@@ -22,13 +22,13 @@ class TestDisk:
     def test_records_and_exports(self, lab_with_models, tmp_path):
         slmlab.start("embedded", quiet=True)
         grid = {"num_predict": 4, "temperature": 0, "quiet": True, "timing": False}
-        frame = slmlab.compare(SMOL, ["Say A.", "Say B."], **grid)
+        frame = slmlab.compare(SHALLOW, ["Say A.", "Say B."], **grid)
         with small_disk(tmp_path / "disk", "16k") as disk:
             results.to_csv(frame, disk / "old.csv")
             before = (disk / "old.csv").read_bytes()
             (disk / "ballast").write_bytes(b"x" * 4096)
             with pytest.raises(ResultsError, match="No space left on device"):
-                slmlab.compare(SMOL, [f"Say {n}." for n in range(40)], store=disk / "s", **grid)
+                slmlab.compare(SHALLOW, [f"Say {n}." for n in range(40)], store=disk / "s", **grid)
             big = frame.loc[[0] * 200]
             for write in (
                 lambda: results.to_csv(big, disk / "old.csv"),

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from tests.support.engines import MINILM, SMOL
+from tests.support.engines import MINILM, SHALLOW
 from tests.support.hostile import BODIES, FIELDS, NAMES, POSTS, PROMPTS, ROLES
 from tests.support.processes import free_port, serving
 
@@ -92,13 +92,13 @@ class TestApi:
             ("chat", {"messages": [{"role": "user", "content": "Say"}]}),
             ("embed", {"input": "Say"}),
         ):
-            model = MINILM if route == "embed" else SMOL
+            model = MINILM if route == "embed" else SHALLOW
             refused_or_answered(client.post(f"/api/{route}", json={"model": model} | common | more))
 
     @pytest.mark.parametrize("what", PROMPTS)
     def test_prompts(self, client, what):
         common = {
-            "model": SMOL,
+            "model": SHALLOW,
             "stream": False,
             "options": {"num_predict": 2, "num_ctx": 64},
         }
@@ -118,7 +118,7 @@ class TestApi:
     def test_roles(self, client, role):
         messages = [{"role": role, "content": "Say"}] * 3
         options = {"num_predict": 2, "num_ctx": 256}
-        body = {"model": SMOL, "messages": messages, "stream": False, "options": options}
+        body = {"model": SHALLOW, "messages": messages, "stream": False, "options": options}
         refused_or_answered(client.post("/api/chat", json=body))
 
     def test_pages_of_others_are_refused(self, client):
@@ -140,7 +140,7 @@ class TestApi:
 
     def test_it_still_works(self, client):
         """Last in its class: what came before has broken nothing."""
-        body = {"model": SMOL, "prompt": "Say", "stream": False, "options": {"num_predict": 4}}
+        body = {"model": SHALLOW, "prompt": "Say", "stream": False, "options": {"num_predict": 4}}
         answer = client.post("/api/generate", json=body)
         assert answer.status_code == 200
         assert answer.json()["eval_count"] == 4
@@ -153,7 +153,7 @@ def test_numbers_of_the_environment_that_are_none(value, engine_home):
     settings = ("NUM_PARALLEL", "MAX_LOADED_MODELS", "MAX_QUEUE", "CONTEXT_LENGTH")
     env = {f"OLLAMA_{name}": value for name in settings} | {"SLMLAB_HOME": str(engine_home)}
     command = [sys.executable, "-m", "slmlab", "serve", "--port", str(port)]
-    body = {"model": SMOL, "prompt": "Hi", "stream": False, "options": {"num_predict": 2}}
+    body = {"model": SHALLOW, "prompt": "Hi", "stream": False, "options": {"num_predict": 2}}
     with serving(command, url, engine_home.parent / f"log{value}", **env):
         found = httpx.post(f"{url}/api/generate", json=body, timeout=60, trust_env=False)
         loaded = httpx.get(f"{url}/api/ps", trust_env=False).json()["models"]

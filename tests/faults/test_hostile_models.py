@@ -10,15 +10,15 @@ import slmlab
 from slmlab import models
 from slmlab.errors import ModelError, SlmlabError
 from slmlab.run.generate import generate
-from tests.support.engines import SMOL, engine_process
+from tests.support.engines import SHALLOW, engine_process
 from tests.support.faults import note, times
 
 
 class TestHostileModels:
-    def test_files_that_are_cut_short_or_damaged(self, lab_with_models, smol_gguf, tmp_path):
+    def test_files_that_are_cut_short_or_damaged(self, lab_with_models, shallow_gguf, tmp_path):
         """Each is refused, or loaded in a process of its own; the server lives on."""
         host = slmlab.start("embedded", quiet=True).host
-        pid, whole, rng = engine_process(host).pid, smol_gguf.read_bytes(), random.Random(11)
+        pid, whole, rng = engine_process(host).pid, shallow_gguf.read_bytes(), random.Random(11)
         header_ends = whole.index(b"token_embd.weight")
         ended = Counter()
         for number in range(times(9, 300)):
@@ -46,4 +46,4 @@ class TestHostileModels:
             file.unlink()
         note(damaged_files=sum(ended.values()), **ended)
         assert engine_process(host).pid == pid
-        assert generate(SMOL, "Say A.", num_predict=2).tokens == 2
+        assert generate(SHALLOW, "Say A.", num_predict=2).tokens == 2

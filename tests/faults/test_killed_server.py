@@ -17,7 +17,7 @@ from slmlab.engines import supervisor
 from slmlab.errors import ServerError, ServerGone
 from slmlab.run import compare
 from slmlab.run.store import RecordStore
-from tests.support.engines import GEMMA, SMOL, engine_process, give_models, runners
+from tests.support.engines import GEMMA, SHALLOW, engine_process, give_models, runners
 from tests.support.faults import note, times
 from tests.support.processes import answers, free_port, serving, wait_for
 from tests.support.records import stored
@@ -36,11 +36,11 @@ class TestKilledServer:
         prompts = [f"The number after {n} is" for n in range(prompts_n)]
         # One at a time: llama.cpp's arithmetic depends a little on what else is in its batch.
         grid = {"num_predict": 6, "quiet": True}
-        undisturbed = slmlab.compare([SMOL, GEMMA], prompts, **grid)
+        undisturbed = slmlab.compare([SHALLOW, GEMMA], prompts, **grid)
         rng, killed, over = random.Random(5), [], threading.Event()
 
         def kill() -> None:
-            while len(killed) < wanted and not over.wait(rng.uniform(0.2, 3.0)):
+            while len(killed) < wanted and not over.wait(rng.uniform(0.2, 1.5)):
                 if victim == "server":
                     wait_for(lambda: answers(host) or over.is_set(), 60, "the server to be back")
                     over.wait(supervisor.STEADY)
@@ -59,7 +59,7 @@ class TestKilledServer:
             lines = 0
             for _ in range(20):
                 with contextlib.suppress(ServerError):  # killed before the first cell
-                    again = slmlab.compare([SMOL, GEMMA], prompts, store=store.folder, **grid)
+                    again = slmlab.compare([SHALLOW, GEMMA], prompts, store=store.folder, **grid)
                     assert stored(store.folder) >= lines, "nothing that was stored went away"
                     lines = stored(store.folder)
                     if again["error"].isna().all():
@@ -84,7 +84,7 @@ class TestKilledServer:
                 engine.kill()
 
         with pytest.raises(ServerGone, match="2 of 6 cells are finished and saved") as caught:
-            slmlab.compare(SMOL, prompts, on_cell=end, **grid)
+            slmlab.compare(SHALLOW, prompts, on_cell=end, **grid)
         assert caught.value.frame["prompt"].tolist() == prompts[:2]
         home = lab_with_models / "other"
         home.mkdir()
@@ -94,7 +94,7 @@ class TestKilledServer:
             slmlab.stop()
             monkeypatch.setenv("OLLAMA_HOST", host)
             host = slmlab.start("embedded", quiet=True).host
-            frame = slmlab.compare(SMOL, prompts, on_cell=end, hosts=[host, other], **grid)
+            frame = slmlab.compare(SHALLOW, prompts, on_cell=end, hosts=[host, other], **grid)
         assert frame["error"].isna().all()
         assert frame["prompt"].tolist() == prompts
 
@@ -116,7 +116,7 @@ class TestHungServer:
         started = time.monotonic()
         os.environ["OLLAMA_NUM_PARALLEL"] = "1"
         try:
-            frame = slmlab.compare(SMOL, prompts, on_cell=stop, timeout=10, **grid)
+            frame = slmlab.compare(SHALLOW, prompts, on_cell=stop, timeout=10, **grid)
             took = time.monotonic() - started
         finally:
             del os.environ["OLLAMA_NUM_PARALLEL"]
@@ -126,7 +126,7 @@ class TestHungServer:
         assert frame["error"].isna().tolist() == [True, False, False]
         assert "did not answer in time" in frame["error"][1]
         assert took < 120
-        assert slmlab.compare(SMOL, prompts, **grid)["error"].isna().all()
+        assert slmlab.compare(SHALLOW, prompts, **grid)["error"].isna().all()
 
     def test_a_server_that_hangs_before_the_grid(self, lab_with_models):
         host = slmlab.start("embedded", quiet=True).host
@@ -135,7 +135,7 @@ class TestHungServer:
         try:
             started = time.monotonic()
             with pytest.raises(ServerError, match="slmlab"):
-                slmlab.compare(SMOL, "Say A.", quiet=True)
+                slmlab.compare(SHALLOW, "Say A.", quiet=True)
             assert time.monotonic() - started < 120
         finally:
             hung.resume()

@@ -11,7 +11,7 @@ import pytest
 import slmlab
 from slmlab import models
 from slmlab.errors import ModelError
-from tests.support.engines import SMOL, engine_process
+from tests.support.engines import SHALLOW, engine_process
 from tests.support.faults import note, times
 
 COUNTS = ("handles", "threads", "server's handles", "server's threads", "processes")
@@ -26,13 +26,13 @@ class TestTime:
         grid = {"num_predict": 4, "quiet": True}
 
         def work(round_: int) -> None:
-            slmlab.compare(SMOL, [f"Say {round_}.", "Say A."], timing=round_ % 2 == 0, **grid)
-            slmlab.ask(SMOL, "Say B.", num_predict=4)
+            slmlab.compare(SHALLOW, [f"Say {round_}.", "Say A."], timing=round_ % 2 == 0, **grid)
+            slmlab.ask(SHALLOW, "Say B.", num_predict=4)
             models.table()
             with contextlib.suppress(ModelError):
                 slmlab.ask("missing", "Say B.")
             if round_ % 5 == 0:
-                models.unload(SMOL)
+                models.unload(SHALLOW)
 
         def measure() -> dict[str, int]:
             family = [there, *there.children(recursive=True)]

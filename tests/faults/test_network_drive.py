@@ -13,7 +13,7 @@ from slmlab.engines import supervisor
 from slmlab.errors import ResultsError
 from slmlab.processes import end_tree
 from tests.support import network_drive
-from tests.support.engines import SMOL, engine_process, give_models
+from tests.support.engines import SHALLOW, engine_process, give_models
 from tests.support.faults import FULL
 from tests.support.records import stored
 
@@ -41,10 +41,10 @@ class TestNetworkDrive:
         first = slmlab.start("embedded", quiet=True)
         assert slmlab.start("embedded", quiet=True) == first, "the same server, not a second one"
         grid = {"num_predict": 4, "quiet": True}
-        frame = slmlab.compare(SMOL, ["Say A.", "Say B."], **grid)
+        frame = slmlab.compare(SHALLOW, ["Say A.", "Say B."], **grid)
         assert frame["error"].isna().all()
         seen = []
-        slmlab.compare(SMOL, ["Say A.", "Say B."], on_cell=seen.append, **grid)
+        slmlab.compare(SHALLOW, ["Say A.", "Say B."], on_cell=seen.append, **grid)
         assert not seen, "found again"
         assert paths.servers().name == platform.node(), "other machines have a folder of their own"
 
@@ -63,7 +63,7 @@ class TestNetworkDrive:
 
         grid = {"num_predict": 4, "quiet": True, "store": tmp_path / "drive/records"}
         if on_it == "home":  # the server's models are there too
-            frame = slmlab.compare(SMOL, prompts, on_cell=cut, **grid)
+            frame = slmlab.compare(SHALLOW, prompts, on_cell=cut, **grid)
             assert frame["error"].isna().tolist() == [True] * 3 + [False] * 3
             assert "the disk with the models failed" in frame["error"][5]
             assert slmlab.stop() == [], "nobody knows any more what was started"
@@ -73,8 +73,8 @@ class TestNetworkDrive:
             end_tree(watcher)
         else:
             with pytest.raises(ResultsError, match="cannot be written") as caught:
-                slmlab.compare(SMOL, prompts, on_cell=cut, **grid)
+                slmlab.compare(SHALLOW, prompts, on_cell=cut, **grid)
             assert caught.value.frame["prompt"].tolist() == prompts[:4]
             with pytest.raises(ResultsError, match="cannot be read"):
-                slmlab.compare(SMOL, prompts, **grid)
+                slmlab.compare(SHALLOW, prompts, **grid)
         assert stored(tmp_path / "behind/records") == 3

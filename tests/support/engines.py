@@ -5,17 +5,21 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
 
+from slmlab.engines.embedded.model_store import ModelStore
 from slmlab.engines.embedded.pypi_models import PYPI_MODELS
 
 # The models that the tests have: they chat a little, complete only, and give real answers.
 SMOL, GEMMA, QWEN = MODELS = tuple(model.name for model in PYPI_MODELS[:3])
 # One that embeds.
 MINILM = PYPI_MODELS[3].name
+# SmolLM2 without all but two of its thirty layers: the same tokens and the same chat template in a
+# tenth of the time. What it writes means nothing, and goes on until it is cut.
+SHALLOW = "two-layers:latest"
 # For a server that is asked for too many threads: without the limit that tests side by side have.
 ALL_THREADS = {"OMP_THREAD_LIMIT": str(2**31 - 1)}
 
@@ -30,6 +34,7 @@ class Engine:
     version: tuple[int, ...] = ()
     writes_text: bool = True  # False for the Ollama of the package index, see real_ollama.py
     embedder: str = MINILM
+    shallow: str = SHALLOW
 
     @property
     def newest(self) -> bool:
@@ -60,6 +65,15 @@ def give_models(source: Path, home: Path) -> None:
         os.link(blob, home / "models/blobs" / blob.name) if _same_disk(blob, home) else shutil.copy(
             blob, home / "models/blobs" / blob.name
         )
+
+
+def give_shallow(file: Path, home: Path) -> None:
+    """Put ``SHALLOW`` beside them, as the model that was added first: it is nobody's default."""
+    store = ModelStore(home / "models")
+    blob = store.blobs / file.name
+    os.link(file, blob) if _same_disk(file, home) else shutil.copy(file, blob)
+    model = store.describe(SHALLOW, file.name)
+    store.write(replace(model, modified="2020-01-01T00:00:00+00:00"))
 
 
 def _same_disk(one: Path, other: Path) -> bool:
