@@ -46,11 +46,11 @@ class TestLookAndUse:
         with shown(front, self.CELLS[0]) as page:
             page.wait_for_selector(".slmlab-card")
             states = ("waiting", "loading", "reading", "writing")
+            page.emulate_media(reduced_motion="no-preference")
             seen = {page.evaluate(moving, state) for state in states}
             assert len(seen - {"none"}) == 4
             page.emulate_media(reduced_motion="reduce")
             assert {page.evaluate(moving, state) for state in states} == {"none"}
-            page.emulate_media(reduced_motion="no-preference")
 
     def test_the_keyboard_alone_runs_and_stops(self, front):
         cell = side_by_side([SMOL, GEMMA], prompt=STORY, num_predict=600)

@@ -26,6 +26,7 @@ tab
 class TestNested:
     def test_two_in_a_row_are_live_and_share_the_width(self, front):
         with shown(front, BOX, width=1400, height=900) as page:
+            pressable(page, "Run", 1)  # all of both is there
             boxes = page.locator(".outer > .slmlab")
             assert boxes.count() == 2
             left, right = (boxes.nth(place).bounding_box() for place in (0, 1))
@@ -37,7 +38,6 @@ class TestNested:
                 assert wide <= 1
             button(page, "Run", 0).click()
             page.wait_for_selector(".slmlab :text('tokens/s')")
-            pressable(page, "Run", 1)
             button(page, "Run", 1).click()
             pressable(page, "All equally good")
             assert page.locator(".slmlab-strip").count() == 3, "one beside the two"

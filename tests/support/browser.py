@@ -74,7 +74,8 @@ class Front:
         nbformat.write(
             nbformat.v4.new_notebook(cells=code, metadata=metadata), self.folder / "book.ipynb"
         )
-        page = self.browser.new_context().new_page()
+        # What moves while models answer is drawn sixty times a second, here by the processor.
+        page = self.browser.new_context(reduced_motion="reduce").new_page()
         page.set_default_timeout(30_000)
         address = {"lab": "lab/tree", "voila": "voila/render"}.get(self.kind, "notebooks")
         page.goto(f"{self.url}/{address}/book.ipynb", timeout=60_000)

@@ -79,6 +79,7 @@ def pressable(page, text: str, nth: int = 0, timeout: float = 90_000) -> None:
         "return found[nth] && !found[nth].disabled; }",
         arg=[text, nth],
         timeout=timeout,
+        polling=100,  # by default once a frame, for which Chromium draws sixty in a second
     )
 
 
