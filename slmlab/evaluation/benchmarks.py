@@ -54,13 +54,18 @@ def from_hub(name: str, split: str) -> pd.DataFrame:
     return frame_of(found.to_list())
 
 
-def as_tasks(table: pd.DataFrame, name: str) -> pd.DataFrame:
+def as_tasks(table: pd.DataFrame, name: str, where: str) -> pd.DataFrame:
     """A table in a benchmark's own columns, as a task set.
 
     Recognized are questions with a calculation that ends in ``#### 42`` (as in GSM8K), and
     questions with ``choices``: a list with the position or letter of the ``answer`` (as in MMLU),
     or texts with labels and the ``answerKey`` (as in ARC). The prompts are plain: no examples
     precede the question, so scores may differ from published ones, which mostly have some.
+
+    Args:
+        table: the benchmark.
+        name: the set's name, for the column ``task``.
+        where: its file or address, for messages.
 
     Raises:
         TaskError: these are no such columns, or a row is broken; the message names the row.
@@ -73,7 +78,7 @@ def as_tasks(table: pd.DataFrame, name: str) -> pd.DataFrame:
         except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
             if number == 0:
                 raise TaskError(
-                    f"{name} has no column `prompt`; it has {', '.join(map(str, table.columns))}, "
+                    f"{where} has no column `prompt`; it has {', '.join(map(str, table.columns))}, "
                     "which are the columns of no benchmark that is known here. Say which are "
                     'which: columns={"prompt": "…", "expected": "…"}.'
                 ) from error

@@ -116,8 +116,8 @@ def load(
         if "prompt" not in table:
             if hint := did_you_mean("prompt", map(str, table.columns)):
                 has = ", ".join(map(str, table.columns))
-                raise TaskError(f"{task} has no column `prompt`; it has {has}.{hint}")
-            table = benchmarks.as_tasks(table, task)
+                raise TaskError(f"{one} has no column `prompt`; it has {has}.{hint}")
+            table = benchmarks.as_tasks(table, task, str(one))
         if seed is not None and items is not None:
             table, said = benchmarks.drawn(table, items, seed, task)
             if said:
