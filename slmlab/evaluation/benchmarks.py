@@ -107,7 +107,7 @@ def with_rules(table: pd.DataFrame, name: str) -> tuple[pd.DataFrame, str]:
                 raise ValueError("nothing is asked")
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise TaskError(f"{name}, row {number}, is broken: {row!r:.200}") from error
-        if unknown := UNCHECKED & {*kinds}:
+        if unknown := UNCHECKED & {*map(str, kinds)}:
             left.update(unknown)
             continue
         identity = {"id": row["key"]} if row.get("key") is not None else {}

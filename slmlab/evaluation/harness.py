@@ -47,6 +47,20 @@ class _Task:
     def error(self, key: str, message: str) -> FileError:
         return self.document.error((key,), message)
 
+    def part(self, key: str) -> dict[str, Any]:
+        """A value that is an object; an empty one where there is none."""
+        given = self.values.get(key)
+        if given is not None and not isinstance(given, dict):
+            raise self.error(key, f"{key} is an object with keys; got {given!r:.80}.")
+        return given or {}
+
+    def parts(self, key: str, given: Any) -> list[dict[str, Any]]:
+        """A list of objects in the value of a key; an empty one where there is none."""
+        found = given or []
+        if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+            raise self.error(key, f"{key} takes a list of objects with keys; got {given!r:.80}.")
+        return found
+
     def leave_out(self, place: Place, what: str) -> None:
         """Note something that is not read, with its line."""
         line = next(
@@ -103,12 +117,19 @@ def load(path: Path) -> tuple[pd.DataFrame, str, str]:
         raise task.error(
             "output_type", f"{kind!r} is not read here, only generate_until and multiple_choice."
         )
+    if isinstance(task.values.get("task"), list):
+        raise task.error("task", "it is a group of tasks; load the file of each of them.")
     for key in ("dataset_path", "doc_to_text", "doc_to_target"):
         if task.values.get(key) is None:
             raise task.error(key, f"the task has no {key}.")
     docs, split = _docs(task, path)
     examples = _examples(task, path, docs, split)
-    more = _scored(task) if kind == "generate_until" else {}
+    known = ("exact_match",) if kind == "generate_until" else ("acc", "acc_norm")
+    metrics = task.parts("metric_list", task.values.get("metric_list"))
+    for number, one in enumerate(metrics):
+        if one.get("metric") not in known:
+            task.leave_out(("metric_list", number), f"the metric {one.get('metric')!r}")
+    more = _scored(task, metrics) if kind == "generate_until" else {}
     rows = []
     for number, doc in enumerate(docs):
         row = {"prompt": _prompt(task, doc, number, examples), **more}
@@ -159,11 +180,11 @@ def _docs(task: _Task, path: Path) -> tuple[list[dict[str, Any]], str]:
 
 
 def _split(task: _Task, path: Path, split: str) -> list[dict[str, Any]]:
-    source, kwargs = str(task.values["dataset_path"]), task.values.get("dataset_kwargs") or {}
+    source, configuration = str(task.values["dataset_path"]), task.values.get("dataset_name")
     if source not in FILES:
-        name = "/".join(filter(None, (source, task.values.get("dataset_name"))))
+        name = source if configuration is None else f"{source}/{configuration}"
         return records(benchmarks.from_hub(f"{benchmarks.HUB}{name}", split))
-    files = kwargs.get("data_files") if isinstance(kwargs, dict) else None
+    files = task.part("dataset_kwargs").get("data_files")
     if isinstance(files, dict):
         if split not in files:
             raise task.error("dataset_kwargs", f"data_files has no split {split!r}.")
@@ -183,13 +204,13 @@ def _examples(
     task: _Task, path: Path, docs: list[dict[str, Any]], split: str
 ) -> list[dict[str, Any]]:
     """The rows that examples before a question come from."""
-    count, config = task.values.get("num_fewshot") or 0, task.values.get("fewshot_config") or {}
+    count, config = task.values.get("num_fewshot") or 0, task.part("fewshot_config")
     if isinstance(count, bool) or not isinstance(count, int) or count < 0:
         raise task.error("num_fewshot", f"num_fewshot is a number of examples; got {count!r}.")
     if not count:
         return []
     known = {"sampler", "split", "samples"}
-    for key in config if isinstance(config, dict) else {}:
+    for key in config:
         if key not in known:
             task.leave_out(("fewshot_config", key), f"fewshot_config's {key!r}")
     given = config.get("samples")
@@ -210,7 +231,7 @@ def _prompt(
 ) -> str:
     """The description, the examples with their answers, and the question."""
     text = str(task.filled("doc_to_text", doc))
-    count, config = task.values.get("num_fewshot") or 0, task.values.get("fewshot_config") or {}
+    count, config = task.values.get("num_fewshot") or 0, task.part("fewshot_config")
     between = str(task.values.get("fewshot_delimiter", "\n\n"))
     before = str(task.values.get("target_delimiter", " "))
     others = [one for one in examples if one is not doc]
@@ -232,8 +253,12 @@ def _answer(task: _Task, doc: Mapping[str, Any]) -> str:
 
 
 def _target(task: _Task, doc: Mapping[str, Any]) -> str | list[str]:
-    """The right answer, or several that are right."""
+    """The right answer, or several that are right; a template may write these as a list."""
     found = task.filled("doc_to_target", doc)
+    if isinstance(found, str) and task.values["doc_to_target"] not in doc:
+        texts = _literal(found) if found.startswith("[") and found.endswith("]") else None
+        if isinstance(texts, list) and all(isinstance(one, str) for one in texts):
+            found = texts or found
     if isinstance(found, list) and found:
         return [str(one) for one in found]
     return str(found)
@@ -242,20 +267,27 @@ def _target(task: _Task, doc: Mapping[str, Any]) -> str | list[str]:
 def _choices(task: _Task, doc: Mapping[str, Any]) -> list[str]:
     found = task.filled("doc_to_choice", doc)
     if isinstance(found, str):
-        try:
-            found = ast.literal_eval(found)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            found = None
+        found = _literal(found)
     if not isinstance(found, list) or len(found) < 2:
         raise task.error("doc_to_choice", f"doc_to_choice is no list of choices for {doc!r:.200}.")
     return [str(one) for one in found]
 
 
+def _literal(text: str) -> Any:
+    """The value that a text is in Python's notation; None for any other text."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return None
+
+
 def _place(task: _Task, doc: Mapping[str, Any], choices: Sequence[str]) -> int:
     """Which choice is right."""
     found = task.filled("doc_to_target", doc)
-    if isinstance(found, str) and found.strip().isdigit() and found not in choices:
-        found = int(found)
+    # As in the harness, digits that a template writes are a position, even among numbers.
+    is_column = task.values["doc_to_target"] in doc
+    if isinstance(found, str) and found.strip().isdecimal():
+        found = found if is_column and found.strip() in choices else int(found)
     if isinstance(found, str) and found.strip() in choices:
         return choices.index(found.strip())
     if isinstance(found, int) and 0 <= found < len(choices):
@@ -263,34 +295,44 @@ def _place(task: _Task, doc: Mapping[str, Any], choices: Sequence[str]) -> int:
     raise task.error("doc_to_target", f"{found!r} is not one of {list(choices)}, nor its number.")
 
 
-def _scored(task: _Task) -> dict[str, Any]:
+def _scored(task: _Task, metrics: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """What ``exact_match`` needs: where answers end, how long they may be, and the filters."""
-    given = task.values.get("generation_kwargs") or {}
-    until, longest = given.get("until") or [], given.get("max_gen_toks", LONGEST)
+    given = task.part("generation_kwargs")
+    until = given.get("until", task.values.get("fewshot_delimiter", "\n\n")) or []
+    until, longest = (
+        [until] if isinstance(until, str) else until,
+        given.get("max_gen_toks", LONGEST),
+    )
+    if not isinstance(until, list) or not all(isinstance(one, str) for one in until):
+        raise task.error("generation_kwargs", f"until is a text or a list of texts; got {until!r}.")
+    if isinstance(longest, bool) or not isinstance(longest, int) or longest < 1:
+        raise task.error(
+            "generation_kwargs", f"max_gen_toks is a number of tokens; got {longest!r}."
+        )
     for key in given:
         if key not in ("until", "max_gen_toks") and given[key] not in (False, 0):
             task.leave_out(("generation_kwargs", key), f"generation_kwargs' {key!r}")
-    extract: dict[str, Any] = {"until": [until] if isinstance(until, str) else list(until)}
+    extract: dict[str, Any] = {"until": [one for one in until if one]}
     used = None
-    for number, pipeline in enumerate(task.values.get("filter_list") or []):
-        steps = [_step(one) for one in pipeline.get("filter") or []]
+    pipelines = task.parts("filter_list", task.values.get("filter_list"))
+    for number, pipeline in enumerate(pipelines):
+        steps = [_step(one) for one in task.parts("filter_list", pipeline.get("filter"))]
         readable = all(step.get("function") in FILTERS for step in steps)
         if used is None and readable:
             used = extract["filters"] = steps
         else:
             name = pipeline.get("name", number)
             task.leave_out(("filter_list", number), f"the filter pipeline {name!r}")
-    metrics = task.values.get("metric_list") or [{"metric": "exact_match"}]
-    chosen = [one for one in metrics if one.get("metric") == "exact_match"]
-    for number, one in enumerate(metrics):
-        if one.get("metric") != "exact_match":
-            task.leave_out(("metric_list", number), f"the metric {one.get('metric')!r}")
+    used_metrics = metrics or [{"metric": "exact_match"}]
+    chosen = [one for one in used_metrics if one.get("metric") == "exact_match"]
     if not chosen:
         raise task.error("metric_list", "none of its metrics is read here; exact_match is.")
     extract |= {key: chosen[0][key] for key in IGNORED if chosen[0].get(key)}
-    return {"scorer": "exact_match", "extract": extract, "num_predict": int(longest)}
+    return {"scorer": "exact_match", "extract": extract, "num_predict": longest}
 
 
 def _step(given: Mapping[str, Any]) -> dict[str, Any]:
     """A filter, whose arguments may stand beside its name or in ``kwargs``."""
-    return {**{k: v for k, v in given.items() if k != "kwargs"}, **(given.get("kwargs") or {})}
+    more = given.get("kwargs")
+    rest = {key: value for key, value in given.items() if key != "kwargs"}
+    return rest | (more if isinstance(more, dict) else {})

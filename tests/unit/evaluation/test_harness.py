@@ -15,18 +15,21 @@ ROWS = [
         "answer": "2 + 3 = 5\n#### 5",
         "options": ["4", "5"],
         "right": 1,
+        "text": "5",
     },
     {
         "question": "What is 4 * 3?",
         "answer": "4 * 3 = 12\n#### 12",
         "options": ["12", "7"],
         "right": 0,
+        "text": "12",
     },
     {
         "question": "What is 9 - 9?",
         "answer": "9 - 9 = 0\n#### 0",
         "options": ["9", "0"],
         "right": 1,
+        "text": "0",
     },
 ]
 GENERATE = r"""
@@ -77,7 +80,7 @@ target_delimiter: " = "
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / "sums.jsonl").write_text("\n".join(map(json.dumps, ROWS)))
-    more = {"question": "What is 1 + 1?", "options": ["2", "3"], "right": 0}
+    more = {"question": "What is 1 + 1?", "options": ["2", "3"], "right": 0, "text": "2"}
     (tmp_path / "more.jsonl").write_text(json.dumps(more))
     (tmp_path / "base.yaml").write_text(BASE)
     return tmp_path
@@ -131,7 +134,7 @@ def test_examples_of_the_same_split_are_never_the_question_itself(folder):
     ("target", "choices"),
     [
         ('"{{right}}"', '["{{options[0]}}", "x"]'),
-        ('"{{options[right]}}"', '"{{options}}"'),
+        ("text", '"{{options}}"'),
         ("right", '"{{[options[0], options[1]]}}"'),
     ],
 )
@@ -142,6 +145,77 @@ def test_targets_are_numbers_or_texts(folder, target, choices):
         assert tasks.load(written(folder, text))["labels"][0][1] == "x"
     else:
         assert tasks.load(written(folder, text))["expected"].tolist() == ["5", "12", "0"]
+
+
+def test_digits_of_a_template_are_a_position_as_in_the_harness(folder):
+    text = CHOOSE.replace("doc_to_target: right", 'doc_to_target: "{{1}}"')
+    text = text.replace("doc_to_choice: options", 'doc_to_choice: ["1", "2"]')
+    assert set(tasks.load(written(folder, text))["expected"]) == {"2"}
+    text = text.replace('"{{1}}"', '"{{2}}"')
+    with pytest.raises(FileError, match=r"2 is not one of \['1', '2'\], nor its number"):
+        tasks.load(written(folder, text))
+
+
+def test_a_template_may_write_several_targets(folder):
+    text = GENERATE.replace(
+        "answer.split('####')[-1].strip()", "[options[right], 'so ' ~ question]"
+    )
+    text += "num_fewshot: 1\nfewshot_config: {sampler: first_n}\n"
+    row = tasks.load(written(folder, text)).to_dict("records")[1]
+    assert row["expected"] == ["12", "so What is 4 * 3?"]
+    assert row["prompt"].startswith("Question: What is 2 + 3?\nAnswer: 5\n\n")
+    match = scorers.SCORERS[row["scorer"]]
+    assert match("#### so What is 4 * 3?", row | {"extract": {}}) is False
+    assert match("so What is 4 * 3?", row | {"extract": {}})
+
+
+@pytest.mark.parametrize(
+    ("more", "until"),
+    [
+        ("generation_kwargs: {max_gen_toks: 20}", ["\n\n"]),
+        ("generation_kwargs: null\nfewshot_delimiter: '---'", ["---"]),
+        ("generation_kwargs: {until: []}", []),
+        ("generation_kwargs: {until: 'Q:'}", ["Q:"]),
+    ],
+)
+def test_an_answer_ends_where_the_next_example_would_begin(folder, more, until):
+    written(folder, GENERATE)
+    child = folder / "child.yaml"
+    child.write_text(f"include: task.yaml\n{more}\n")
+    assert tasks.load(child)["extract"][0]["until"] == until
+
+
+def test_metrics_of_a_choice_that_are_not_read_are_named(folder, capsys):
+    metrics = "metric_list: [{metric: acc}, {metric: acc_norm}, {metric: brier_score}]\n"
+    tasks.load(written(folder, CHOOSE + metrics))
+    said = capsys.readouterr().err
+    assert "the metric 'brier_score' (line" in said
+    assert "acc" not in said.replace("brier_score", "")
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("task: [a, b]", "line 2: it is a group of tasks"),
+        ("dataset_kwargs: x", "line 2: dataset_kwargs is an object"),
+        ("generation_kwargs: [a]", "line 2: generation_kwargs is an object"),
+        ("generation_kwargs: {until: 3}", "line 2: until is a text or a list of texts"),
+        ("generation_kwargs: {max_gen_toks: many}", "line 2: max_gen_toks is a number"),
+        ("generation_kwargs: {max_gen_toks: 0}", "line 2: max_gen_toks is a number"),
+        ("num_fewshot: 1\nfewshot_config: first_n", "line 3: fewshot_config is an object"),
+        ("filter_list: maj", "line 2: filter_list takes a list of objects"),
+        ("filter_list: [maj]", "line 2: filter_list takes a list of objects"),
+        ("filter_list: [{filter: regex}]", "line 2: filter_list takes a list of objects"),
+        ("metric_list: [exact_match]", "line 2: metric_list takes a list of objects"),
+    ],
+)
+def test_values_of_another_form_are_told_with_their_line(folder, more, said):
+    written(folder, GENERATE)
+    child = folder / "child.yaml"
+    child.write_text(f"include: task.yaml\n{more}\n")
+    with pytest.raises(FileError) as caught:
+        tasks.load(child)
+    assert f"child.yaml, {said}" in str(caught.value)
 
 
 @pytest.mark.parametrize(
