@@ -213,10 +213,11 @@ def _question(row: Any, number: int, column: str) -> tuple[list[str], int]:
     except PromptError as error:
         raise PromptError(f"{where}: {error}") from error
     expected, labels = row.get("expected"), plain(row.get("labels"))
-    if expected in texts:
-        return texts, texts.index(expected)
+    # The label first: of the blood types O, A, B and AB, the choice with the label A is O.
     if isinstance(labels, list) and len(labels) == len(texts) and expected in labels:
         return texts, labels.index(expected)
+    if expected in texts:
+        return texts, texts.index(expected)
     raise PromptError(f"{where}: the right choice, {expected!r}, is not one of {texts}.")
 
 

@@ -17,7 +17,7 @@ NUM_CTX = int(DEFAULT_OPTIONS["num_ctx"])
 # Neighbouring tokens are surprising together, so an interval is over blocks of so many.
 BLOCK = 32
 # Of the likeliest tokens, so many are compared one by one.
-LIKELIEST = 1000
+LIKELIEST, MOST = 1_000, 10_000
 
 
 @dataclass(frozen=True, repr=False)
@@ -153,8 +153,9 @@ def kl_divergence(
         >>> slmlab.likelihood.kl_divergence(names[0], names[0], text).same_top.value
         1.0
     """
-    if isinstance(likeliest, bool) or not isinstance(likeliest, int) or likeliest < 1:
-        raise PromptError(f"likeliest is a positive number of tokens; got {likeliest!r}.")
+    whole = isinstance(likeliest, int) and not isinstance(likeliest, bool)
+    if not whole or not 1 <= likeliest <= MOST:
+        raise PromptError(f"likeliest is a number of tokens from 1 to {MOST:,}; got {likeliest!r}.")
     given = _texts(texts)
     targets = [embedded(name, num_ctx, host) for name in (model, other)]
     ours, theirs = (token_rows(target, given, num_ctx, top=likeliest) for target in targets)
