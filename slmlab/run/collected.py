@@ -9,6 +9,7 @@ from typing import Any
 
 from slmlab.errors import PromptError, ResultsError
 from slmlab.run.frames import key_of
+from slmlab.run.grid import own_columns
 from slmlab.run.options import ASKED_AGAIN_FOR, validate_prompt
 from slmlab.run.record import Generation
 from slmlab.run.store import Entry, entries
@@ -57,7 +58,8 @@ def _without_cut(found: list[Entry]) -> list[Entry]:
     def question(one: Entry, factor: int) -> str:
         record = one.record
         options = {**record.options, "num_predict": record.options["num_predict"] * factor}
-        return key_of([one.machine["id"], record.model, record.digest, record.prompt, options])
+        asked = [record.model, record.digest, record.prompt, record.think, options]
+        return key_of([one.machine["id"], *asked])
 
     there = {question(one, 1) for one in found}
     return [
@@ -73,7 +75,7 @@ def _asked(prompts: Any) -> dict[str, dict[str, Any]]:
         if "prompt" not in given:
             raise PromptError("The table of prompts has no column `prompt`.")
         prompt = as_chat(given["prompt"]) if given.get("tools") else given["prompt"]
-        own = {name: value for name, value in given.items() if name not in SENT}
+        own = own_columns({name: value for name, value in given.items() if name not in SENT})
         asked.setdefault(key_of(validate_prompt(prompt)), {"prompt_id": number, **own})
     return asked
 

@@ -208,7 +208,7 @@ def _fill(
                     row = {key: row[key] for key in row if key not in options}
                     if row.get("images"):
                         row = {**row, "images": _kept(row["images"])}
-                    columns |= _own_columns(row)
+                    columns |= own_columns(row)
                 seen = row.get("images") if isinstance(row, Mapping) else None
                 prompt = with_images(_prompt(row, name, variables), seen)
                 options = {name: one for name, one in options.items() if one is not None}
@@ -250,7 +250,7 @@ def _own_options(row: Mapping[str, Any], own: Sequence[str]) -> dict[str, Any]:
     return {name: None if value is None else full[name] for name, value in given.items()}
 
 
-def _own_columns(row: Mapping[str, Any]) -> dict[str, Any]:
+def own_columns(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row's columns; those whose names compare() uses itself are renamed to ``given_…``."""
     columns = {}
     for column, value in row.items():

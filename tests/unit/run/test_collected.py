@@ -97,6 +97,20 @@ def test_with_the_prompts_they_can_be_scored_and_reported(laptop, tmp_path):
         slmlab.results.load(tmp_path, prompts=["R"])
 
 
+def test_columns_of_the_prompts_never_replace_what_was_measured(laptop, tmp_path):
+    laptop("ada", answer("P", "yes"))
+    prompts = [{"prompt": "P", "text": "mine", "seed": "s", "machine": "x", "level": 3}]
+    (row,) = slmlab.results.load(tmp_path, prompts=prompts).to_dict("records")
+    assert (row["text"], row["seed"], row["machine"], row["level"]) == ("yes", 0, "ada", 3)
+    assert (row["given_text"], row["given_machine"]) == ("mine", "x")
+
+
+def test_a_thinking_answer_is_not_the_longer_one_of_another(laptop, tmp_path):
+    short = answer("P", "so", stop_reason="length")
+    laptop("ada", short, answer("P", "<think>", num_predict=32, think=True))
+    assert sorted(slmlab.results.load(tmp_path)["text"]) == ["<think>", "so"]
+
+
 def test_records_of_earlier_versions_are_told_by_their_files(laptop, tmp_path):
     place = laptop("ada", answer("P"))
     (file,) = place.iterdir()
