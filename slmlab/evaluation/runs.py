@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ from slmlab.evaluation.statistics import SIGNIFICANT, sign_tests
 from slmlab.facts import facts_html
 from slmlab.run import results
 from slmlab.run.comparison import as_first_asked
-from slmlab.run.frames import key_of, need
-from slmlab.run.options import ALL_OPTIONS
+from slmlab.run.frames import key_of, need, without_system
+from slmlab.run.options import ALL_OPTIONS, DEFAULT_OPTIONS
 from slmlab.run.tables import records
 from slmlab.run.tools import written
 
@@ -27,6 +28,9 @@ SETTINGS = ("think", *(name for name in ALL_OPTIONS if name != "seed"))
 CONDITIONS = ("engine", "engine_version", "digest", "template", "system", *SETTINGS)
 # In what the answers of one model to one prompt may differ within a run.
 AXES = ("template", "system", "quantization", *SETTINGS)
+# What a table has a column of only if it was given.
+OPTIONAL = {*("template", "system"), *ALL_OPTIONS} - {*DEFAULT_OPTIONS}
+LONGEST_SHOWN = 100  # characters of a setting in a note
 CHANGES = ("better", "worse", "other words", "same", "no score")
 
 
@@ -98,9 +102,9 @@ def compare_runs(
     """What changed from one run of a comparison to another, prompt by prompt.
 
     A prompt is the same in both if it has the same ``task`` and ``id``, where both tables have a
-    column ``id``; else if it was sent with the same text. So give your prompts ids if you compare
-    templates or rewrite questions. Models are paired by name; if each run has one model, these two
-    are compared, whatever their names.
+    column ``id``; else if it was sent with the same text, a system prompt apart. So give your
+    prompts ids if you compare templates or rewrite questions. Models are paired by name; if each
+    run has one model, these two are compared, whatever their names.
 
     Args:
         before: the earlier run: what ``slmlab.compare`` and ``slmlab.score`` returned, or its file
@@ -165,7 +169,7 @@ class _Run:
         self.cases: dict[str, list[dict[str, Any]]] = {}
         for row in records(frame):
             by_id = with_ids and not is_blank(row["id"])
-            prompt = {"id": row["id"]} if by_id else {"prompt": row["prompt"]}
+            prompt = {"id": row["id"]} if by_id else {"prompt": without_system(row)}
             settings = [row.get(name) for name in axes]
             key = key_of(["" if single else row["model"], row.get("task"), prompt, *settings])
             self.cases.setdefault(key, []).append(row)
@@ -247,16 +251,27 @@ def _conditions(before: pd.DataFrame, after: pd.DataFrame) -> list[str]:
     """What was the same within each run, and differs between them."""
     found = []
     for name in CONDITIONS:
-        if name == "digest" or name not in before or name not in after:
+        there = sum(name in frame for frame in (before, after))
+        if name == "digest" or there < (1 if name in OPTIONAL else 2):
             continue
-        old, new = ({key_of(value) for value in frame[name]} for frame in (before, after))
+        old, new = (
+            {key_of(value) for value in frame[name]} if name in frame else {key_of(None)}
+            for frame in (before, after)
+        )
         if len(old) == len(new) == 1 and old != new:
-            found.append(f"{name} {old.pop()}, later {new.pop()}")
+            found.append(f"{name} {_shown(old.pop())}, later {_shown(new.pop())}")
     for model in dict.fromkeys(before["model"]):
         old, new = (set(run["digest"][run["model"] == model]) for run in (before, after))
         if new and old != new:
             found.append(f"{model} has another digest, so it is another file")
     return [f"Not only time has passed: {'; '.join(found)}."] if found else []
+
+
+def _shown(key: str) -> str:
+    """A setting from its key, in any script and not too long."""
+    value = json.loads(key)
+    text = "none" if value is None else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]} …"
 
 
 def _missing(old: _Run, new: _Run, shared: int) -> list[str]:

@@ -156,6 +156,20 @@ class TestNotes:
         assert 'engine_version "1", later "2"' in note
         assert "a has another digest" in note
 
+    def test_what_only_one_run_was_given_is_said(self):
+        """A comparison has no column of what was not given."""
+        sent = [{"role": "system", "content": "Sei höflich."}, {"role": "user", "content": "P0"}]
+        after = run([1]).assign(system="Sei höflich.", format="json", stop=[["\n"]])
+        after["prompt"] = [sent]
+        changes = compare_runs(run([1]), after)
+        assert changes.cases["change"].tolist() == ["same"], "it is the same prompt"
+        (note,) = changes.notes
+        assert 'system none, later "Sei höflich."' in note
+        assert 'format none, later "json"' in note
+        (note,) = compare_runs(run([1]).assign(template="{x} " * 99), run([1])).notes
+        assert "{x} …, later none" in note or "{x} { …, later none" in note
+        assert len(note) < 200
+
     def test_prompts_that_only_one_has(self):
         changes = compare_runs(run([1, 1, 1]), run([1]))
         assert changes.notes == [
