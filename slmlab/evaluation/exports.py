@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 from slmlab.errors import ResultsError
 from slmlab.evaluation.pairs import answer_pairs
 from slmlab.run.cells import plain
-from slmlab.run.frames import need
-from slmlab.run.options import Prompt
+from slmlab.run.frames import need, prompt_text
 from slmlab.run.store import write
 
 if TYPE_CHECKING:
@@ -39,7 +38,8 @@ def llm_comparator(
         models: which two, if it has more.
 
     Raises:
-        ResultsError: these are not two models of the table, or the file cannot be written.
+        ResultsError: these are not two models of the table, they have no prompt in common, or the
+            file cannot be written.
 
     Examples:
         >>> slmlab.exports.llm_comparator(frame, "comparison.json").name
@@ -53,14 +53,17 @@ def llm_comparator(
             f"LLM Comparator shows two models; name two of {', '.join(there)} as models=…. "
             f"Got {', '.join(map(str, two))}."
         )
+    pairs = answer_pairs(frame[frame["model"].isin(two)])
+    if not pairs:
+        raise ResultsError(f"There is no prompt with answers of {' and '.join(two)} to compare.")
     examples = []
-    for pair in answer_pairs(frame[frame["model"].isin(two)]):
+    for pair in pairs:
         one, other = sorted(pair, key=lambda row: two.index(row["model"]))
         scores = [plain(row.get("score")) for row in (one, other)]
         gap = 0.0 if None in scores else scores[0] - scores[1]
         examples.append(
             {
-                "input_text": _as_text(one["prompt"]),
+                "input_text": prompt_text(one["prompt"]),
                 "tags": [str(tag)] if (tag := plain(one.get("task"))) else [],
                 "output_text_a": one["text"],
                 "output_text_b": other["text"],
@@ -116,11 +119,3 @@ def arena_votes(votes: pd.DataFrame, path: str | Path) -> Path:
         }
         lines.append(json.dumps(line, ensure_ascii=False))
     return write(path, "".join(f"{line}\n" for line in lines))
-
-
-def _as_text(prompt: Prompt) -> str:
-    if isinstance(prompt, str):
-        return prompt
-    if len(prompt) == 1:
-        return str(prompt[0]["content"])
-    return "\n\n".join(f"{one['role']}: {one['content']}" for one in prompt)

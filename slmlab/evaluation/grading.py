@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slmlab.errors import PromptError, SlmlabError
-from slmlab.evaluation.judge import tell_prose
+from slmlab.evaluation.judge import tell_unread
 from slmlab.evaluation.scorers.reading import answer
 from slmlab.models.inventory import as_names
 from slmlab.run.compare import compare
-from slmlab.run.frames import need
+from slmlab.run.frames import need, prompt_text
 from slmlab.run.options import Options, full_options, parameters_of
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def grade(
         raise SlmlabError("There is no answer to grade.")
     fixed = {"rubric": rubric, "highest": highest}
     asked = [
-        {"question": str(row[question]), "answer": answer(row["text"]), **fixed}
+        {"question": prompt_text(row[question]), "answer": answer(row["text"]), **fixed}
         for row in answered.to_dict("records")
     ]
     sampling: Options = {"temperature": 0.0, "num_predict": 150, **options}
@@ -100,10 +100,9 @@ def grade(
             host=host,
             quiet=quiet,
             **sampling,
-        )["text"].tolist()
-        read = [read_grade(text, highest) for text in replies]
-        unread = [text for text, found in zip(replies, read, strict=True) if found is None]
-        tell_prose(name, unread, len(replies))
+        )
+        read = [read_grade(text, highest) for text in replies["text"]]
+        tell_unread(name, replies, read)
         grades = [found[0] if found else None for found in read]
         tables.append(
             answered.assign(

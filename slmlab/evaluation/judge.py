@@ -14,8 +14,9 @@ from slmlab.evaluation import statistics
 from slmlab.evaluation.pairs import answer_pairs
 from slmlab.evaluation.scorers.reading import answer
 from slmlab.models.inventory import as_names
+from slmlab.run.cells import plain
 from slmlab.run.compare import compare
-from slmlab.run.frames import need
+from slmlab.run.frames import need, prompt_text
 from slmlab.run.options import Options, full_options, parameters_of
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def judge(
     if not pairs:
         raise SlmlabError("There is no prompt with answers of two models to compare.")
     questions = [
-        {"question": str(one[question]), "one": first["text"], "two": second["text"]}
+        {"question": prompt_text(one[question]), "one": first["text"], "two": second["text"]}
         for one, two in pairs
         for first, second in ((one, two), (two, one))
     ]
@@ -112,11 +113,7 @@ def judge(
             **sampling,
         )
         verdicts = [read_verdict(text) for text in replies["text"]]
-        tell_prose(
-            name,
-            [t for t, v in zip(replies["text"], verdicts, strict=True) if not v],
-            len(verdicts),
-        )
+        tell_unread(name, replies, verdicts)
         for (one, two), first, turned in zip(pairs, verdicts[::2], verdicts[1::2], strict=True):
             # In the reversed order, the first answer is our second.
             second = {"a": "b", "b": "a", "tie": "tie", None: None}[turned]
@@ -140,15 +137,22 @@ def judge(
     return pd.DataFrame(votes)
 
 
-def tell_prose(name: str, unread: Sequence[str], total: int) -> None:
-    """Say on stderr that a judge's replies were not as asked for, with the first of them."""
+def tell_unread(name: str, replies: pd.DataFrame, verdicts: Sequence[object]) -> None:
+    """Say on stderr which of a judge's replies were not as asked for (None), and the first's why.
+
+    Args:
+        name: the judge.
+        replies: what ``slmlab.compare`` returned.
+        verdicts: what was read in each reply.
+    """
+    rows = zip(replies.to_dict("records"), verdicts, strict=True)
+    unread = [row for row, verdict in rows if verdict is None]
     if not unread:
         return
-    shown = " ".join(str(unread[0]).split())
-    note = (
-        f"{name} gave no verdict that can be read in {len(unread)} of {total} replies, such as "
-        f"{shown[:80]!r}."
-    )
+    shown = " ".join(str(unread[0]["text"]).split())
+    note = f"{name} gave no verdict that can be read in {len(unread)} of {len(replies)} replies, "
+    failed = [error for row in unread if (error := plain(row.get("error"))) is not None]
+    note += f"of which {len(failed)} failed: {failed[0]}" if failed else f"such as {shown[:80]!r}."
     log.info(note)
     print(note, file=sys.stderr)
 

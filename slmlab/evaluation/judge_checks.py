@@ -12,7 +12,7 @@ from slmlab.errors import SlmlabError
 from slmlab.evaluation.statistics import CONFIDENCE, SIGNIFICANT, Interval, interval
 from slmlab.facts import facts_html
 from slmlab.run.cells import plain
-from slmlab.run.frames import need
+from slmlab.run.frames import need, prompt_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -198,7 +198,7 @@ def _by_pair(votes: pd.DataFrame) -> dict[tuple[str, str, str], list[str]]:
         a, b, winner = str(row["model_a"]), str(row["model_b"]), str(row["winner"])
         if a > b:
             a, b, winner = b, a, TURNED.get(winner, winner)
-        found[str(row["prompt"]), a, b].append(winner if winner in TURNED else "tie")
+        found[prompt_text(row["prompt"]), a, b].append(winner if winner in TURNED else "tie")
     return found
 
 
@@ -241,6 +241,12 @@ class Calibration:
     def __str__(self) -> str:
         """The result in a sentence."""
         low, high = self.estimate.low, self.estimate.high
+        if math.isnan(low):
+            return (
+                f"People would give {self.estimate.value:.2f}, as in all {self.human.n} labels, so "
+                "there is no interval and the judge cannot be checked: label more answers. The "
+                f"judge gave {self.judge:.2f}."
+            )
         gained = 1 - (high - low) / ((self.human.high - self.human.low) or 1.0)
         width = f"{gained:.0%} narrower than" if gained >= 0.005 else "no narrower than"
         verdict = (
@@ -272,7 +278,7 @@ def calibrate(judge: Sequence[Any], human: Sequence[Any]) -> Calibration:
     place of the normal distribution, since the labels are few.
 
     **Label answers that were drawn at random**, 20 to 50: labels of the interesting ones say
-    nothing about the others.
+    nothing about the others. Labels that are all equal have no interval, unless they are 0 or 1.
 
     Args:
         judge: the judge's score of each answer; None where it could not be read.
@@ -304,9 +310,11 @@ def calibrate(judge: Sequence[Any], human: Sequence[Any]) -> Calibration:
     own = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1))
     half = own * float(theirs.std(ddof=1)) / math.sqrt(n)
     mean = float(theirs.mean())
-    alone = Interval(mean, mean - half, mean + half, n, "t")
+    same = not np.ptp(theirs)
+    # Labels that are all equal say nothing about the spread of others.
+    alone = interval(theirs.tolist()) if same else Interval(mean, mean - half, mean + half, n, "t")
     estimate = alone
-    if rest and np.ptp(scores):
+    if rest and np.ptp(scores) and not same:
         weight = float(np.cov(theirs, ours)[0, 1] / ((1 + n / rest) * scores.var(ddof=1)))
         weight = min(1.0, max(0.0, weight))
         others = scores[~known]

@@ -125,6 +125,24 @@ def unfilled(template: str, text: str, row: Mapping[str, Any]) -> Any:
     return [plain(row[name]) for name in columns] if all(map(row.__contains__, columns)) else None
 
 
+def prompt_text(prompt: Any) -> str:
+    """A prompt as text; a conversation with the speaker before each message.
+
+    Examples:
+        >>> prompt_text([{"role": "system", "content": "Be brief."}])
+        'system: Be brief.'
+    """
+    given = plain(prompt)
+    if not isinstance(given, list) or not all(isinstance(one, dict) for one in given):
+        return str(prompt)
+    return "\n".join(f"{one['role']}: {one['content']}{_seen(one)}" for one in given)
+
+
+def _seen(message: Mapping[str, Any]) -> str:
+    """The images of a message in words, by the beginning of their digests."""
+    return "".join(f" [image {name[7:19]}]" for name in message.get("images") or ())
+
+
 def key_of(value: Any) -> str:
     """A text that is equal for equal values, for grouping by values that are not hashable."""
     return json.dumps(plain(value), default=str)

@@ -6,11 +6,9 @@ cleaned by nh3. Images are removed, since fetching one would tell its server abo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from markupsafe import Markup
 
+from slmlab.run import frames
 from slmlab.run.options import Prompt
 from slmlab.terminal import printable
 
@@ -83,11 +81,4 @@ def harmless(text: str) -> str:
 
 def prompt_text(prompt: Prompt) -> str:
     """A prompt as harmless text; a conversation with the speaker before each message."""
-    if isinstance(prompt, str):
-        return harmless(prompt)
-    return harmless("\n".join(f"{one['role']}: {one['content']}{_seen(one)}" for one in prompt))
-
-
-def _seen(message: Mapping[str, Any]) -> str:
-    """The images of a message in words, by the beginning of their digests."""
-    return "".join(f" [image {name[7:19]}]" for name in message.get("images") or ())
+    return harmless(frames.prompt_text(prompt))

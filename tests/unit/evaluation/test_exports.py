@@ -40,7 +40,7 @@ def test_llm_comparator_reads_two_models(tmp_path):
         "individual_rater_scores": [],
         "custom_fields": {"tokens": [3, 3], "own_score": [1.0, 0.0]},
     }
-    assert (second["input_text"], second["score"]) == ("system: S\n\nuser: Q", -1.5)
+    assert (second["input_text"], second["score"]) == ("system: S\nuser: Q", -1.5)
 
 
 def test_two_of_several_and_in_their_order(tmp_path):
@@ -53,6 +53,14 @@ def test_two_of_several_and_in_their_order(tmp_path):
     for wrong in (None, ["a"], ["a", "z"]):
         with pytest.raises(ResultsError, match="LLM Comparator shows two models"):
             exports.llm_comparator(table, tmp_path / "y.json", models=wrong)
+
+
+def test_models_without_a_prompt_in_common_write_no_empty_file(tmp_path):
+    table = frame("a", "b")
+    table.loc[table["model"] == "b", "prompt"] = "Else"
+    with pytest.raises(ResultsError, match="no prompt with answers of a and b"):
+        exports.llm_comparator(table, tmp_path / "x.json")
+    assert not (tmp_path / "x.json").exists()
 
 
 def test_votes_have_the_arenas_winners(tmp_path):

@@ -73,6 +73,26 @@ class TestJudge:
             "n gave no verdict that can be read in 2 of 2 replies, such as 'I like both.'.\n"
         )
 
+    def test_a_judge_reads_a_conversation_as_text(self, monkeypatch):
+        def compare(model, questions, **more):
+            assert [one["question"] for one in questions] == ["system: Be kind.\nuser: Hi"] * 2
+            return pd.DataFrame({"text": ["1", "2"]})
+
+        monkeypatch.setattr(judge, "compare", compare)
+        said = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}]
+        rows = [record(model=name, prompt=said, text="good") for name in "xy"]
+        judge.judge(results.to_frame(rows, [{"prompt_id": 0, "repeat": 0}] * 2), "m")
+
+    def test_why_a_judge_failed_is_said(self, monkeypatch, capsys):
+        def compare(model, questions, **more):
+            return pd.DataFrame({"text": ["", "1"], "error": ["There is no memory left.", None]})
+
+        monkeypatch.setattr(judge, "compare", compare)
+        rows = [record(model="x", text="good"), record(model="y", text="better")]
+        judge.judge(results.to_frame(rows, [{"prompt_id": 0, "repeat": 0}] * 2), "m")
+        said = capsys.readouterr().err
+        assert "1 of 2 replies, of which 1 failed: There is no memory left." in said
+
     def judged(self, monkeypatch, verdict) -> list[dict[str, object]]:
         def compare(model, questions, **more):
             return pd.DataFrame({"text": [verdict(one["one"], one["two"]) for one in questions]})

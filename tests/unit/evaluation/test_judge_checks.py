@@ -9,6 +9,7 @@ import pytest
 from slmlab.errors import SlmlabError
 from slmlab.evaluation import votes
 from slmlab.evaluation.judge_checks import FEWEST
+from slmlab.show import sanitize
 
 
 def judged(rows, voter="m"):
@@ -113,6 +114,14 @@ class TestCheckJudge:
         with pytest.raises(SlmlabError, match="9 pairs in common"):
             votes.check_judge(table, people(["a"] * (FEWEST - 1)))
 
+    def test_conversations_are_the_same_prompts_as_in_the_widgets_votes(self):
+        said = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}]
+        table = judged([("a", "a", 1, 2)] * 12)
+        table["prompt"] = [[*said, {"role": "user", "content": n}] for n in table["prompt"]]
+        human = people(["a"] * 12)
+        human["prompt"] = [sanitize.prompt_text(one) for one in table["prompt"]]
+        assert votes.check_judge(table, human)["n"].item() == 12
+
 
 class TestCalibrate:
     @pytest.mark.parametrize(("noise", "labels"), [(0.1, 20), (0.1, 50), (3.0, 20), (3.0, 50)])
@@ -151,6 +160,14 @@ class TestCalibrate:
         assert votes.calibrate([None, *[0.0, 1.0] * 19, 1.0], labels).estimate.n == 40
         everything = votes.calibrate([0.1] * 20, [1.0] * 20)
         assert "People would give 1.00" in str(everything)
+
+    def test_labels_that_are_all_equal_are_not_sure_of_the_others(self):
+        draw = np.random.default_rng(4)
+        found = votes.calibrate(draw.random(40), [0.75] * 12 + [None] * 28)
+        assert np.isnan(found.estimate.low)
+        assert "as in all 12 labels, so there is no interval" in str(found)
+        rate = votes.calibrate(draw.random(40), [1.0] * 12 + [None] * 28).estimate
+        assert (round(rate.low, 2), rate.high) == (0.74, 1.0)
 
     @pytest.mark.parametrize(
         ("judge", "human", "said"),
