@@ -16,6 +16,7 @@ from slmlab.evaluation.statistics import SIGNIFICANT
 from slmlab.facts import facts_html
 from slmlab.models.inventory import as_names
 from slmlab.run.compare import compare
+from slmlab.run.options import full_options, parameters_of
 from slmlab.run.tables import rows
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def decide(
         options: sampling options, one value each.
 
     Raises:
-        PromptError: these are not two models, or too few prompts.
+        PromptError: these are not two models, too few prompts, or an option is not usable.
         TaskError: the answers cannot be scored.
 
     Examples:
@@ -127,6 +128,8 @@ def decide(
     """
     import numpy as np
 
+    # Before they come to compare(), which takes other parameters too.
+    full_options(dict.fromkeys(options), parameters=parameters_of(decide))
     pair = as_names([models])
     if len(pair) != 2:
         raise PromptError(f"decide() compares two models; got {len(pair)}: {', '.join(pair)}.")

@@ -34,9 +34,11 @@ ALL_OPTIONS = (*DEFAULT_OPTIONS, *EXTRA_OPTIONS, *tools.FIELDS)
 DROPPED_BY_LANGCHAIN = frozenset({"min_p"})
 # What has one of these is sent without LangChain.
 NOT_BY_LANGCHAIN = DROPPED_BY_LANGCHAIN | {*tools.FIELDS}
-# Options of Ollama that cannot be sent, and why.
+# What is no option here, and why.
 NOT_SENT = {
     "typical_p": "typical_p cannot be set: Ollama refuses every request with it since 0.34.",
+    "images": "images is no option: images go with their prompt, in a column `images` of the table "
+    "of prompts or in a message of the user, {'role': 'user', 'content': …, 'images': [path, …]}.",
 }
 # A server reloads the model when one of these changes, so a grid varies them slowest.
 LOAD_OPTIONS = ("num_ctx", "num_gpu", "num_batch", "num_thread")

@@ -93,9 +93,13 @@ def need_tools(options: Mapping[str, Any], model: str, host: str) -> None:
 def written(calls: Any) -> str:
     """Calls in one line each, as ``get_weather(city="Oslo")``."""
     return "\n".join(
-        f"{one['name']}({', '.join(f'{k}={json.dumps(v)}' for k, v in one['arguments'].items())})"
+        f"{one['name']}({', '.join(f'{k}={_in_json(v)}' for k, v in one['arguments'].items())})"
         for one in (calls if isinstance(calls, list) else ())
     )
+
+
+def _in_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _loaded(value: Any) -> Any:

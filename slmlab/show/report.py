@@ -54,8 +54,8 @@ def report(
     what ran where, and a program to repeat it. A model with several settings counts as several. It
     loads nothing from elsewhere, and what models write is shown as text, never as live HTML.
 
-    Of two runs (``slmlab.compare_runs``) it shows what got worse, better or other words, each
-    prompt's answers before and after beside each other, with the words marked in which they differ.
+    Of two runs (``slmlab.compare_runs``) it shows which answers got worse, got better or
+    are worded differently, before and after beside each other, with the words marked that differ.
 
     Args:
         frame: what ``slmlab.compare`` returned, scored or not, or ``slmlab.compare_runs``.

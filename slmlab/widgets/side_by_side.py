@@ -270,7 +270,10 @@ class SideBySide(AnswersPanel):
             self.table.value = self.ballot.ratings_html()
             result = f"Best: {turn.names[best]}." if best is not None else RESULTS[choice]
             count = "1 vote" if cast == 1 else f"{cast} votes"
-            self.say(f"{result} {count} saved in {self.ballot.file.resolve()}")
+            saved = f"{count} saved in {self.ballot.file.resolve()}"
+            # Its column is marked all the same, to go on from there.
+            none = "No vote is saved, for all answers are by one model with the same settings."
+            self.say(f"{result} {saved if cast else none}")
 
     # Results.
 

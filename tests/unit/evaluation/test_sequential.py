@@ -133,6 +133,14 @@ class TestDecide:
         decide(["a", "b"], self.prompts(9))
         assert "8 prompts: a did better on 8, b on 0" in capsys.readouterr().err
 
+    @pytest.mark.parametrize(
+        ("option", "said"),
+        [("timing", "no option 'timing'"), ("tempratur", "Did you mean 'temperature'")],
+    )
+    def test_what_it_does_not_take(self, option, said):
+        with pytest.raises(PromptError, match=said):
+            decide(["a", "b"], self.prompts(9), **{option: 1})
+
     @pytest.mark.parametrize("models", ["a", ["a", "a"], ["a", "b", "c"]])
     def test_two_models(self, models):
         with pytest.raises(PromptError, match="compares two models"):

@@ -98,6 +98,11 @@ def test_what_ollama_refuses_is_refused_before():
         full_options({"typical_p": 0.9})
 
 
+def test_where_images_go_is_said():
+    with pytest.raises(PromptError, match="in a column `images` of the table of prompts"):
+        full_options({"images": "cat.png"}, parameters=["prompts"])
+
+
 def test_widgets_change_only_what_is_an_option():
     assert set(option_fields.FIELDS) <= set(options.DEFAULT_OPTIONS)
 

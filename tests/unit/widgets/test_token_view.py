@@ -36,6 +36,16 @@ def test_a_server_that_has_none_says_so(wire):
     assert not wire.sent("/api/generate")
 
 
+def test_a_model_beside_itself_gets_no_vote_and_is_told_so(wire, tmp_path):
+    votes = tmp_path / "votes.jsonl"
+    lab = slmlab.side_by_side(["a:1b"] * 2, "Greet me.", votes=votes, host=wire.url)
+    lab.run()
+    lab.vote("B")
+    assert "No vote is saved, for all answers are by one model" in lab.message_text
+    assert lab.turns[-1].best == 1
+    assert not votes.exists()
+
+
 def test_side_by_side_marks_where_two_answers_part(wire, tmp_path):
     other = ROW | {"token": "Hi", "bytes": [72, 105]}
     wire.pieces, wire.logprobs = ["Hello"], {"Hello": [ROW]}
