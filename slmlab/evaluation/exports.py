@@ -98,6 +98,9 @@ def arena_votes(votes: pd.DataFrame, path: str | Path) -> Path:
         ResultsError: the file cannot be written.
 
     Examples:
+        >>> vote = slmlab.votes.add_vote(
+        ...     "votes.jsonl", voter="Ada", prompt="Hi!", model_a="x", model_b="y", winner="a"
+        ... )
         >>> slmlab.exports.arena_votes(slmlab.votes.read_votes("votes.jsonl"), "arena.jsonl").name
         'arena.jsonl'
     """

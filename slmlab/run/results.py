@@ -151,6 +151,7 @@ def load(*folders: str | Path, prompts: Any = None) -> pd.DataFrame:
         ResultsError: there is no such folder, it has no records, or none of these prompts.
 
     Examples:
+        >>> answered = slmlab.compare(names, "Hi!", num_predict=8)  # leaves its records there
         >>> frame = slmlab.results.load(slmlab.paths.results())
         >>> slmlab.results.summary(frame, by=["machine", "model"])
     """
