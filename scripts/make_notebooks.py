@@ -11,7 +11,8 @@ student gets the lines that begin with ``#:`` (as code) in place of what stands 
     slmlab.check("01.1", answer)
 
 What was taken out, with the Markdown cells tagged ``solution``, goes into one folded cell behind
-the last exercise. The project's public address stands in pyproject.toml and nowhere else.
+the last exercise. Markdown cells tagged ``teacher`` (what came out, what goes wrong in class, what to
+answer) stay with the teacher. The project's public address stands in pyproject.toml and nowhere else.
 
     python scripts/make_notebooks.py            # write
     python scripts/make_notebooks.py --check    # exit 1 if a notebook is out of date
@@ -118,7 +119,7 @@ def stamped(notebook: nbformat.NotebookNode, place: str) -> nbformat.NotebookNod
 
 def _slide(cell: nbformat.NotebookNode) -> str:
     """A cell's slide type, for `jupyter nbconvert --to slides`."""
-    if cell.id in ("badge", "bootstrap"):
+    if cell.id in ("badge", "bootstrap") or "teacher" in cell.metadata.get("tags", []):
         return "skip"
     return (
         "slide"
@@ -134,6 +135,8 @@ def student(teacher: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode:
     cells, folded, last = [], [], 0
     for cell in teacher.cells:
         tags = cell.metadata.get("tags", [])
+        if "teacher" in tags:
+            continue
         if "solution" in tags:
             folded.append(cell.source)
             continue

@@ -56,6 +56,17 @@ class TestForm:
     def test_the_students_copies_are_made_from_the_teachers(self):
         run(sys.executable, ROOT / "scripts/make_notebooks.py", "--check")
 
+    def test_what_is_for_teachers_stays_in_their_copies(self, notebook):
+        teachers = read(ROOT / "notebooks/teacher" / notebook.name).cells
+        notes = [cell for cell in teachers if "teacher" in cell.metadata.get("tags", [])]
+        text = "\n".join(cell.source for cell in notes)
+        assert re.search(r"\b20\d\d-\d\d-\d\d\b", text), "a result has a date"
+        assert "in class" in text.lower()
+        students = "\n".join(cell.source for cell in read(notebook).cells)
+        for paragraph in text.split("\n"):
+            assert len(paragraph) < 3 or paragraph not in students
+        assert "For teachers" not in students
+
     def test_outputs_are_stripped_and_cells_are_short(self, notebook):
         for cell in read(notebook).cells:
             if cell.cell_type == "code":

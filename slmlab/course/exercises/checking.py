@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType
 from typing import Any
 
@@ -75,6 +75,13 @@ def is_open(answer: object, depth: int = 3) -> bool:
 def near(value: float, right: float, tolerance: float = 0.02) -> bool:
     """Whether a number is right, within a relative tolerance."""
     return abs(float(value) - right) <= tolerance * abs(right)
+
+
+def prompt_text(prompt: str | Sequence[Mapping[str, Any]]) -> str:
+    """A prompt as text: of a conversation the messages, one below the other."""
+    if isinstance(prompt, str):
+        return prompt
+    return "\n".join(message["content"] for message in prompt)
 
 
 def _blank() -> None: ...

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from slmlab.course.exercises.checking import exercise, near
+from slmlab.course.exercises.checking import exercise, near, prompt_text
+
+HELLO = "Say hello to a class of students in one sentence."
 
 
 @exercise("00.1")
-def check_00_1(record: Any) -> str | None:
-    """The record that slmlab.ask returns."""
-    return None if record.text and not record.error else "The record has no answer."
+def check_00_1(record: Any, names: Any) -> str | None:
+    """The record that slmlab.ask returns, and the names of the models."""
+    from slmlab.models.inventory import is_among
+
+    if record.error:
+        return f"The model did not answer: {record.error}"
+    if not record.text:
+        return "The answer is empty, as a base model's may be: ask once more with seed=1."
+    if HELLO.rstrip(".").lower() not in " ".join(prompt_text(record.prompt).lower().split()):
+        return f"Ask the question from above: {HELLO}"
+    if len(names) > 1 and is_among(record.model, names[:1]):
+        return f"{names[0]} has answered above: ask another one of `names`, such as names[1]."
+    if not is_among(record.model, names):
+        return f"{record.model} is not one of `names`: {', '.join(names)}."
+    return None
 
 
 @exercise("00.2")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from slmlab.course.exercises.checking import exercise, near
+from slmlab.course.exercises.checking import exercise, near, prompt_text
 
 
 @exercise("04.1")
@@ -67,11 +67,35 @@ def check_05_3(found: Any, could: Any) -> str | None:
 
 
 @exercise("06.1")
-def check_06_1(frame: Any) -> str | None:
-    """A scored table, a row for each review."""
-    if frame["prompt_id"].nunique() < 2 or not frame["score"].between(0, 1).all():
-        return "All of `reviews`, each answer with a score."
-    return None if "template" in frame else "Ask through template=…, with {prompt} in it."
+def check_06_1(frame: Any, reviews: Any, ways: Any, verdict: Any) -> str | None:
+    """A scored table, a row for each review, and what the lesson has: reviews, ways, verdict."""
+    from slmlab.run import prompts
+
+    # A sixth way that was added to `ways` is none of the five.
+    five = list(ways.values())[:5]
+    known = {prompts.fill(way, review=one) for way in five for one in reviews["review"]}
+    rows = [
+        row
+        for row in frame.to_dict("records")
+        if isinstance(row.get("system"), str) or prompt_text(row["prompt"]) not in known
+    ]
+    if not rows:
+        return "Ask in words of your own: all of these prompts are from the five ways above."
+    asked = "\n".join(prompt_text(row["prompt"]) for row in rows)
+    missing = [one for one in reviews["review"] if one not in asked]
+    if missing:
+        return (
+            f"{len(missing)} of {len(reviews)} reviews are not in your prompts: give compare() all "
+            "of `reviews`, and a template with {review} in it."
+        )
+    if "score" not in frame:
+        return "Score the table: slmlab.score(mine, verdict)."
+    answered = [row for row in rows if not isinstance(row["error"], str)]
+    if not answered:
+        return f"No answer came: {rows[0]['error']}"
+    if any(row["score"] != verdict(row["text"], row) for row in answered):
+        return "The scores are not those of `verdict`: slmlab.score(mine, verdict)."
+    return None
 
 
 @exercise("06.2")

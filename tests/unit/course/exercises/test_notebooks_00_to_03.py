@@ -12,8 +12,38 @@ from slmlab.memory import MEMORY_OVER_FILE
 from slmlab.run import prompts
 from tests.support.records import comparison, record
 
+HELLO = "Say hello to a class of students in one sentence."
+
 
 class TestNotebooks00To03:
+    @pytest.mark.parametrize(
+        ("more", "names", "right"),
+        [
+            ({"model": "b:latest"}, ["a:1b", "b:latest"], True),
+            ({"model": "b"}, ["a:1b", "b:latest"], True),
+            ({"model": "c:1b"}, ["a:1b", "b:latest", "c:1b"], True),
+            ({"model": "a:1b"}, ["a:1b"], True),
+            ({"model": "a:1b"}, ["a:1b", "b:latest"], False),
+            ({"model": "d:1b"}, ["a:1b", "b:latest"], False),
+            ({"model": "b", "prompt": f"{HELLO}\n\nAnswer in one sentence."}, ["a", "b"], True),
+            (
+                {"model": "b", "prompt": " say hello to a class\nof students in one sentence"},
+                "ab",
+                True,
+            ),
+            ({"model": "b", "prompt": "Why is the sky blue?"}, ["a", "b"], False),
+            ({"model": "b", "text": ""}, ["a", "b"], False),
+            ({"model": "b", "error": "out of memory"}, ["a", "b"], False),
+        ],
+    )
+    def test_hello_from_another_model(self, verdict, more, names, right):
+        mine = record(**{"prompt": HELLO, "text": "Hello!", **more})
+        assert verdict("00.1", mine, list(names)) is right
+
+    def test_the_answer_from_above_is_no_answer_of_another_model(self, capsys):
+        slmlab.check("00.1", record(model="a", prompt=HELLO, text="Hello!"), ["a", "b"])
+        assert "ask another one of `names`" in capsys.readouterr().out
+
     def test_the_largest_model_for_the_memory_that_was_free(self, verdict):
         machine = SimpleNamespace(model_memory=8 * 2**30)
         right = 8 * 2**30 / MEMORY_OVER_FILE / (4.5 / 8)

@@ -3,12 +3,83 @@
 from __future__ import annotations
 
 import pandas as pd
+import pytest
 
-from slmlab.evaluation import statistics
+import slmlab
+from slmlab.evaluation import scorers, statistics, tasks
 from tests.support.records import comparison
+
+# As notebook 06 has them.
+ASK = "Is the sentiment of this review positive or negative?"
+WAYS = {
+    "plain": ASK + "\n\nReview: {review}",
+    "one word": ASK + " Reply with one word.\n\nReview: {review}",
+    "few-shot": "Review: It broke.\nSentiment: negative\n\nReview: {review}\nSentiment:",
+    "step by step": ASK + "\n\nReview: {review}\n\nLet's think step by step.",
+    "expert": "You are a world-famous critic. " + ASK + "\n\nReview: {review}",
+}
+SIXTH = "{review}\n\nPraise or blame? Reply with positive or negative."
+
+
+def last_line(text, row):
+    lines = [one for one in text.splitlines() if "tive" in one.lower()]
+    return scorers.label(lines[-1] if lines else "", row)
+
+
+def reviews() -> pd.DataFrame:
+    table = tasks.load("sentiment")
+    return table.assign(review=table["prompt"].str.split("Review: ").str[1])
+
+
+def answers(way: str = SIXTH, **more: object) -> pd.DataFrame:
+    """What compare() gives for all reviews, asked in this way."""
+    rows = [
+        {
+            "prompt_id": number,
+            "prompt": way.format(review=row["review"]),
+            "text": ("It is positive.", "negative", "")[number % 3],
+            "expected": row["expected"],
+            "labels": row["labels"],
+            **more,
+        }
+        for number, row in enumerate(reviews().to_dict("records"))
+    ]
+    return comparison(rows)
 
 
 class TestNotebooks04To06:
+    def test_a_sixth_way_to_ask(self, verdict):
+        lesson = (reviews(), WAYS, last_line)
+
+        def mine(*args, **more) -> pd.DataFrame:
+            return slmlab.score(answers(*args, **more), last_line)
+
+        assert verdict("06.1", mine(), *lesson)
+        assert verdict("06.1", mine(template=SIXTH), *lesson)
+        assert verdict("06.1", mine(WAYS["plain"], system="You read reviews."), *lesson)
+        assert verdict("06.1", mine(), reviews(), {**WAYS, "mine": SIXTH}, last_line)
+        together = pd.concat([mine(WAYS["plain"]), mine()], ignore_index=True)
+        assert verdict("06.1", together, *lesson)
+        talks = answers()
+        talks["prompt"] = [[{"role": "user", "content": one}] for one in talks["prompt"]]
+        assert verdict("06.1", slmlab.score(talks, last_line), *lesson)
+        one_failed = answers()
+        one_failed.loc[3, ["text", "error"]] = ["", "the server went away"]
+        assert verdict("06.1", slmlab.score(one_failed, last_line), *lesson)
+
+        assert not verdict("06.1", answers(), *lesson), "without scores"
+        assert not verdict("06.1", mine().assign(score=1.0), *lesson)
+        assert not verdict("06.1", slmlab.score(answers(), scorers.exact), *lesson)
+        assert not verdict("06.1", mine().head(19), *lesson)
+        assert not verdict("06.1", mine("Is that praise? Yes or no."), *lesson)
+        assert not verdict("06.1", mine(error="no", text=""), *lesson)
+
+    @pytest.mark.parametrize("way", WAYS)
+    def test_one_of_the_five_ways_is_no_sixth(self, way, capsys):
+        scored = slmlab.score(answers(WAYS[way]), last_line)
+        slmlab.check("06.1", scored, reviews(), WAYS, last_line)
+        assert "Ask in words of your own" in capsys.readouterr().out
+
     def test_a_hidden_sentence(self, verdict):
         def table(places: tuple[int, ...], scores: list[int]) -> pd.DataFrame:
             filler = ["word"] * 300
