@@ -39,9 +39,25 @@ AREAS = (
     Area(
         "verbs",
         "Ask and compare",
-        ("ask", "generate", "compare", "chain", "show_answers", "tokens", "show_tokens", "report"),
+        (
+            "ask",
+            "generate",
+            "compare",
+            "chain",
+            "show_answers",
+            "tokens",
+            "show_tokens",
+            "report",
+            "bench",
+        ),
         ("slmlab.prompts",),
-        ("slmlab.run.record.Generation", "slmlab.run.options.Options"),
+        (
+            "slmlab.run.record.Generation",
+            "slmlab.run.options.Options",
+            "slmlab.run.speeds.Bench",
+            "slmlab.run.speeds.Speed",
+            "slmlab.run.speeds.Timing",
+        ),
     ),
     Area(
         "engines",

@@ -33,6 +33,7 @@ from .models.inventory import add as add
 from .models.inventory import remove as remove
 from .run import prompts as prompts
 from .run import results as results
+from .run.bench import bench as bench
 from .run.compare import compare as compare
 from .run.generate import generate as generate
 from .run.logprobs import tokens as tokens

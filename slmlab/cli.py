@@ -259,6 +259,8 @@ def _fit(args: argparse.Namespace) -> None:
             measured = found.tokens_per_s
             said += f", measured {measured:.0f}" if measured else "; too few tokens to measure"
         print(f"  {said}")
+    if args.measure:
+        print("By depth, threads and requests at once, with spread: python -m slmlab bench MODEL")
 
 
 def _pull(args: argparse.Namespace) -> None:

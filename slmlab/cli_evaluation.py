@@ -1,4 +1,4 @@
-"""The commands that evaluate: ``eval`` and ``compare-runs``."""
+"""The commands that evaluate: ``eval``, ``compare-runs`` and ``bench``."""
 
 from __future__ import annotations
 
@@ -38,6 +38,32 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
         help="exit with 1 if a model did worse by more than chance explains",
     )
 
+    sub = command("bench", _bench, "measure how fast a model reads and writes on this machine")
+    sub.add_argument("model", metavar="MODEL")
+    sub.add_argument(
+        "-d", "--depth", type=int, nargs="+", default=[0], metavar="N", help="tokens read before"
+    )
+    sub.add_argument("-t", "--threads", type=int, nargs="+", metavar="N", help="of the processor")
+    sub.add_argument(
+        "--at-once", type=int, nargs="+", default=[1], metavar="N", help="requests at once"
+    )
+    sub.add_argument(
+        "-p", "--prompt-tokens", type=int, default=512, help="tokens to read (default 512)"
+    )
+    sub.add_argument("-n", "--tokens", type=int, default=64, help="tokens to write (default 64)")
+    sub.add_argument("-r", "--repeats", type=int, default=5, help="runs of each (default 5)")
+    sub.add_argument(
+        "--students",
+        type=float,
+        nargs="?",
+        const=10.0,
+        metavar="SPEED",
+        help="find how many requests at once get so many tokens/s each (10)",
+    )
+    sub.add_argument(
+        "-o", "--output", choices=("table", "jsonl"), default="table", help="jsonl: llama-bench's"
+    )
+
 
 def _eval(args: argparse.Namespace) -> int:
     if args.schema:
@@ -70,3 +96,23 @@ def _compare_runs(args: argparse.Namespace) -> int:
     if args.report:
         print(f"Report: {slmlab.report(changes, args.report)}", file=sys.stderr)
     return MISSED if args.fail_on_regression and changes.regressions else 0
+
+
+def _bench(args: argparse.Namespace) -> None:
+    slmlab.start(quiet=True)
+    found = slmlab.bench(
+        args.model,
+        depth=args.depth,
+        threads=args.threads,
+        at_once=args.at_once,
+        prompt_tokens=args.prompt_tokens,
+        tokens=args.tokens,
+        repeats=args.repeats,
+        students_at=args.students,
+    )
+    if args.output == "table":
+        print(printable(str(found)))
+        return
+    print(found.jsonl(), end="")
+    if any(one.at_once > 1 for one in found.speeds):
+        print("llama-bench has no rows for several requests at once: left out.", file=sys.stderr)

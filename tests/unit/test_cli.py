@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.cli import call, run
 
-COMMANDS = ("doctor", "setup", "models", "pull", "ask", "compare", "serve", "stop")
+COMMANDS = ("doctor", "setup", "models", "pull", "ask", "compare", "bench", "serve", "stop")
 
 
 def test_help_names_every_command_and_a_first_step():

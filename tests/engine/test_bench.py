@@ -1,0 +1,63 @@
+"""Speeds on real servers: what is measured is what was asked for, or it is not measured."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import slmlab
+from slmlab import hardware
+from slmlab.errors import ModelError, PromptError
+from tests.support.engines import MINILM, SHALLOW
+
+FEW = {"prompt_tokens": 64, "tokens": 32, "repeats": 2}
+
+
+def test_by_depth_threads_and_requests_at_once(here, capsys):
+    found = slmlab.bench(
+        SHALLOW, depth=(0, 400), threads=1, at_once=(1, 2), students_at=0.001, **FEW
+    )
+    table = found.frame
+    alone = table[table["at_once"] == 1].set_index("test")
+    assert (alone["note"] == "").all(), str(found)
+    assert (alone["n"] == 2).all() and (alone["p10"] <= alone["tokens_per_s"]).all()
+    assert (table["threads"] == 1).all()
+    # The prompt is as long as it was asked to be, after as much as was read before.
+    shallow, deep = alone.loc["prefill", ["tokens", "depth"]].to_numpy().tolist()
+    assert shallow == [64, 0]
+    assert 60 <= deep[0] <= 80 and 380 <= deep[1] <= 400
+    assert alone.loc["decode", "tokens"].tolist() == [32, 32]
+    # On a busy machine one of several requests may end before another begins; then it says so.
+    for row in table[table["at_once"] > 1].to_dict("records"):
+        left_out = {"": 0, "1 of 2": 1, "2 of 2": 2}[row["note"][:6]]
+        assert row["n"] == (2 - left_out) * row["at_once"]
+    assert "student" in found.students and "0.001 tokens/s" in found.students
+    assert found.cold[0].startswith("Cold, 1 thread: the first token came after ")
+    rows = [json.loads(line) for line in found.jsonl().splitlines()]
+    assert [(row["n_prompt"] > 0, row["n_threads"]) for row in rows] == [(True, 1), (False, 1)] * 2
+    assert rows[0]["model_filename"] == SHALLOW
+    # Each line came as soon as it was measured.
+    lines = capsys.readouterr().err.splitlines()
+    assert len([line for line in lines if line.startswith(("prefill", "decode"))]) == len(table)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"depth": 1_000_000}, "context holds .* too few for depth=1000000"),
+        ({"depth": 64}, "too little beside prompt_tokens=64"),
+        ({"at_once": 5}, "runs 4 requests at once for a model, and queues the others"),
+        ({"threads": hardware.usable_cores() + 1}, "takes no more threads than that"),
+    ],
+)
+def test_what_would_not_be_measured_as_asked_is_refused(here, more, said):
+    with pytest.raises(PromptError, match=said):
+        slmlab.bench(SHALLOW, **FEW | more)
+
+
+def test_a_model_that_is_not_there_or_does_not_write(here):
+    with pytest.raises(ModelError, match="There is no model 'nobody'"):
+        slmlab.bench("nobody")
+    with pytest.raises(ModelError, match="does not write"):
+        slmlab.bench(MINILM)

@@ -1,0 +1,44 @@
+"""What is refused before anything is asked of a server."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import slmlab
+from slmlab.errors import ModelError, PromptError
+from slmlab.run.bench import numbers
+
+
+def test_numbers_are_given_as_one_or_several():
+    assert numbers("depth", 3, 0) == [3]
+    assert numbers("depth", (8, 0, 8), 0) == [8, 0]
+    assert numbers("depth", np.arange(1, 3), 0) == [1, 2]
+
+
+@pytest.mark.parametrize("given", [[], -1, 1.5, True, None, "4", [1, "x"], [0, -1]])
+def test_what_is_no_number_of_tokens_is_a_sentence(given):
+    with pytest.raises(PromptError, match="depth is a whole number from 0 on; got "):
+        numbers("depth", given, 0)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"repeats": 0}, "repeats is a whole number from 1 on; got 0"),
+        ({"at_once": 0}, "at_once is a whole number from 1 on; got 0"),
+        ({"threads": []}, "threads is a whole number from 1 on"),
+        ({"tokens": 4}, "tokens is a whole number from 5 on; got 4"),
+        ({"prompt_tokens": 1}, "prompt_tokens is a whole number from 16 on; got 1"),
+        ({"students_at": 0}, "students_at is a number of tokens per second; got 0"),
+        ({"students_at": "ten"}, "students_at is a number of tokens per second; got 'ten'"),
+    ],
+)
+def test_no_server_is_needed_to_refuse_a_number(more, said):
+    with pytest.raises(PromptError, match=said):
+        slmlab.bench("some:1b", host="http://127.0.0.1:1", **more)
+
+
+def test_a_model_needs_a_name():
+    with pytest.raises(ModelError, match="by their names"):
+        slmlab.bench("")
