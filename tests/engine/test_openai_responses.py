@@ -8,6 +8,7 @@ import openai
 import pytest
 
 from tests.support.contract import OPENAI_ASK, OPENAI_SHORT, openai_client
+from tests.support.contract import WEATHER as OLDER_WEATHER
 from tests.support.engines import QWEN, Engine
 
 SHORT = {"max_output_tokens": 8, "temperature": 0}
@@ -16,17 +17,8 @@ SCHEMA = {
     "properties": {"colour": {"type": "string", "maxLength": 12}},
     "required": ["colour"],
 }
-WEATHER = {
-    "type": "function",
-    "name": "get_weather",
-    "description": "The weather in a city",
-    "parameters": {
-        "type": "object",
-        "properties": {"city": {"type": "string"}},
-        "required": ["city"],
-    },
-    "strict": False,
-}
+# The same tool as in the older route: there its description stands in a field of its own.
+WEATHER = {"type": "function", **OLDER_WEATHER["function"], "strict": False}
 
 
 @pytest.fixture
