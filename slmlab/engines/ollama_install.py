@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import logging
+import math
 import os
 import platform
 import re
@@ -22,7 +23,7 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import httpx
 import zstandard
@@ -30,6 +31,9 @@ import zstandard
 from slmlab import hardware, paths
 from slmlab.engines import proxies
 from slmlab.errors import InstallError
+
+if TYPE_CHECKING:
+    import tenacity
 
 log = logging.getLogger(__name__)
 
@@ -199,10 +203,12 @@ def _asset(client: httpx.Client, release: str, version: str, architecture: str) 
         InstallError: there is none, or it is not the pinned one that slmlab knows.
     """
     try:
-        answer = client.get(f"{release}/sha256sum.txt")
+        # A closed network drops the first attempt after 4 seconds: then there is no second one.
+        answer = _trying(attempts=3, seconds=4)(client.get, f"{release}/sha256sum.txt")
     except httpx.HTTPError as error:
         raise InstallError(
-            f"Ollama cannot be downloaded here: {httpx.URL(release).host} cannot be reached."
+            f"Ollama cannot be downloaded here: {httpx.URL(release).host} cannot be reached "
+            f"({error or type(error).__name__})."
         ) from error
     if answer.status_code == 404:
         raise InstallError(
@@ -233,23 +239,27 @@ def _asset(client: httpx.Client, release: str, version: str, architecture: str) 
     raise InstallError(f"Ollama {version} has no archive for Linux on {architecture}.")
 
 
+def _trying(attempts: int, seconds: float) -> tenacity.Retrying:
+    """Call again after a fault of the connection, until one of the two is used up."""
+    import tenacity  # slow, and seldom needed
+
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(httpx.TransportError),
+        wait=tenacity.wait_exponential(multiplier=0.5, max=8),
+        stop=tenacity.stop_after_attempt(attempts) | tenacity.stop_after_delay(seconds),
+        before_sleep=tenacity.before_sleep_log(log, logging.INFO),
+        reraise=True,
+    )
+
+
 # Status codes after which another attempt may succeed.
 BUSY = (429, 500, 502, 503, 504)
 
 
 def _download(client: httpx.Client, url: str, part: Path, digest: str, label: str) -> None:
     """Download ``url`` to ``part``, resuming an earlier attempt, and check the SHA-256."""
-    import tenacity  # slow, and seldom needed
-
-    trying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(httpx.TransportError),
-        wait=tenacity.wait_exponential(multiplier=0.5, max=8),
-        stop=tenacity.stop_after_attempt(6),
-        before_sleep=tenacity.before_sleep_log(log, logging.INFO),
-        reraise=True,
-    )
     try:
-        trying(_download_rest, client, url, part, label)
+        _trying(attempts=6, seconds=math.inf)(_download_rest, client, url, part, label)
     except httpx.TransportError as error:
         raise InstallError(
             f"The download of {label} was interrupted ({error}); run this again to resume from "

@@ -53,7 +53,9 @@ def colab_environment() -> Path:
     into a ``layer``.
     """
     interpreter = colab_interpreter()
-    parts = (PINS.read_bytes(), (ROOT / "requirements.txt").read_bytes(), interpreter.encode())
+    # This file too: what an older version of it wrote down must not be taken for this one's.
+    files = (PINS, ROOT / "requirements.txt", Path(__file__))
+    parts = (*(file.read_bytes() for file in files), interpreter.encode())
     folder = CACHE / f"colab-{hashlib.sha256(b''.join(parts)).hexdigest()[:12]}"
     python = folder / "bin/python"
     CACHE.mkdir(parents=True, exist_ok=True)

@@ -40,6 +40,14 @@ def test_a_version_that_does_not_exist(files, tmp_path):
         install(files, tmp_path)
 
 
+def test_a_list_of_checksums_that_breaks_off_is_asked_for_again(files, tmp_path):
+    files.files[f"/v{VERSION}/sha256sum.txt"] = b"not a list\n"
+    files.cut[f"/v{VERSION}/sha256sum.txt"] = [3]
+    with pytest.raises(InstallError, match="has no archive for Linux"):
+        install(files, tmp_path)
+    assert len(files.seen) == 2
+
+
 def test_a_release_without_our_archive(files, tmp_path):
     files.files[f"/v{VERSION}/sha256sum.txt"] = b"not a list\n"
     with pytest.raises(InstallError, match="has no archive for Linux"):
