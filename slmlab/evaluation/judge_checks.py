@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from slmlab.errors import SlmlabError
-from slmlab.evaluation.statistics import CONFIDENCE, SIGNIFICANT, Interval, interval
+from slmlab.evaluation.intervals import CONFIDENCE, Interval, interval
+from slmlab.evaluation.statistics import SIGNIFICANT
 from slmlab.facts import facts_html
 from slmlab.run.cells import plain
 from slmlab.run.frames import need, prompt_text

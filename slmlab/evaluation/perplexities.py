@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slmlab.errors import PromptError
-from slmlab.evaluation.statistics import CONFIDENCE, Interval
+from slmlab.evaluation.intervals import CONFIDENCE, Interval
 from slmlab.facts import facts_html
 from slmlab.run.given_tokens import embedded, token_rows
 from slmlab.run.options import DEFAULT_OPTIONS

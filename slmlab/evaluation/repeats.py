@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from slmlab.errors import SlmlabError
+from slmlab.evaluation.intervals import interval
 from slmlab.evaluation.scorers.reading import answer
-from slmlab.evaluation.statistics import CASE, PROMPT, interval
+from slmlab.evaluation.statistics import CASE, PROMPT
 from slmlab.run.frames import need, prompt_keys
 
 if TYPE_CHECKING:

@@ -54,7 +54,7 @@ def check_12_2(mine: Evaluation, worse: Any, before: Evaluation) -> str | None:
 @exercise("12.3")
 def check_12_3(share: Any, needed: Any) -> str | None:
     """A share from 0 to 1, and a number of items."""
-    from slmlab.evaluation.statistics import interval
+    from slmlab.evaluation.intervals import interval
 
     if not near(share, 1 - 0.40 / 20, 0.001):
         return (
