@@ -17,7 +17,7 @@ import os
 from typing import TYPE_CHECKING
 
 from slmlab.engines import sockets, supervisor
-from slmlab.engines.address import configured_host, credentials_for, is_local
+from slmlab.engines.address import configured_host, credentials_for, is_local, speaks_openai
 from slmlab.errors import ServerError
 
 if TYPE_CHECKING:
@@ -115,7 +115,8 @@ class Access:
     The request gets the user and password that the address was given with, or the key of the
     embedded engine. They are looked up each time, so that printing or copying this object does not
     reveal them. Ollama's client adds the key of its cloud (``OLLAMA_API_KEY``) to all requests; a
-    server on this machine never gets it, and no other the engine's key that ``lend_key`` put there.
+    server on this machine never gets it, nor one that is used through OpenAI's API, and no other
+    the engine's key that ``lend_key`` put there.
     """
 
     def __init__(self, address: str) -> None:
@@ -134,11 +135,12 @@ class Access:
                 f"set OLLAMA_HOST={self.address} if you trust this one."
             )
         lent = _lent_key and request.headers.get("Authorization") == f"Bearer {_lent_key}"
-        if lent or is_local(self.address):
+        if lent or is_local(self.address) or speaks_openai(self.address):
             request.headers.pop("Authorization", None)
         if key := supervisor.key_at(self.address):
             request.headers["Authorization"] = f"Bearer {key}"
         if found := credentials_for(self.address):
-            code = base64.b64encode(":".join(found).encode()).decode()
-            request.headers["Authorization"] = f"Basic {code}"
+            user, password = found
+            code = base64.b64encode(f"{user}:{password}".encode()).decode()
+            request.headers["Authorization"] = f"Basic {code}" if user else f"Bearer {password}"
         return request

@@ -1,8 +1,8 @@
 """Addresses of servers: all are parsed here and normalized to one spelling.
 
-An address may hold a user and a password, ``https://user:password@gpu.example``. They are
-remembered here for requests to that server and removed from the address, so that no record, file,
-message or log contains them.
+An address may hold a user and a password, ``https://user:password@gpu.example``, or a key for
+OpenAI's API, ``https://:key@gpu.example/v1``. They are remembered here for requests to that server
+and removed from the address, so that no record, file, message or log contains them.
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ DEFAULT_PORT = 11434
 # The names of the address at which slmlab's own servers listen.
 LOOPBACK_NAMES = ("127.0.0.1", "localhost")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+# The end of the address of a server that is used through OpenAI's API.
+OPENAI_ROUTE = "/v1"
 # What clients of OpenAI's API want at the end of an address, and what examples of Ollama's show.
 _ROUTE = re.compile(
     r"/(v1|api)(?:/(?:chat/completions|completions|embeddings|models|responses|messages|chat|"
     r"generate|embed|tags|ps|show|pull|push|create|copy|delete|version))?$",
     re.IGNORECASE,
 )
-# The user and password last given for each address.
+# The user and password last given for each address; with an empty user it is a key.
 _credentials: dict[str, tuple[str, str]] = {}
 
 
@@ -35,7 +37,8 @@ def read_address(text: str, source: str = "host") -> str:
 
     Parsed as Ollama parses ``OLLAMA_HOST``: without a scheme it is ``http`` and port 11434, with
     one it is the scheme's own port (80, 443); a slash at the end is ignored; ``0.0.0.0``, which
-    tells a server to listen on all interfaces, becomes 127.0.0.1.
+    tells a server to listen on all interfaces, becomes 127.0.0.1. ``/v1`` at its end means a server
+    that is used through OpenAI's API; ``OLLAMA_HOST`` cannot be one, since others read it too.
 
     Args:
         text: the address, for example ``gpu-server``, ``localhost:5000``, ``::1``, or
@@ -75,15 +78,20 @@ def read_address(text: str, source: str = "host") -> str:
     if name in ("0.0.0.0", "::"):  # noqa: S104  the text that we replace, not a bind
         name = "127.0.0.1"
     name = f"[{name}]" if ":" in name else name
-    if route := _ROUTE.search(path):
-        what = "OpenAI's API" if route[1].lower() == "v1" else "routes of its API"
-        raise ServerError(
-            f"{source}={shown!r} ends in {route[0]}, where a server has {what}; give the server's "
-            f"own address, {parts.scheme}://{name}:{port}{path[: route.start()]}"
-        )
     address = f"{parts.scheme}://{name}:{port}{path}"
-    if parts.username:
-        _credentials[address] = unquote(parts.username), unquote(parts.password or "")
+    if route := _ROUTE.search(path):
+        own = address.removesuffix(route[0])
+        openai = route[1].lower() == "v1"
+        if source == "OLLAMA_HOST" or route[0].lower() != OPENAI_ROUTE:
+            what = "OpenAI's API" if openai else "routes of its API"
+            other = f", or {own}{OPENAI_ROUTE} if it speaks only that API" if openai else ""
+            raise ServerError(
+                f"{source}={shown!r} ends in {route[0]}, where a server has {what}; give the "
+                f"server's own address, {own}{other if source != 'OLLAMA_HOST' else ''}"
+            )
+        address = own + OPENAI_ROUTE
+    if parts.username or parts.password:
+        _credentials[address] = unquote(parts.username or ""), unquote(parts.password or "")
     return address
 
 
@@ -126,6 +134,11 @@ def _is_short_loopback(name: str) -> bool:
         return ipaddress.ip_address(socket.inet_aton(name)).is_loopback
     except OSError:
         return False
+
+
+def speaks_openai(address: str) -> bool:
+    """Whether a server is used through OpenAI's API, since its address ends in ``/v1``."""
+    return address.endswith(OPENAI_ROUTE)
 
 
 def server_key(address: str) -> str:

@@ -20,7 +20,8 @@ import httpx
 from slmlab import hardware
 from slmlab.engines import proxies, supervisor
 from slmlab.engines.access import Access, ForeignServer
-from slmlab.engines.address import credentials_for, is_local
+from slmlab.engines.address import OPENAI_ROUTE, credentials_for, is_local, speaks_openai
+from slmlab.engines.openai_server import OpenAIServer
 from slmlab.errors import ModelError, ServerError, ServerLost, did_you_mean
 
 try:
@@ -71,6 +72,9 @@ def client_kwargs(host: str, timeout: float = TIMEOUT) -> dict[str, Any]:
     }
     if is_local(host) and host.startswith("http://"):
         found["verify"] = _no_authorities()
+    if speaks_openai(host):
+        way = {name: found[name] for name in ("verify", "trust_env") if name in found}
+        found["transport"] = OpenAIServer(host, **way)
     return found
 
 
@@ -157,10 +161,7 @@ def lines(host: str, path: str, body: Mapping[str, Any]) -> Iterator[dict[str, A
 
     To be read within ``errors_as_sentences``, for its errors are those of that client.
     """
-    http = SHARED.get_or_create(
-        ("httpx", host), lambda: httpx.Client(base_url=host, **SHARED.client_kwargs(host))
-    )
-    with http.stream("POST", path, json=body) as answer:
+    with _shared_httpx(host).stream("POST", path, json=body) as answer:
         if answer.status_code != 200:
             raise ollama.ResponseError(answer.read().decode(errors="replace"), answer.status_code)
         for line in answer.iter_lines():
@@ -168,6 +169,12 @@ def lines(host: str, path: str, body: Mapping[str, Any]) -> Iterator[dict[str, A
             if "error" in found:
                 raise ollama.ResponseError(found["error"])
             yield found
+
+
+def _shared_httpx(host: str) -> httpx.Client:
+    return SHARED.get_or_create(
+        ("httpx", host), lambda: httpx.Client(base_url=host, **SHARED.client_kwargs(host))
+    )
 
 
 @contextlib.contextmanager
@@ -271,7 +278,8 @@ def _sentence(
             "get one with slmlab.pull('all-minilm')."
         )
     if "context size" in low:
-        return f"The prompt does not fit into {model}'s context (num_ctx=…): {error}."
+        setting = "" if speaks_openai(host) else " (num_ctx=…)"
+        return f"The prompt does not fit into {model}'s context{setting}: {error}."
     if any(words in low for words in OUT_OF_MEMORY):
         smaller = _smaller(model, installed())
         return f"{model} does not fit into this machine's memory: {error}. {smaller}"
@@ -340,6 +348,8 @@ def no_server(address: str, remedy: str = "", setting: str = "") -> str:
         # "[Errno -2] Name or service not known", "[SSL: CERTIFICATE_VERIFY_FAILED] …"
         text = re.sub(r"^\[Errno -?\d+\] ", "", str(error))
         reason = f": {text}" if text and "refused" not in text and "attempts" not in text else ""
+    if speaks_openai(address):
+        remedy = "Start it there, and give the address that it prints."
     if not remedy and is_local(address):
         remedy = "Start one with slmlab.start()."
     where = f"{setting}={address}" if setting else address
@@ -349,11 +359,26 @@ def no_server(address: str, remedy: str = "", setting: str = "") -> str:
 def _what_answers(address: str, answer: httpx.Response) -> str:
     """The message for something that answers but is not a server that slmlab can use."""
     status = f"status {answer.status_code}"
+    if answer.status_code == 401 and speaks_openai(address):
+        if credentials_for(address):
+            return f"{address} rejects the key in its address (401 Unauthorized)."
+        scheme, _, rest = address.partition("://")
+        return (
+            f"{address} requires a key (401 Unauthorized). Write it into the address: "
+            f"{scheme}://:KEY@{rest}"
+        )
     if _asks_for_a_key(answer):
         return (
             f"The embedded engine at {address} answers only the user who started it, and its key "
             "is not in this process's SLMLAB_HOME. Set SLMLAB_HOME to the folder with which it was "
             "started, or unset OLLAMA_HOST and start one of your own with slmlab.start()."
+        )
+    # llama-server wants its key for any other route, but not for its list of models.
+    other = "" if speaks_openai(address) else address + OPENAI_ROUTE
+    if answer.status_code in (401, 404) and other and ask_version(other):
+        return (
+            f"What answers at {address} is not Ollama but speaks OpenAI's API: give the address "
+            f"{other}"
         )
     if answer.status_code == 401 and credentials_for(address):
         return f"{address} rejects the user and password in its address (401 Unauthorized)."
@@ -369,6 +394,8 @@ def _what_answers(address: str, answer: httpx.Response) -> str:
         return f"The proxy at {address} does not reach the server behind it ({status})."
     if there := answer.headers.get("location"):
         status += f", redirects to {urlsplit(there)._replace(query='').geturl()}"
+    if speaks_openai(address):
+        return f"What answers at {address} does not speak OpenAI's API ({status})."
     return (
         f"What answers at {address} is not Ollama ({status}). Check the address, its port and its "
         "path; only a server behind a proxy has a path."
@@ -393,9 +420,8 @@ def _asks_for_a_key(answer: httpx.Response) -> bool:
 def _get_version(address: str, timeout: float) -> httpx.Response:
     if not is_local(address) and (problem := proxies.problem()):
         raise ServerError(f"{address} cannot be reached: {problem}")
-    return _http_client(is_local(address)).get(
-        f"{address}/api/version", timeout=timeout, auth=Access(address)
-    )
+    http = _shared_httpx(address) if speaks_openai(address) else _http_client(is_local(address))
+    return http.get(f"{address}/api/version", timeout=timeout, auth=Access(address))
 
 
 @functools.cache

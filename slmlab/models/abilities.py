@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from slmlab.engines import server
+from slmlab.engines.address import speaks_openai
 from slmlab.models import inventory
 
 # The template of a model that has none, as the API tells it.
@@ -41,6 +42,8 @@ def writers(*, host: str | None = None) -> list[str]:
         True
     """
     host = server.address_of(host)
+    if speaks_openai(host):  # which does not tell
+        return [one.name for one in inventory.installed(host=host)]
     return [
         one.name
         for one in inventory.installed(host=host)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from slmlab.engines import client as engine_client
 from slmlab.engines import server
+from slmlab.engines.address import speaks_openai
 from slmlab.engines.client import client
 from slmlab.engines.embedded import gguf_header
 from slmlab.engines.embedded.pypi_models import PYPI_MODELS
@@ -173,7 +174,7 @@ def resolve(model: str, *, host: str | None = None) -> InstalledModel:
     raise ModelError(
         f"There is no model {model!r} on {host}.{did_you_mean(model, names)} "
         + (f"Here now: {', '.join(names)}. " if names else "No model is here yet. ")
-        + f"Get it with slmlab.pull({model!r})."
+        + ("" if speaks_openai(host) else f"Get it with slmlab.pull({model!r}).")
     )
 
 

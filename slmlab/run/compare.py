@@ -16,7 +16,7 @@ from slmlab.engines.client import TIMEOUT, Session, log_tail_text
 from slmlab.errors import Interrupted, ModelError, PromptError, ResultsError, ServerGone
 from slmlab.memory import parallel_requests
 from slmlab.run.comparison import Comparison, with_room
-from slmlab.run.generate import Target, resolve_target
+from slmlab.run.generate import Target, resolve_target, taken_options
 from slmlab.run.grid import Cell, GridOptions, plan
 from slmlab.run.images import need_vision
 from slmlab.run.job import GenerationJob
@@ -100,7 +100,8 @@ def compare(
         executor: runs the generations; any ``concurrent.futures.Executor``, such as Dask's
             ``client.get_executor()``. Default: threads of this process.
         host: the server (default: ``slmlab.server.host()``), or several that share the work; all
-            must have the same models.
+            must have the same models. With ``/v1`` at its end it is a server that is used through
+            OpenAI's API, such as llama-server, vLLM or LM Studio.
         hosts: another name for ``host``.
         quiet: show no progress.
         on_cell: called before each generation that runs.
@@ -157,6 +158,7 @@ def compare(
     for cell in cells:
         need_vision(cell.prompt, cell.model, servers[0])
         need_tools(cell.options, cell.model, servers[0])
+        taken_options(targets[servers[0], cell.model], dict(cell.options))
 
     def name_of(cell: Cell) -> str:
         return key(targets[servers[0], cell.model], cell.prompt, cell.options, think, logprobs)

@@ -93,7 +93,7 @@ class Comparison(Listener[Cell, Loaded, Generation]):
             # It is not known what the server had read; only the first can have been cold.
             return replace(record, cold=record.cold and first)
         # If the model had to be loaded again in between, this answer is a cold one.
-        again = record.load_s > max(0.2, load_s / 2)
+        again = (record.load_s or 0) > max(0.2, load_s / 2)
         fresh = record.prompt_fresh or unseen  # a server that reads all says so itself
         return replace(record, cold=(record.cold and first) or again, prompt_fresh=fresh)
 

@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING, Any
 from slmlab import models
 from slmlab.devices import energy_j, gpu_names
 from slmlab.engines import server
-from slmlab.engines.address import is_local
+from slmlab.engines.address import is_local, speaks_openai
 from slmlab.engines.client import SHARED, TIMEOUT, Session, version_at
 from slmlab.engines.find import server_from
+from slmlab.engines.openai_server import LLAMA_SERVER, sent_options
 from slmlab.errors import GenerationError, ServerLost, SlmlabError
 from slmlab.memory import effective_context
 from slmlab.models.inventory import validate_model
 from slmlab.run.images import for_server, need_vision, of, with_images
 from slmlab.run.logprobs import compact, need_logprobs, validate_logprobs
 from slmlab.run.options import (
+    DEFAULT_OPTIONS,
     LOAD_OPTIONS,
     NOT_BY_LANGCHAIN,
     Options,
@@ -66,6 +68,9 @@ def resolve_target(model: str, num_ctx: int, host: str) -> Target:
     """
     current = server_from(host, version_at(host))
     digest = models.resolve(model, host=host).digest
+    if speaks_openai(host):  # which does not report more
+        version = current.version
+        return Target(host, model, current.engine, version, digest, cold=False, gpu_share=None)
     most, num_keep = _limits(model, digest, host)
     # Newer servers cap the requested context at the length that the model was trained with.
     given = effective_context(num_ctx, most)
@@ -96,6 +101,17 @@ def _limits(model: str, digest: str, host: str) -> tuple[int | None, int]:
     return int(most) if most else None, int(keep[1]) if keep else DEFAULT_NUM_KEEP
 
 
+def taken_options(target: Target, options: dict[str, Any]) -> dict[str, Any]:
+    """Those of all options that a server takes; only one of OpenAI's API does not take all.
+
+    Raises:
+        PromptError: one that it does not take is not at its default.
+    """
+    if not speaks_openai(target.host):
+        return options
+    return sent_options(target.engine, target.host, options, DEFAULT_OPTIONS)
+
+
 def load_model(model: str, options: Mapping[str, Any], host: str) -> float:
     """Load a model for generations with these (full) options; returns the seconds it took."""
     return models.load(
@@ -120,7 +136,7 @@ def generate(
     The request goes through langchain-ollama, so that the times are those that its users see: a
     text goes through ``OllamaLLM`` (``/api/generate``), a list of messages through ``ChatOllama``
     (``/api/chat``); one with ``min_p`` or ``logprobs``, which LangChain drops, or with ``format``,
-    ``tools`` or images, through the ``ollama`` client.
+    ``tools`` or images, and all to a server of OpenAI's API, through the ``ollama`` client.
     Before the clock starts, that client requests the model's digest and the loaded models, which
     LangChain does not provide.
 
@@ -129,7 +145,9 @@ def generate(
         prompt: a text, or messages such as ``[{"role": "user", "content": "Hi"}]``.
         on_text: called with each piece of text as it comes, in this thread.
         timeout: seconds without any data from the server after which the generation fails.
-        host: the server (default: ``slmlab.server.host()``).
+        host: the server (default: ``slmlab.server.host()``); with ``/v1`` at its end one that is
+            used through OpenAI's API, such as llama-server: the record's options are those that it
+            takes.
         think: let a model that can think do so before it answers; off by default for all.
         logprobs: record how probable each token was, and this many of the likeliest ones at its
             place, up to 20 (True: 5); see ``slmlab.tokens``.
@@ -141,7 +159,7 @@ def generate(
 
     Raises:
         PromptError: the prompt, an image or an option is not usable, the model cannot see or call
-            tools, or the server reports no logprobs.
+            tools, the server does not take an option, or it reports no logprobs.
         ModelError: ``model`` is not a name, or there is no such model.
         ServerError: no server answers.
         GenerationError: it failed after it had started; ``.record`` has the text until then.
@@ -162,6 +180,7 @@ def generate(
         need_logprobs(target.engine, target.engine_version, target.host)
     need_vision(prompt, target.model, target.host)
     need_tools(sent, target.model, target.host)
+    taken_options(target, sent)
     return generate_on(
         target, prompt, sent, on_text=on_text, timeout=timeout, think=think, logprobs=logprobs
     )
@@ -203,14 +222,16 @@ def generate_on(
     Raises:
         GenerationError: it failed; ``.record`` has the text until then.
     """
+    options = taken_options(target, options)
     # Before the clock starts, because this is slow the first time.
     dropped = bool(logprobs) or not NOT_BY_LANGCHAIN.isdisjoint(options) or bool(of(prompt))
+    dropped = dropped or speaks_openai(target.host)
     through_langchain = langchain and not dropped
     send = sender(session, target.host, timeout, prompt, through_langchain)
     clock = Clock(on_text, logprobs)
     if whole_prompt is None:
         whole_prompt = isinstance(prompt, str)
-    clock.whole_prompt = whole_prompt and target.engine == "embedded"
+    clock.whole_prompt = whole_prompt and target.engine in ("embedded", LLAMA_SERVER)
     record = blank(target, prompt, options, think)
     joules = energy_j() if is_local(target.host) else None
     info: dict[str, Any] = {}
@@ -239,7 +260,7 @@ def generate_on(
     used = _joules_since(joules)
     prompt_tokens = info.get("prompt_eval_count") or 0
     truncated = clock.prompt_truncated
-    if truncated is None:
+    if truncated is None and not speaks_openai(target.host):
         truncated = _was_truncated(target, prompt, prompt_tokens, options, think, timeout, session)
     return replace(
         record,
@@ -248,18 +269,26 @@ def generate_on(
         ttft_s=clock.first if langchain else None,
         wall_s=clock.last or clock.elapsed(),
         stop_reason=info.get("done_reason"),
-        load_s=(info.get("load_duration") or 0) / 1e9,
+        load_s=_seconds(info, "load_duration", target.host),
         prompt_tokens=prompt_tokens,
-        prompt_s=(info.get("prompt_eval_duration") or 0) / 1e9,
+        prompt_s=_seconds(info, "prompt_eval_duration", target.host),
         cached_tokens=clock.cached_tokens,
         tokens=info.get("eval_count") or 0,
-        generation_s=(info.get("eval_duration") or 0) / 1e9,
+        generation_s=_seconds(info, "eval_duration", target.host),
         truncated=truncated,
         prompt_fresh=True if clock.whole_prompt else None,
         energy_j=used,
         logprobs=compact(clock.token_rows) if logprobs else None,
         tool_calls=clock.tool_calls,
     )
+
+
+def _seconds(info: Mapping[str, Any], name: str, host: str) -> float | None:
+    """A duration in a server's answer. Ollama leaves out a 0; of others it is not known then."""
+    nanoseconds = info.get(name)
+    if nanoseconds is None and speaks_openai(host):
+        return None
+    return (nanoseconds or 0) / 1e9
 
 
 def _joules_since(before: float | None) -> float | None:

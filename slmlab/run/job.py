@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from slmlab import models
-from slmlab.engines.address import is_local, known_credentials, remember
+from slmlab.engines.address import is_local, known_credentials, remember, speaks_openai
 from slmlab.engines.client import SHARED, Session, ask_version
 from slmlab.errors import GenerationError, SlmlabError
 from slmlab.run.generate import Target, generate_on, load_model, resolve_target
@@ -72,17 +72,20 @@ class GenerationJob(Job[Cell, Loaded, Generation]):
 
         For timing, all other models on this machine are unloaded first, so that this one has the
         machine to itself, and an answer that is discarded warms it up. On a remote server, which
-        others may be using, nothing is unloaded and the loading time stays unknown. An error here
+        others may be using, nothing is unloaded and the loading time stays unknown; a server of
+        OpenAI's API cannot be asked to load or unload. An error here
         is only logged, since the first cell fails in the same way and records it.
         """
         target, seconds = self.targets[host, cell.model], None
-        alone = self.timing and is_local(host)
+        managed = not speaks_openai(host)
+        alone = self.timing and is_local(host) and managed
         try:
             for other in models.loaded(host=host) if alone else []:
                 models.unload(other.name, host=host)
-            took = load_model(cell.model, cell.options, host)
-            seconds = took if alone else None
-            target = resolve_target(cell.model, cell.options["num_ctx"], host)
+            if managed:
+                took = load_model(cell.model, cell.options, host)
+                seconds = took if alone else None
+                target = resolve_target(cell.model, cell.options["num_ctx"], host)
             if self.timing:
                 options = request_fields(cell.options)[0] | {"num_predict": WARM_UP_TOKENS}
                 session = self.session or SHARED

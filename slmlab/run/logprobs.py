@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from slmlab.engines.openai_server import UNKNOWN_PROGRAM
 from slmlab.errors import PromptError, SlmlabError
 from slmlab.run.cells import plain
 from slmlab.run.truncation import number
@@ -42,6 +43,11 @@ def need_logprobs(engine: str, version: str, host: str) -> None:
     Raises:
         PromptError: it does not.
     """
+    if engine == UNKNOWN_PROGRAM:
+        raise PromptError(
+            f"It is not known whether the server at {host} reports the probabilities of tokens. "
+            "llama-server, vLLM, Ollama and the embedded engine do; leave logprobs out here."
+        )
     if engine == "ollama" and number(version) < OLLAMA_SINCE:
         raise PromptError(
             f"The server at {host} is Ollama {version}, which does not report the probabilities of "

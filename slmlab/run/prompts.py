@@ -8,6 +8,7 @@ import string
 from typing import TYPE_CHECKING, Any
 
 from slmlab.engines import server
+from slmlab.engines.address import speaks_openai
 from slmlab.engines.client import client_kwargs
 from slmlab.engines.embedded import CACHE_PROMPT
 from slmlab.errors import PromptError, did_you_mean
@@ -201,6 +202,11 @@ def chain(
     from langchain_ollama import OllamaLLM
 
     address = server.address_of(host)
+    if speaks_openai(address):
+        raise PromptError(
+            f"A chain is made with LangChain's OllamaLLM, and {address} is used through OpenAI's "
+            "API. LangChain's ChatOpenAI (the package langchain-openai) takes it as base_url."
+        )
     seen = validate_prompt(with_images("-", images))
     need_vision(seen, model, address)
     # Before an OllamaLLM, a ChatPromptTemplate would put "Human: " in front of the text.

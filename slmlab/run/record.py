@@ -15,8 +15,8 @@ from slmlab.run.options import Prompt
 FEWEST_TOKENS = 5
 
 
-def speed(tokens: int, seconds: float) -> float | None:
-    """Tokens per second; None if the tokens are too few to be meaningful."""
+def speed(tokens: int, seconds: float | None) -> float | None:
+    """Tokens per second; None if the tokens are too few to be meaningful, or the time unknown."""
     return tokens / seconds if tokens >= FEWEST_TOKENS and seconds else None
 
 
@@ -28,7 +28,9 @@ class Generation:
     are from the client's clock, from sending the request to the first and the last piece of text.
     ``load_s`` is what the server spent on loading or scheduling the model; ``cold`` says that the
     model was not in memory (or not with this context length) when the request came, or had to be
-    reloaded.
+    reloaded. A server of OpenAI's API does not report all of that: its ``load_s`` is None,
+    ``prompt_s`` and ``generation_s`` are None unless it is llama-server, and it is taken to have
+    its model in memory. ``options`` are those that were sent; such a server does not take all.
 
     ``truncated`` says that the prompt was longer than the context and was silently cut by the
     server (None: unknown). ``prompt_fresh`` says that the server had not seen (the beginning of)
@@ -49,11 +51,11 @@ class Generation:
     stop_reason: str | None
     ttft_s: float | None
     wall_s: float
-    load_s: float
+    load_s: float | None
     prompt_tokens: int
-    prompt_s: float
+    prompt_s: float | None
     tokens: int
-    generation_s: float
+    generation_s: float | None
     cold: bool
     options: Mapping[str, Any]
     host: str

@@ -53,6 +53,10 @@ for _name in ("prompt", "options"):  # texts or lists
 FLOATS = frozenset(name for name, kind in COLUMN_TYPES.items() if kind.startswith("float"))
 
 
+# Those that may be unknown in all rows.
+TIMES = ("ttft_s", "load_s", "prompt_s", "generation_s", "tokens_per_s", "prompt_tokens_per_s")
+
+
 # The flags that concern the answer and not only its times.
 ANSWER_FLAGS = ("failed", "stopped", "prompt truncated", "prompt perhaps truncated", "answer cut")
 
@@ -125,7 +129,7 @@ def to_frame(
 def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
     frame = tables.frame_of(rows, FLOATS)
     # Without a number in any row these columns would have the type object, which breaks arithmetic.
-    times = [name for name in ("ttft_s", "tokens_per_s", "prompt_tokens_per_s") if name in frame]
+    times = [name for name in TIMES if name in frame]
     return frame.astype(dict.fromkeys(times, float))
 
 

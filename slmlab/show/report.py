@@ -11,6 +11,7 @@ from slmlab.evaluation.runs import Changes
 from slmlab.run import results
 from slmlab.run.comparison import as_first_asked
 from slmlab.run.frames import COMPARED, need, prompt_keys
+from slmlab.run.options import DEFAULT_OPTIONS
 from slmlab.run.store import machine_id, write
 from slmlab.show import report_figures, sanitize
 from slmlab.show.recipe import recipe
@@ -115,7 +116,12 @@ def _where(frame: pd.DataFrame) -> list[tuple[str, str]]:
     engines = frame[["engine", "engine_version"]].drop_duplicates().itertuples(index=False)
     models = frame[["model", "digest"]].drop_duplicates().itertuples(index=False)
     not_same = differing(frame)
-    same = {n: frame[n].iloc[0] for n in SETTINGS if n in frame and n not in not_same}
+    same = {
+        n: frame[n].iloc[0]
+        for n in SETTINGS
+        # An option that one of the servers does not take is not the same for all.
+        if n in frame and n not in not_same and not (n in DEFAULT_OPTIONS and frame[n].isna().any())
+    }
     facts = [
         ("Machine that wrote this report", machine_id()),
         ("Servers", ", ".join(sorted(set(frame["host"])))),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from slmlab.run.cells import plain
 from slmlab.run.frames import WAYS
-from slmlab.run.options import ALL_OPTIONS
+from slmlab.run.options import ALL_OPTIONS, DEFAULT_OPTIONS
 from slmlab.run.tools import FIELDS
 from slmlab.show.figure import shorten
 
@@ -15,12 +15,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SETTINGS = ("think", *ALL_OPTIONS)
-AXES = ("machine", "template", "system", "quantization", *SETTINGS)
+AXES = ("machine", "engine", "template", "system", "quantization", *SETTINGS)
 
 
 def differing(frame: pd.DataFrame) -> list[str]:
     """The settings that differ between rows; the seed, which differs between repeats, included."""
-    return [name for name in AXES if name in frame and frame[name].astype(str).nunique() > 1]
+    return [name for name in AXES if name in frame and _known(frame, name).nunique() > 1]
+
+
+def _known(frame: pd.DataFrame, name: str) -> pd.Series:
+    """A column as texts. Where a server did not take an option, its value is not known."""
+    texts = frame[name].astype(str)
+    return texts.where(frame[name].notna()) if name in DEFAULT_OPTIONS else texts
 
 
 def compared(frame: pd.DataFrame, keys: Sequence[str]) -> list[str]:
@@ -33,7 +39,7 @@ def compared(frame: pd.DataFrame, keys: Sequence[str]) -> list[str]:
     return [
         name
         for name in differing(frame)
-        if name != "seed" and (frame[name].astype(str).groupby(list(keys)).nunique() > 1).any()
+        if name != "seed" and (_known(frame, name).groupby(list(keys)).nunique() > 1).any()
     ]
 
 
@@ -69,7 +75,7 @@ def _named(name: str, value: Any) -> str:
     value = plain(value)
     if name == "system":
         return f"system “{shorten(value)}”" if value else "no system prompt"
-    if name == "machine":
+    if name in ("machine", "engine"):
         return str(value)
     if name == "think":
         return "thinking" if value else "not thinking"

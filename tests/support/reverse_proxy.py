@@ -15,9 +15,12 @@ PAGE = b"<html><head><title>401 Authorization Required</title></head></html>"
 
 
 class ReverseProxy:
-    """Hands requests under ``path`` on to the server at ``url``; ``passed`` counts them."""
+    """Hands requests under ``path`` on to the server at ``url``; ``passed`` counts them.
 
-    def __init__(self, url: str, path: str = "") -> None:
+    With ``only`` the rest of the path has to begin so: ``/v1`` hides all but OpenAI's API.
+    """
+
+    def __init__(self, url: str, path: str = "", only: str = "") -> None:
         there = urlsplit(url).netloc
         code = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
         proxy = self
@@ -30,7 +33,7 @@ class ReverseProxy:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 if self.headers.get("Authorization") != f"Basic {code}":
                     return self.answer(401, PAGE)
-                if not self.path.startswith(path):
+                if not self.path.startswith(path + only):
                     return self.answer(404, b"")
                 back = http.client.HTTPConnection(there, timeout=120)
                 headers = {"Host": there, "Content-Type": "application/json"}

@@ -6,7 +6,14 @@ import pytest
 
 import slmlab
 from slmlab.engines import server, supervisor
-from slmlab.engines.address import configured_host, is_local, read_address, server_key
+from slmlab.engines.address import (
+    configured_host,
+    credentials_for,
+    is_local,
+    read_address,
+    server_key,
+    speaks_openai,
+)
 from slmlab.errors import ServerError
 
 
@@ -88,20 +95,32 @@ class TestReadAddress:
     @pytest.mark.parametrize(
         "text",
         [
-            "http://gpu:80/v1",
-            "gpu:80/v1/",
-            "http://ada:pw@gpu:80/v1",
-            "http://gpu:80/V1",
             "http://gpu:80/v1/chat/completions",
+            "http://ada:pw@gpu:80/V1/models",
             "http://gpu/api",
             "gpu:80/api/chat/",
             "http://gpu/API/Generate",
         ],
     )
     def test_the_address_of_an_api_is_not_the_servers(self, text):
-        with pytest.raises(ServerError, match=r"(?i)ends in /(v1|api).*, http://gpu:80$") as error:
+        with pytest.raises(
+            ServerError, match=r"(?i)ends in /(v1|api).*, http://gpu:80(, or |$)"
+        ) as error:
             read_address(text)
         assert "pw" not in str(error.value)
+
+    @pytest.mark.parametrize("text", ["http://gpu/v1", "gpu:80/v1/", "http://gpu:80/V1"])
+    def test_v1_at_the_end_means_a_server_of_openais_api(self, text):
+        assert read_address(text) == "http://gpu:80/v1"
+        assert speaks_openai(read_address(text))
+        assert read_address("https://gpu/api/v1") == "https://gpu:443/api/v1"
+        assert not speaks_openai(read_address("http://gpu/v1/ollama"))
+        with pytest.raises(ServerError, match=r"OLLAMA_HOST=.* ends in /v1.*, http://gpu:80$"):
+            read_address("http://gpu/v1", "OLLAMA_HOST")
+
+    def test_a_key_is_remembered_and_not_shown(self):
+        assert read_address("http://:s3cret@gpu:7/v1") == "http://gpu:7/v1"
+        assert credentials_for("http://gpu:7/v1") == ("", "s3cret")
 
     def test_a_proxy_may_have_a_prefix(self):
         with pytest.raises(ServerError, match=r"ends in /api/chat, .*, http://gpu:80/ollama$"):
