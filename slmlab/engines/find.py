@@ -10,7 +10,8 @@ from typing import Any
 from slmlab.engines import supervisor
 from slmlab.engines.access import choose, owner_to_distrust
 from slmlab.engines.address import DEFAULT_PORT, configured_host, is_local
-from slmlab.engines.client import ask_version, no_server
+from slmlab.engines.client import ask_version
+from slmlab.engines.server_errors import no_server
 from slmlab.engines.supervisor import State, folder_of, log_tail, state_at, states
 from slmlab.errors import ServerError
 from slmlab.facts import facts_html

@@ -12,9 +12,9 @@ from slmlab.errors import PromptError, ServerError, SlmlabError
 from slmlab.evaluation.perplexities import NUM_CTX, kl_divergence, perplexity
 from slmlab.models.inventory import as_names
 from slmlab.run.cells import plain
-from slmlab.run.generate import resolve_target
 from slmlab.run.given_tokens import first_tokens, token_rows
 from slmlab.run.tables import frame_of, rows
+from slmlab.run.target import resolve_target
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,8 +11,8 @@ from pathlib import Path
 from slmlab import hardware, paths
 from slmlab.engines import server
 from slmlab.engines.address import is_local
-from slmlab.engines.client import version_at
 from slmlab.engines.embedded.pypi_models import PYPI_MODELS
+from slmlab.engines.server_errors import version_at
 from slmlab.errors import ModelError, ServerError
 from slmlab.memory import MEMORY_OVER_FILE
 from slmlab.models import speed

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slmlab.engines import client as engine_client
-from slmlab.engines import server
+from slmlab.engines import server, server_errors
 from slmlab.engines.address import speaks_openai
 from slmlab.engines.client import client
 from slmlab.engines.embedded import gguf_header
@@ -35,7 +34,7 @@ def errors_as_sentences(host: str, model: str = "") -> contextlib.AbstractContex
         ModelError: the server has no such model, or refuses it.
         ServerError: the server does not answer, or not in time.
     """
-    return engine_client.errors_as_sentences(
+    return server_errors.errors_as_sentences(
         host,
         model,
         installed=lambda: {one.name: one.size for one in installed(host=host)},

@@ -10,16 +10,16 @@ from typing import Any
 from slmlab import hardware, models
 from slmlab.devices import cpu_name, gpu_names
 from slmlab.engines import server
-from slmlab.engines.address import is_local
+from slmlab.engines.address import is_local, speaks_openai
 from slmlab.engines.client import Session
 from slmlab.errors import Interrupted, ModelError, PartialResultError, PromptError, SlmlabError
 from slmlab.memory import free_for, parallel_requests
 from slmlab.models import speed
 from slmlab.models.inventory import validate_model
-from slmlab.run.generate import Target, resolve_target
 from slmlab.run.options import DEFAULT_OPTIONS, full_options
 from slmlab.run.record import FEWEST_TOKENS
 from slmlab.run.speeds import Bench, Speed, frame, students
+from slmlab.run.target import Target, resolve_target
 from slmlab.run.timed_requests import TimedRequests
 
 # Tokens kept free for a chat template, and for the question after what was read before.
@@ -71,8 +71,8 @@ def bench(
         quiet: print nothing while it runs.
 
     Raises:
-        PromptError: a number is not usable, a depth is beyond the context length, or the engine
-            does not take so many requests at once; nothing was sent.
+        PromptError: a number is not usable, a depth is beyond the context length, the engine does
+            not take so many requests at once, or is used through OpenAI's API; nothing was sent.
         ModelError: there is no such model.
         ServerError: no server answers.
         PartialResultError: it failed on the way; ``frame`` has what was measured.
@@ -92,11 +92,18 @@ def bench(
         hasattr(students_at, "__float__") and 0 < students_at < float("inf")
     ):
         raise PromptError(f"students_at is a number of tokens per second; got {students_at!r}.")
+    address = server.address_of(host)
+    if speaks_openai(address):
+        raise PromptError(
+            f"{address} is used through OpenAI's API, which cannot load a model with a context of "
+            "a given length, nor keep its cache out of what is timed. For llama.cpp there is "
+            "llama-bench, whose rows have the form of Bench.jsonl()."
+        )
     needed = prompt_tokens + tokens + MARGIN
     num_ctx = max(DEFAULT_OPTIONS["num_ctx"], -(-(max(depths) + needed) // 256) * 256)
     options = full_options({"num_ctx": num_ctx, "num_predict": tokens + 1, "temperature": 0})
     tokens = options["num_predict"] - 1  # a limit in the environment may have shortened it
-    target = resolve_target(model, num_ctx, server.address_of(host))
+    target = resolve_target(model, num_ctx, address)
     limit = parallel_requests(target.engine)
     _check(target, depths, counts, several, prompt_tokens, tokens, needed, limit)
     speeds: list[Speed] = []

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from slmlab import paths
 from slmlab.engines import server
 from slmlab.engines.address import read_address, server_key
-from slmlab.engines.client import TIMEOUT, Session, log_tail_text
+from slmlab.engines.client import TIMEOUT, Session
+from slmlab.engines.server_errors import log_tail_text
 from slmlab.errors import Interrupted, ModelError, PromptError, ResultsError, ServerGone
 from slmlab.memory import parallel_requests
 from slmlab.run.comparison import Comparison, with_room
-from slmlab.run.generate import Target, resolve_target, taken_options
 from slmlab.run.grid import Cell, GridOptions, plan
 from slmlab.run.images import need_vision
 from slmlab.run.job import GenerationJob
@@ -26,6 +26,7 @@ from slmlab.run.progress import Progress
 from slmlab.run.record import Generation
 from slmlab.run.scheduler import Inline, NoServerLeft, Scheduler
 from slmlab.run.store import RecordStore, key, machine_id
+from slmlab.run.target import Target, resolve_target, taken_options
 from slmlab.run.tools import need_tools
 
 if TYPE_CHECKING:

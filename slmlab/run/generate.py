@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import functools
 import logging
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from slmlab import models
-from slmlab.devices import energy_j, gpu_names
+from slmlab.devices import energy_j
 from slmlab.engines import server
 from slmlab.engines.address import is_local, speaks_openai
-from slmlab.engines.client import SHARED, TIMEOUT, Session, version_at
-from slmlab.engines.find import server_from
-from slmlab.engines.openai_server import LLAMA_SERVER, sent_options
+from slmlab.engines.client import SHARED, TIMEOUT, Session
+from slmlab.engines.openai_server import LLAMA_SERVER
 from slmlab.errors import GenerationError, ServerLost, SlmlabError
-from slmlab.memory import effective_context
 from slmlab.models.inventory import validate_model
 from slmlab.run.images import for_server, need_vision, of, with_images
 from slmlab.run.logprobs import compact, need_logprobs, validate_logprobs
 from slmlab.run.options import (
-    DEFAULT_OPTIONS,
-    LOAD_OPTIONS,
     NOT_BY_LANGCHAIN,
     Options,
     Prompt,
@@ -34,89 +28,14 @@ from slmlab.run.options import (
 )
 from slmlab.run.record import Generation
 from slmlab.run.send import Clock, sender
+from slmlab.run.target import Target, resolve_target, taken_options
 from slmlab.run.tools import as_chat, need_tools, request_fields
-from slmlab.run.truncation import DEFAULT_NUM_KEEP, ask_again, from_count
+from slmlab.run.truncation import ask_again, from_count
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Target:
-    """A model on a server, with what the server reports about both before a generation."""
-
-    host: str
-    model: str
-    engine: str
-    engine_version: str
-    digest: str
-    cold: bool
-    gpu_share: float | None
-    # The context length in tokens, and how many tokens at its beginning a truncated prompt keeps.
-    num_ctx: int | None = None
-    num_keep: int = DEFAULT_NUM_KEEP
-
-
-def resolve_target(model: str, num_ctx: int, host: str) -> Target:
-    """Ask a server about a model: three short requests, and a fourth the first time.
-
-    Raises:
-        ModelError: there is no such model.
-        ServerError: no server answers.
-    """
-    current = server_from(host, version_at(host))
-    digest = models.resolve(model, host=host).digest
-    if speaks_openai(host):  # which does not report more
-        version = current.version
-        return Target(host, model, current.engine, version, digest, cold=False, gpu_share=None)
-    most, num_keep = _limits(model, digest, host)
-    # Newer servers cap the requested context at the length that the model was trained with.
-    given = effective_context(num_ctx, most)
-    resident = [one for one in models.loaded(host=host) if one.digest == digest]
-    fitting = [one for one in resident if one.context_length in (None, num_ctx, given)]
-    # Without a GPU a share of 0 would mean nothing.
-    to_share = fitting and (gpu_names() or not is_local(host))
-    return Target(
-        host=host,
-        model=model,
-        engine=current.engine,
-        engine_version=current.version,
-        digest=digest,
-        cold=not fitting,
-        gpu_share=fitting[0].gpu_share if to_share else None,
-        num_ctx=given,
-        num_keep=num_keep,
-    )
-
-
-@functools.lru_cache(256)
-def _limits(model: str, digest: str, host: str) -> tuple[int | None, int]:
-    """A model's maximum context length (None: unknown), and the ``num_keep`` in its Modelfile."""
-    facts = models.show(model, host=host)
-    info = facts.get("modelinfo") or {}
-    most = info.get(f"{info.get('general.architecture')}.context_length")
-    keep = re.search(r"^num_keep\s+(-?\d+)", facts.get("parameters") or "", re.MULTILINE)
-    return int(most) if most else None, int(keep[1]) if keep else DEFAULT_NUM_KEEP
-
-
-def taken_options(target: Target, options: dict[str, Any]) -> dict[str, Any]:
-    """Those of all options that a server takes; only one of OpenAI's API does not take all.
-
-    Raises:
-        PromptError: one that it does not take is not at its default.
-    """
-    if not speaks_openai(target.host):
-        return options
-    return sent_options(target.engine, target.host, options, DEFAULT_OPTIONS)
-
-
-def load_model(model: str, options: Mapping[str, Any], host: str) -> float:
-    """Load a model for generations with these (full) options; returns the seconds it took."""
-    return models.load(
-        model, host=host, **{name: options[name] for name in LOAD_OPTIONS if name in options}
-    )
 
 
 def generate(

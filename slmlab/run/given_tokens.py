@@ -8,8 +8,8 @@ from typing import Any
 from slmlab import models
 from slmlab.engines import client, server
 from slmlab.errors import PromptError
-from slmlab.run.generate import Target, resolve_target
 from slmlab.run.logprobs import MOST, need_logprobs, token_text
+from slmlab.run.target import Target, resolve_target
 
 ROUTE = "/slmlab/likelihood"
 

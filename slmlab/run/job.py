@@ -11,10 +11,11 @@ from slmlab import models
 from slmlab.engines.address import is_local, known_credentials, remember, speaks_openai
 from slmlab.engines.client import SHARED, Session, ask_version
 from slmlab.errors import GenerationError, SlmlabError
-from slmlab.run.generate import Target, generate_on, load_model, resolve_target
+from slmlab.run.generate import generate_on
 from slmlab.run.grid import Cell
 from slmlab.run.record import Generation
 from slmlab.run.scheduler import Attempt, Job
+from slmlab.run.target import Target, load_model, resolve_target
 from slmlab.run.tools import request_fields
 
 log = logging.getLogger(__name__)

@@ -21,8 +21,8 @@ from slmlab import paths
 from slmlab.devices import cpu_name, gpu_names
 from slmlab.errors import ResultsError
 from slmlab.hardware import usable_cores
-from slmlab.run.generate import Target
 from slmlab.run.record import Generation
+from slmlab.run.target import Target
 
 # On disk.
 

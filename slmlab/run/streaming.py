@@ -12,11 +12,12 @@ from typing import Any
 
 from slmlab.engines.client import Session
 from slmlab.errors import GenerationError, SlmlabError
-from slmlab.run.generate import generate_on, load_model, resolve_target
+from slmlab.run.generate import generate_on
 from slmlab.run.images import need_vision
 from slmlab.run.logprobs import need_logprobs
 from slmlab.run.options import Prompt, full_options, validate_prompt
 from slmlab.run.record import Generation
+from slmlab.run.target import load_model, resolve_target
 
 FINAL = ("done", "stopped", "failed")
 # Seconds to wait after a stop. A cancelled request ends at once, but loading cannot be cancelled.

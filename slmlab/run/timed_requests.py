@@ -16,9 +16,10 @@ from typing import Any
 from slmlab import hardware, models
 from slmlab.engines.address import is_local
 from slmlab.engines.client import Session
-from slmlab.run.generate import Target, generate_on, resolve_target
+from slmlab.run.generate import generate_on
 from slmlab.run.record import FEWEST_TOKENS, Generation
 from slmlab.run.speeds import Speed, Timing, in_threads
+from slmlab.run.target import Target, resolve_target
 
 # Words that are one token each in most vocabularies.
 WORDS = re.findall(
@@ -109,7 +110,7 @@ class TimedRequests:
                 tuple(
                     Timing(
                         one.record.prompt_tokens - known,
-                        one.record.prompt_s if at_once == 1 else one.first - one.asked,
+                        one.record.prompt_s or 0.0 if at_once == 1 else one.first - one.asked,
                         known,
                     )
                     for one, known in zip(answers, cached, strict=True)
@@ -142,7 +143,7 @@ class TimedRequests:
                 continue
             repeats.append(
                 tuple(
-                    Timing(tokens, one.record.generation_s, one.record.prompt_tokens)
+                    Timing(tokens, one.record.generation_s or 0.0, one.record.prompt_tokens)
                     for one in answers
                 )
             )

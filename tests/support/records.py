@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from slmlab.run.generate import Target, blank
+from slmlab.run.generate import blank
 from slmlab.run.options import full_options
 from slmlab.run.record import Generation
 from slmlab.run.results import to_frame
+from slmlab.run.target import Target
 
 # What differs between two runs of the same cell; all else has to be equal.
 TIMES = [

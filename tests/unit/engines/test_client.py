@@ -22,8 +22,8 @@ from slmlab.engines.client import (
     ask_version,
     client,
     client_kwargs,
-    errors_as_sentences,
 )
+from slmlab.engines.server_errors import errors_as_sentences
 from slmlab.errors import InstallError, ModelError, ServerError
 from tests.support.processes import free_port
 

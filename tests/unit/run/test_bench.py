@@ -39,6 +39,11 @@ def test_no_server_is_needed_to_refuse_a_number(more, said):
         slmlab.bench("some:1b", host="http://127.0.0.1:1", **more)
 
 
+def test_a_server_of_openais_api_is_refused():
+    with pytest.raises(PromptError, match=r"127\.0\.0\.1:1/v1 is used through .*llama-bench"):
+        slmlab.bench("some:1b", host="http://127.0.0.1:1/v1")
+
+
 def test_a_model_needs_a_name():
     with pytest.raises(ModelError, match="by their names"):
         slmlab.bench("")

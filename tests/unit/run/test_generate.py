@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from slmlab.errors import ServerError
-from slmlab.run.generate import generate, resolve_target
+from slmlab.run.generate import generate
+from slmlab.run.target import resolve_target
 from tests.support.processes import free_port
 
 

@@ -8,10 +8,10 @@ import pytest
 
 from slmlab.engines.client import Session
 from slmlab.run import job as job_module
-from slmlab.run.generate import Target, resolve_target
 from slmlab.run.grid import Cell, plan
 from slmlab.run.job import WARM_UP_PROMPT, WARM_UP_TOKENS, GenerationJob, Loaded
 from slmlab.run.scheduler import Attempt
+from slmlab.run.target import Target, resolve_target
 from tests.support.records import record
 
 HOST = "http://127.0.0.1:1"

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from slmlab.run.generate import Target, blank
+from slmlab.run.generate import blank
 from slmlab.run.options import full_options
+from slmlab.run.target import Target
 
 TARGET = Target("http://127.0.0.1:1", "some:1b", "embedded", "1", "d" * 64, False, None)
 LONG = "<script>alert(1)</script> " + "word " * 500

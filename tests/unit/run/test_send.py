@@ -10,10 +10,11 @@ import pytest
 from slmlab.engines.client import Session
 from slmlab.engines.embedded import CACHE_PROMPT
 from slmlab.errors import GenerationError
-from slmlab.run.generate import generate_on, resolve_target
+from slmlab.run.generate import generate_on
 from slmlab.run.options import DEFAULT_OPTIONS, EXTRA_OPTIONS, full_options
 from slmlab.run.record import Generation
 from slmlab.run.send import Clock
+from slmlab.run.target import resolve_target
 
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
 # The prompt, the route that takes it, and whether it goes through LangChain.

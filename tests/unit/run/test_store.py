@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from slmlab.errors import ResultsError
-from slmlab.run.generate import Target
 from slmlab.run.options import full_options
 from slmlab.run.store import RecordStore, key, machine_id
+from slmlab.run.target import Target
 from tests.support.paths import ROOT
 from tests.support.records import record
 
