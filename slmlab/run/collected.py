@@ -53,17 +53,35 @@ def collect(
 
 
 def _without_cut(found: list[Entry]) -> list[Entry]:
-    """Without answers that were cut and asked for again with more tokens."""
+    """Without answers that were cut and asked for again with more tokens.
 
-    def question(one: Entry, factor: int) -> str:
+    Where one that was not cut was asked with so many more tokens too, the number of tokens is a
+    setting that somebody compares, and all answers count.
+    """
+
+    def asked(one: Entry, factor: int) -> str:
         record = one.record
         options = {**record.options, "num_predict": record.options["num_predict"] * factor}
-        asked = [record.model, record.digest, record.prompt, record.think, options]
-        return key_of([one.machine["id"], *asked])
+        of = [record.model, record.digest, record.prompt, record.think, options]
+        return key_of([one.machine["id"], *of])
 
-    there = {question(one, 1) for one in found}
+    def setting(one: Entry) -> str:
+        record = one.record
+        options = {name: value for name, value in record.options.items() if name != "seed"}
+        return key_of([one.machine["id"], record.model, record.digest, record.think, options])
+
+    there = {asked(one, 1): one.asked_again for one in found}
+    compared = {
+        setting(one) for one in found if not one.record.cut and asked(one, ASKED_AGAIN_FOR) in there
+    }
     return [
-        one for one in found if not (one.record.cut and question(one, ASKED_AGAIN_FOR) in there)
+        one
+        for one in found
+        if not (
+            one.record.cut
+            and there.get(asked(one, ASKED_AGAIN_FOR))
+            and setting(one) not in compared
+        )
     ]
 
 
@@ -85,11 +103,11 @@ def _table(
 ) -> tuple[list[Generation], list[dict[str, Any]]]:
     labels = _labels(found)
     numbers: dict[str, int] = {}
-    seeds: dict[str, int] = {}
+    seeds: dict[str, set[int]] = {}
     for one in found:
         numbers.setdefault(key_of(one.record.prompt), len(numbers))
-        group = _group(one.record)
-        seeds[group] = min(seeds.get(group, one.record.seed), one.record.seed)
+        seeds.setdefault(_group(one.record), set()).add(one.record.seed)
+    repeats = {group: _repeats(of) for group, of in seeds.items()}
     rows_of = []
     for one in found:
         prompt = key_of(one.record.prompt)
@@ -97,7 +115,7 @@ def _table(
         columns = {
             "machine": labels[one.machine["id"]],
             **{name: one.machine.get(name) for name in ("cpu", "cores", "gpu")},
-            "repeat": one.record.seed - seeds[_group(one.record)],
+            "repeat": repeats[_group(one.record)][one.record.seed],
             **own,
         }
         rows_of.append((one.record, columns))
@@ -109,6 +127,14 @@ def _group(record: Generation) -> str:
     """What the repeats of a prompt have in common, on all machines."""
     options = {name: value for name, value in record.options.items() if name != "seed"}
     return key_of([record.model, record.prompt, options, record.think])
+
+
+def _repeats(seeds: Iterable[int]) -> dict[int, int]:
+    """The repeat that each seed stands for: seeds of repeats follow each other, others do not."""
+    found: dict[int, int] = {}
+    for seed in sorted(seeds):
+        found[seed] = found.get(seed - 1, -1) + 1
+    return found
 
 
 def _labels(found: Sequence[Entry]) -> dict[str, str]:

@@ -49,6 +49,7 @@ class Comparison(Listener[Cell, Loaded, Generation]):
         self.on_cell, self.on_record = on_cell, on_record
         # The keys of the second, longer answers, by those of the first; None if nobody asks again.
         self._longer: dict[str, str] | None = None
+        self._again: set[str] = set()
         # By key: the seconds that loading its model took. By server: what is loaded there, and
         # hashes of how the prompts began that it has read since.
         self._load_s: dict[str, float | None] = {}
@@ -76,7 +77,7 @@ class Comparison(Listener[Cell, Loaded, Generation]):
             record = self._timed(host, record, load_s)
         self.found[name], self._load_s[name] = record, load_s
         if record.error is None:
-            self.store.add(name, record)
+            self.store.add(name, record, name in self._again)
         self.progress.step(record)
         # Only True: a callback may return anything else, such as how many letters it wrote.
         return self.on_record is not None and self.on_record(record) is True
@@ -106,6 +107,7 @@ class Comparison(Listener[Cell, Loaded, Generation]):
             if _ended_by_num_predict(self.found[name]):
                 more = with_room(cell)
                 self._longer[name] = name_of(more)
+                self._again.add(self._longer[name])
                 again.append((self._longer[name], more))
         return again
 

@@ -138,6 +138,7 @@ def load(*folders: str | Path, prompts: Any = None) -> pd.DataFrame:
 
     Each answer counts once: copies of a record do, an answer that was measured again on the same
     machine counts as it was last, and one that was cut and asked for again with its longer one.
+    Seeds that follow each other are repeats; others, as of an axis ``seed=[1, 100]``, are not.
     ``slmlab.report``, plots and statistics take the table; a model on two machines counts as two.
 
     Args:

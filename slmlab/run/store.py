@@ -81,11 +81,15 @@ def this_machine() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Entry:
-    """A stored record, with its key and the machine that wrote it (see ``this_machine``)."""
+    """A stored record, with its key and the machine that wrote it (see ``this_machine``).
+
+    ``asked_again`` says that it was asked for with more tokens because a shorter answer was cut.
+    """
 
     key: str
     machine: Mapping[str, Any]
     record: Generation
+    asked_again: bool
 
 
 def entries(folder: Path) -> Iterator[Entry]:
@@ -105,7 +109,8 @@ def entries(folder: Path) -> Iterator[Entry]:
                         machine = entry.get("machine")
                         if not isinstance(machine, dict) or not {"id", "name"} <= machine.keys():
                             machine = {"id": name, "name": name}
-                        yield Entry(entry["key"], machine, record)
+                        again = entry.get("asked_again") is True
+                        yield Entry(entry["key"], machine, record, again)
     except OSError as error:
         raise ResultsError(f"The records in {folder} cannot be read: {error}.") from error
 
@@ -162,8 +167,8 @@ class RecordStore:
                 "another folder, or set SLMLAB_HOME to a folder of your own."
             ) from error
 
-    def add(self, name: str, record: Generation) -> None:
-        """Append one record under its key.
+    def add(self, name: str, record: Generation, asked_again: bool = False) -> None:
+        """Append one record under its key (see ``Entry``).
 
         Raises:
             ResultsError: the disk is full or read-only; earlier records are intact.
@@ -171,7 +176,7 @@ class RecordStore:
         on = machine_id() if record.in_flight == 1 else None
         # The key comes first, so that readers can skip a line without parsing it.
         line = f'{{"key":"{name}","on":{json.dumps(on)},"machine":{json.dumps(this_machine())},'
-        line += '"record":'
+        line += '"asked_again":true,"record":' if asked_again else '"record":'
         line += json.dumps(record.to_dict(), separators=(",", ":")) + "}\n"
         data = line.encode()
         if self._file is None:

@@ -18,14 +18,15 @@ from tests.support.records import record
 def laptop(tmp_path, monkeypatch):
     """Writes records as a laptop of that name would, into a folder of its own."""
 
-    def write(name: str, *records, cores: int = 4, drawn: str = "", folder: str = ""):
+    def write(name: str, *records, cores: int = 4, drawn: str = "", folder: str = "", again=()):
         machine = {"id": drawn or name, "name": name, "cpu": "C", "cores": cores, "gpu": None}
         monkeypatch.setattr(store, "this_machine", lambda: machine)
         place = tmp_path / "class" / (folder or drawn or name) / "results"
         records_of = RecordStore(place)
-        for one in records:
+        for one in [*records, *again]:
             question = f"{one.prompt}{one.model}{one.options['num_predict']}{one.seed}"
-            records_of.add(store.hashlib.sha256(question.encode()).hexdigest(), one)
+            name = store.hashlib.sha256(question.encode()).hexdigest()
+            records_of.add(name, one, asked_again=one in again)
         return place
 
     return write
@@ -59,11 +60,24 @@ def test_nothing_counts_twice(laptop, tmp_path):
 
 def test_an_answer_that_was_asked_for_again_counts_with_the_longer_one(laptop, tmp_path):
     short = answer("P", "so", stop_reason="length")
-    laptop(
-        "ada", short, answer("P", "so it is 5", num_predict=32), answer("Q", stop_reason="length")
-    )
+    longer = answer("P", "so it is 5", num_predict=32)
+    laptop("ada", short, answer("Q", stop_reason="length"), again=[longer])
     frame = slmlab.results.load(tmp_path)
     assert sorted(frame["text"]) == ["so it is 5", "yes"]
+
+
+def test_an_axis_of_limits_is_not_taken_for_asking_again(laptop, tmp_path):
+    cut = answer("P", "so", stop_reason="length")
+    laptop("ada", cut, answer("P", "so it is 5", num_predict=32))
+    assert sorted(slmlab.results.load(tmp_path)["num_predict"]) == [8, 32]
+
+
+def test_an_axis_that_finds_an_answer_that_was_asked_for_again_has_all_its_rows(laptop, tmp_path):
+    """compare(ask_again=True) first, then compare(num_predict=[8, 32]) with the same store."""
+    cut, whole = answer("P", "so", stop_reason="length"), answer("Q", "5", num_predict=32)
+    longer = answer("P", "so it is 5", num_predict=32)
+    laptop("ada", cut, answer("Q", "5"), whole, again=[longer])
+    assert sorted(slmlab.results.load(tmp_path)["num_predict"]) == [8, 8, 32, 32]
 
 
 def test_two_laptops_of_one_name_are_two(laptop, tmp_path):
@@ -81,6 +95,11 @@ def test_repeats_are_told_by_their_seeds(laptop, tmp_path):
     laptop("ben", answer("P", "ben", seed=8))
     frame = slmlab.results.load(tmp_path)
     assert frame[["text", "repeat"]].to_numpy().tolist() == [["7", 0], ["8", 1], ["ben", 1]]
+
+
+def test_seeds_far_apart_are_no_repeats(laptop, tmp_path):
+    laptop("ada", *(answer("P", str(seed), seed=seed) for seed in (1, 2, 100)))
+    assert slmlab.results.load(tmp_path)["repeat"].tolist() == [0, 1, 0]
 
 
 def test_with_the_prompts_they_can_be_scored_and_reported(laptop, tmp_path):
@@ -107,7 +126,7 @@ def test_columns_of_the_prompts_never_replace_what_was_measured(laptop, tmp_path
 
 def test_a_thinking_answer_is_not_the_longer_one_of_another(laptop, tmp_path):
     short = answer("P", "so", stop_reason="length")
-    laptop("ada", short, answer("P", "<think>", num_predict=32, think=True))
+    laptop("ada", short, again=[answer("P", "<think>", num_predict=32, think=True)])
     assert sorted(slmlab.results.load(tmp_path)["text"]) == ["<think>", "so"]
 
 
