@@ -151,7 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     with_engine(sub)
     sub.add_argument("question")
     sub.add_argument("--models", nargs="+", metavar="MODEL", help="default: every model here")
-    sub.add_argument("--repeats", type=int, default=1, help="runs of each (default 1)")
+    sub.add_argument("--repeats", type=_repeats, default=1, help="runs of each (default 1)")
     sub.add_argument("--report", metavar="FILE.html", help="also write a page with all of it")
     with_options(sub)
     with_json(sub)
@@ -176,6 +176,13 @@ def _port(text: str) -> int:
     if text.isdecimal() and 0 < int(text) < 2**16:
         return int(text)
     raise argparse.ArgumentTypeError(f"a port is a number from 1 to 65535, not {text!r}")
+
+
+def _repeats(text: str) -> int:
+    """Checked before a server starts and models come from the network."""
+    if text.isascii() and text.isdigit() and int(text) > 0:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"repeats are a whole number from 1 on, not {text!r}")
 
 
 def _doctor(args: argparse.Namespace) -> int:
