@@ -6,7 +6,10 @@ import re
 from dataclasses import dataclass
 
 _NAMES = "think|thinking|thought|reasoning"
-_TAG = re.compile(rf"(?<!`)<(?P<end>/?)(?P<name>{_NAMES})>", re.IGNORECASE)
+# Not where a text mentions it as code: `<think>`. A thought that ends with code ends all the same.
+_TAG = re.compile(
+    rf"(?:(?<!`)|(?=</?(?:{_NAMES})>(?!`)))<(?P<end>/?)(?P<name>{_NAMES})>", re.IGNORECASE
+)
 _BEGINS = re.compile(rf"\s*<(?:{_NAMES})>", re.IGNORECASE)
 
 

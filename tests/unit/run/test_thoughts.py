@@ -23,6 +23,7 @@ PIECES = ("<think>", "</think>", "<Thinking>", "</thinking>", "<reasoning>", "`"
         ("Seven.", [Part("Seven.")]),
         ("Write <think> first.", [Part("Write <think> first.")]),
         ("`<think>` and `</think>`", [Part("`<think>` and `</think>`")]),
+        ("<think>Use `sum`</think>7", [Part("Use `sum`", thought=True), Part("7")]),
         ("", []),
     ],
 )
