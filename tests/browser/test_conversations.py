@@ -6,7 +6,7 @@ import json
 
 from slmlab.run.grid import plan
 from tests.support.browser import wcag_violations
-from tests.support.engines import GEMMA, SMOL
+from tests.support.engines import SHALLOW, SMOL
 from tests.support.widgets import button, pressable, shoot, shown, side_by_side, texts
 
 ASKED = (
@@ -19,7 +19,7 @@ ASKED = (
 class TestConversations:
     def test_three_models_hold_three_turns(self, front):
         options = {"columns": [{"temperature": 0}, {"temperature": 1.5}], "num_predict": 40}
-        cell = side_by_side([SMOL, SMOL, GEMMA], prompt=ASKED[0], **options)
+        cell = side_by_side([SHALLOW, SHALLOW, SMOL], prompt=ASKED[0], **options)
         with shown(front, cell, height=2600) as page:
             follow_up = page.get_by_label("Follow-up")
             assert not follow_up.is_visible(), "who asks one question sees no field for more"
@@ -73,7 +73,7 @@ class TestConversations:
         assert len(prompts) == 3
         assert all(one == prompts[0] for one in prompts), "all went on from one answer"
         assert [one["content"] for one in prompts[0]][::2] == [ASKED[0], "Where does it sleep?"]
-        assert rows[0]["model"] == f"{SMOL} · temperature 0.0"
+        assert rows[0]["model"] == f"{SHALLOW} · temperature 0.0"
 
     def test_one_model_goes_on_and_asks_again(self, front):
         cell = f"import slmlab\nslmlab.playground({SMOL!r}, {ASKED[0]!r}, num_predict=30)"

@@ -15,7 +15,7 @@ box
 """
 TABS = f"""
 import ipywidgets, slmlab
-arena = slmlab.arena([{SMOL!r}, {GEMMA!r}], "Name a colour.")
+arena = slmlab.arena([{SMOL!r}, {GEMMA!r}], "Name a colour.", num_predict=8)
 tab = ipywidgets.Tab([slmlab.catalog_explorer(), arena])
 tab.set_title(0, "Which")
 tab.set_title(1, "Vote")

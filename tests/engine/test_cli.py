@@ -15,7 +15,7 @@ from tests.support.engines import MINILM, MODELS, SHALLOW, SMOL
 class TestWithModels:
     def test_the_main_job(self, lab_with_models):
         """``setup`` asks every model the tutorial's question and ends with one table."""
-        done = run("setup", "--engine", "embedded")
+        done = run("setup", "--engine", "embedded", SLMLAB_TOKENS="16")
         assert done.returncode == 0, done.stderr
         table = done.stdout[done.stdout.index("first token (s)") - 60 :]
         for model in MODELS:

@@ -199,7 +199,7 @@ class TestDifferences:
     @differs("end of context")
     def test_the_end_of_the_context_ends_the_answer(self, client):
         options = {"num_ctx": 256, "num_predict": -1, "temperature": 1, "seed": 1}
-        answer = client.generate(GEMMA, "Once upon a time", raw=True, options=options)
+        answer = client.generate(SHALLOW, "Once upon a time", raw=True, options=options)
         assert answer.prompt_eval_count + answer.eval_count <= 257
 
     @differs("logprobs")
