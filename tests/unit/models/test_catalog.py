@@ -83,7 +83,7 @@ class TestCatalogData:
     def test_a_model_takes_what_its_file_takes(self):
         """Those that one formula for all had made dangerously small."""
         frame = catalog.table().set_index("name")
-        for name, least in (("Gemma 4 E2B", 7.2), ("Qwen3.5 2B", 2.7), ("SmolLM2 1.7B", 1.8)):
+        for name, least in (("Gemma 4 E2B", 4.6), ("Qwen3.5 2B", 2.7), ("SmolLM2 1.7B", 1.8)):
             assert catalog.memory(frame.loc[name].to_dict()) > least * 1e9
         row = frame.loc["Llama 3.2 1B"].to_dict() | {"download_gb": None}
         assert catalog.memory(row) > row["parameters"] * 8.5 / 8
