@@ -127,6 +127,11 @@ def _sentence(
             f"There is no model {model!r} on {host}.{did_you_mean(model, [*names, *available])}"
             f"{have} Get one with slmlab.pull(…). ({error})"
         )
+    if "dial tcp" in low:
+        return (
+            f"{model} was not downloaded: the server at {host} cannot reach where it comes from. "
+            f"With a connection, try again; without one, bring a file: slmlab.add(…). ({error})"
+        )
     if "no space left" in low:
         return f"Not enough disk space for {model}: {error}."
     if "support embeddings" in low:

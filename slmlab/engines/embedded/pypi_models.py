@@ -240,6 +240,7 @@ async def _download(wheel: Wheel, folder: Path) -> Path:
         "--retries=3",
         "--timeout=15",
         "--disable-pip-version-check",
+        "--no-color",  # notebooks ask programs for colours
         f"--dest={folder}",
         f"--requirement={pins}",
     ]
@@ -258,10 +259,11 @@ async def _download(wheel: Wheel, folder: Path) -> Path:
             await process.wait()
     if process.returncode != 0:
         lines = output.decode(errors="replace").strip().splitlines()
-        log.warning("pip failed: %s", " / ".join(lines))
-        reason = next((line for line in lines if "ERROR" in line), " ".join(lines[-1:]))
+        log.info("pip failed: %s", " / ".join(lines))
+        said = next((line for line in lines if "ERROR" in line), " ".join(lines[-1:]))
+        reason = said.removeprefix("ERROR: ").rstrip(".")
         raise FetchError(
-            f"pip could not download {wheel.project}: {reason.removeprefix('ERROR: ')} "
+            f"pip could not download {wheel.project}: {reason}. "
             "Check that this machine can reach a Python package index."
         )
     (path,) = folder.glob("*.whl")

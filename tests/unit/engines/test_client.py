@@ -61,6 +61,15 @@ def test_a_chat_model_that_is_asked_to_embed_has_a_sentence(wire):
         client(wire.url).embed("a:1b", "A cat.")
 
 
+def test_a_download_without_a_network_has_a_sentence(wire):
+    wire.errors["/api/pull"] = [(500, "pull model manifest: dial tcp: lookup r: no such host")]
+    with (
+        pytest.raises(ModelError, match=r"a:1b was not downloaded: .* slmlab\.add\(…\)"),
+        errors_as_sentences(wire.url, "a:1b"),
+    ):
+        client(wire.url).pull("a:1b")
+
+
 class Silent:
     """Takes one connection and answers with the beginning of a stream, or not at all."""
 
