@@ -109,6 +109,10 @@ def paired(
         )
         if a in table and len(both := table[[a, b]].dropna())
     ]
+    if not pairs and len(names) == 1:
+        raise SlmlabError(
+            f"There is nothing to compare: `{by}` is {names[0]!r} in all rows that have a score."
+        )
     if not pairs:
         raise SlmlabError(
             f"There is nothing to compare: no two of `{by}` have scores on the same prompts. If "

@@ -114,7 +114,7 @@ class TestStatistics:
     def test_mistakes_are_sentences(self):
         with pytest.raises(SlmlabError, match=r"no column 'score'\. Score the answers first"):
             statistics.paired(pd.DataFrame({"model": ["a"]}))
-        with pytest.raises(SlmlabError, match="nothing to compare"):
+        with pytest.raises(SlmlabError, match="nothing to compare: `model` is 'a' in all rows"):
             statistics.paired(scored(a=[1, 0]))
 
     @given(some.lists(some.floats(0, 1), min_size=1, max_size=30))
