@@ -17,6 +17,7 @@ class Progress:
         self.tokens = 0
         self.joules: float | None = None
         self.description = ""
+        self.failed: list[str] = []
         self.bar: Any = None
         if quiet:
             return
@@ -46,6 +47,8 @@ class Progress:
     def step(self, record: Generation) -> None:
         """Count one finished cell."""
         self.tokens += record.prompt_tokens + record.tokens
+        if record.error is not None:
+            self.failed.append(record.error)
         if record.energy_j is not None:
             self.joules = (self.joules or 0.0) + record.energy_j
         if self.bar is not None:
@@ -59,6 +62,8 @@ class Progress:
             self.bar.refresh()
 
     def close(self) -> None:
-        """Finish; the line stays."""
+        """Finish; the line stays, and below it stands what failed."""
         if self.bar is not None:
             self.bar.close()
+            if self.failed:
+                print(printable(f"Cells that failed: {len(self.failed)}. {self.failed[0]}"))

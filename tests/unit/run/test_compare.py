@@ -47,6 +47,14 @@ def test_every_option_can_be_an_axis():
     assert GridOptions.__annotations__.keys() == Options.__annotations__.keys()
 
 
+def test_what_failed_is_told(wire, capsys):
+    wire.errors["/api/generate"] = [(500, "unable to allocate 9 GiB")]
+    frame = slmlab.compare("a:1b", ["One.", "Two."], host=wire.url, timing=False)
+    assert frame["error"].notna().sum() == 1
+    told = "Cells that failed: 1. a:1b does not fit into this machine's memory"
+    assert told in capsys.readouterr().out
+
+
 class TestTimes:
     """What records say about times, by what a server reports."""
 
