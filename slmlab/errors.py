@@ -96,6 +96,20 @@ class FileError(TaskError):
     """A file that describes an evaluation has a mistake; the message names its line."""
 
 
+class Unscorable(TaskError):
+    """This answer cannot be scored, because of the answer or its row; the message says why.
+
+    ``score`` then leaves the score empty, notes the reason and goes on. Your own scorers may raise
+    it too.
+
+    Examples:
+        >>> def as_long(text, row):
+        ...     if not row["length"]:
+        ...         raise slmlab.scorers.Unscorable("`length` is 0.")
+        ...     return min(1.0, len(text) / row["length"])
+    """
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`` Did you mean …?`` with the nearest of the known names, or nothing."""
     known = list(known)

@@ -15,6 +15,18 @@ _VALUE = "text-align: left; padding: 2px 0; vertical-align: top; white-space: pr
 _VALUE += "overflow-wrap: anywhere;"
 
 
+class Sentence:
+    """A result whose ``str()`` is all there is to show of it; in a notebook with a title."""
+
+    TITLE = ""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        return facts_html(self.TITLE, [("result", str(self))])
+
+
 def facts_html(title: str, rows: Iterable[tuple[str, str]]) -> str:
     """A table with a title and a row for each fact, as HTML.
 

@@ -30,7 +30,8 @@ def llm_comparator(
 
     It shows them side by side, and where which model does better
     (https://github.com/PAIR-code/llm-comparator). The score of a pair is the difference of the two
-    scores, in its scale from -1.5 to 1.5 (0 without scores); the prompt's task is its tag.
+    scores, in its scale from -1.5 to 1.5 (0 without scores): a scorer of your own may give others
+    than 0 to 1, and then the largest difference in the table is 1.5. The prompt's task is its tag.
 
     Args:
         frame: what ``slmlab.compare`` returned, scored or not.
@@ -56,18 +57,19 @@ def llm_comparator(
     pairs = answer_pairs(frame[frame["model"].isin(two)])
     if not pairs:
         raise ResultsError(f"There is no prompt with answers of {' and '.join(two)} to compare.")
+    ordered = [sorted(pair, key=lambda row: two.index(row["model"])) for pair in pairs]
+    scored = [[plain(row.get("score")) for row in pair] for pair in ordered]
+    gaps = [0.0 if None in scores else scores[0] - scores[1] for scores in scored]
+    largest = max(1.0, *map(abs, gaps))
     examples = []
-    for pair in pairs:
-        one, other = sorted(pair, key=lambda row: two.index(row["model"]))
-        scores = [plain(row.get("score")) for row in (one, other)]
-        gap = 0.0 if None in scores else scores[0] - scores[1]
+    for (one, other), scores, gap in zip(ordered, scored, gaps, strict=True):
         examples.append(
             {
                 "input_text": prompt_text(one["prompt"]),
                 "tags": [str(tag)] if (tag := plain(one.get("task"))) else [],
                 "output_text_a": one["text"],
                 "output_text_b": other["text"],
-                "score": round(gap * MOST, 6),
+                "score": round(gap / largest * MOST, 6),
                 "individual_rater_scores": [],
                 "custom_fields": {
                     "tokens": [one.get("tokens"), other.get("tokens")],

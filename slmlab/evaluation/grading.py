@@ -26,6 +26,8 @@ GRADE_TEMPLATE = (
     "Reply in JSON: the reason in one sentence, then the score."
 )
 LONGEST_REASON = 200  # characters
+# Room for such a reason in any script, where a character may be two tokens, and the JSON around it.
+TOKENS = 2 * LONGEST_REASON + 50
 
 
 def grade(
@@ -55,7 +57,7 @@ def grade(
         store: the folder of the records, as in ``slmlab.compare``.
         host: the server, or several that share the work.
         quiet: show no progress.
-        options: sampling options; by default ``temperature`` is 0 and ``num_predict`` 150.
+        options: sampling options; by default ``temperature`` is 0 and ``num_predict`` 450.
 
     Returns:
         For each judge the rows of the table whose answer did not fail, with ``judge``, ``grade``
@@ -87,7 +89,7 @@ def grade(
         {"question": prompt_text(row[question]), "answer": answer(row["text"]), **fixed}
         for row in answered.to_dict("records")
     ]
-    sampling: Options = {"temperature": 0.0, "num_predict": 150, **options}
+    sampling: Options = {"temperature": 0.0, "num_predict": TOKENS, **options}
     sampling.setdefault("format", schema(highest))
     tables = []
     for name in as_names([model]):

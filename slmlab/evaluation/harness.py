@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slmlab.errors import FileError, PromptError
-from slmlab.evaluation import benchmarks
+from slmlab.evaluation import benchmarks, patterns
 from slmlab.evaluation.yaml_lines import Document, Place, read_yaml
 from slmlab.run.tables import frame_of, read_table, records
 
@@ -85,7 +85,9 @@ class _Task:
         try:
             return self.environment.from_string(given).render(**doc)
         except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError) as error:
-            raise self.error(key, f"{key} cannot be filled in: {error}.") from error
+            raise self.error(
+                key, f"{key} cannot be filled in: {str(error).rstrip('.')}."
+            ) from error
 
 
 def load(path: Path) -> tuple[pd.DataFrame, str, str]:
@@ -146,13 +148,13 @@ def load(path: Path) -> tuple[pd.DataFrame, str, str]:
 
 
 def _environment() -> Environment:
-    import re
-
     from jinja2 import StrictUndefined
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     made = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
-    made.filters["regex_replace"] = lambda text, pattern, by: re.sub(pattern, by, text)
+    made.filters["regex_replace"] = lambda text, pattern, by: patterns.sub(
+        str(pattern), str(by), str(text), literal=False
+    )
     return made
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from slmlab.errors import SlmlabError
 from slmlab.evaluation.intervals import CONFIDENCE, Interval, interval
 from slmlab.evaluation.statistics import SIGNIFICANT
-from slmlab.facts import facts_html
+from slmlab.facts import Sentence
 from slmlab.run.cells import plain
 from slmlab.run.frames import need, prompt_text
 
@@ -220,7 +220,7 @@ def _permuted(ours: Any, theirs: Any, measure: Callable[[Any, Any], float]) -> f
 
 
 @dataclass(frozen=True, repr=False)
-class Calibration:
+class Calibration(Sentence):
     """What people would say, as far as some of their labels and a judge's scores tell.
 
     Attributes:
@@ -231,6 +231,8 @@ class Calibration:
         p: how likely a correlation as high is by chance (permutation test, one-sided).
         better_than_chance: whether that is unlikely.
     """
+
+    TITLE = "Calibrated judge"
 
     estimate: Interval
     human: Interval
@@ -262,11 +264,6 @@ class Calibration:
             f"{width} by the {self.human.n} labels alone); the judge gave {self.judge:.2f}; "
             f"{verdict}."
         )
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        return facts_html("Calibrated judge", [("result", str(self))])
 
 
 def calibrate(judge: Sequence[Any], human: Sequence[Any]) -> Calibration:

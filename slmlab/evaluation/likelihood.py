@@ -132,8 +132,9 @@ def multiple_choice(
         comparison: the question's columns, ``model``, ``prompt_id``, ``text`` (the most probable
         choice), ``score`` (1 if it is right), ``score_per_character`` (the same by
         ``per_character``), ``probability`` (of the right one among the choices), ``logprobs`` (of
-        all) and ``error`` (why there is no score). After an interrupt, or when the server is lost,
-        the rows until then are returned, and a line on stderr says so.
+        all) and ``error`` (why there is no score, as where two choices are equal). After an
+        interrupt, or when the server is lost, the rows until then are returned, and a line on
+        stderr says so.
 
     Raises:
         PromptError: a question has no such choices, or the right one is not among them; nothing has
@@ -150,6 +151,12 @@ def multiple_choice(
     asked = [(row, *_question(row, number, choices)) for number, row in enumerate(rows(questions))]
     if not asked:
         raise PromptError("There are no questions.")
+    equal = [number for number, (_, texts, _) in enumerate(asked) if _are_equal(texts)]
+    if len(equal) == len(asked):
+        raise PromptError(f"Every question has equal choices, such as {asked[0][1]}.")
+    if equal:
+        said = f"{len(equal)} of {len(asked)} questions are left out, since some of their choices "
+        print(f"{said}are equal: {', '.join(map(str, equal))}", file=sys.stderr)
     address = server.address_of(host)
     every = as_names([names])
     for name in every:
@@ -160,6 +167,9 @@ def multiple_choice(
             # A benchmark may say what stands between its prompts and choices.
             between = row.get("before") if before is None else before
             base = {**row, "model": name, "prompt_id": number, choices: texts}
+            if number in equal:
+                found.append(base | {"text": "", "score": None, "error": "Some choices are equal."})
+                continue
             try:
                 table = choose(
                     name,
@@ -209,7 +219,7 @@ def _question(row: Any, number: int, column: str) -> tuple[list[str], int]:
     if not isinstance(texts, list):
         raise PromptError(f"{where} has no list of choices in the column {column!r}.")
     try:
-        texts = _choices(texts)
+        texts = _texts(texts)
     except PromptError as error:
         raise PromptError(f"{where}: {error}") from error
     expected, labels = row.get("expected"), plain(row.get("labels"))
@@ -222,8 +232,18 @@ def _question(row: Any, number: int, column: str) -> tuple[list[str], int]:
 
 
 def _choices(given: Any) -> list[str]:
+    texts = _texts(given)
+    if _are_equal(texts):
+        raise PromptError(f"Choices are different texts; got {given!r}.")
+    return texts
+
+
+def _texts(given: Any) -> list[str]:
     texts = [] if isinstance(given, str) else list(given)
-    good = all(isinstance(one, str) and one.strip() for one in texts)
-    if len(texts) < 2 or not good or len(set(texts)) < len(texts):
+    if len(texts) < 2 or not all(isinstance(one, str) and one.strip() for one in texts):
         raise PromptError(f"Choices are at least two different texts; got {given!r}.")
     return texts
+
+
+def _are_equal(texts: list[str]) -> bool:
+    return len(set(texts)) < len(texts)

@@ -9,7 +9,7 @@ from typing import Any
 
 from slmlab.errors import PromptError
 from slmlab.evaluation.intervals import CONFIDENCE, Interval
-from slmlab.facts import facts_html
+from slmlab.facts import Sentence
 from slmlab.run.given_tokens import embedded, token_rows
 from slmlab.run.options import DEFAULT_OPTIONS
 
@@ -21,7 +21,7 @@ LIKELIEST, MOST = 1_000, 10_000
 
 
 @dataclass(frozen=True, repr=False)
-class Perplexity:
+class Perplexity(Sentence):
     """How surprised a model is by texts.
 
     Attributes:
@@ -31,6 +31,8 @@ class Perplexity:
         losses: for each text the mean of -log(probability) of its tokens, in nats.
     """
 
+    TITLE = "Perplexity"
+
     perplexity: Interval
     bits_per_byte: float
     losses: list[float]
@@ -38,11 +40,6 @@ class Perplexity:
     def __str__(self) -> str:
         """One sentence."""
         return f"perplexity {self.perplexity}, {self.bits_per_byte:.3f} bits per byte"
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        return facts_html("Perplexity", [("result", str(self))])
 
 
 def perplexity(
@@ -86,7 +83,7 @@ def perplexity(
 
 
 @dataclass(frozen=True, repr=False)
-class Divergence:
+class Divergence(Sentence):
     """How far a model's predictions are from another's.
 
     Attributes:
@@ -96,6 +93,8 @@ class Divergence:
         rest: the mean probability of the tokens that were not compared one by one.
     """
 
+    TITLE = "KL divergence"
+
     kl: Interval
     same_top: Interval
     perplexities: tuple[float, float]
@@ -104,17 +103,13 @@ class Divergence:
     def __str__(self) -> str:
         """One sentence."""
         one, other = self.perplexities
-        sure = f"95 % interval {self.kl.low:.4f} to {self.kl.high:.4f}, "
+        known = not math.isnan(self.kl.low)
+        sure = f"95 % interval {self.kl.low:.4f} to {self.kl.high:.4f}, " if known else ""
         return (
-            f"KL divergence {self.kl.value:.4f} nats ({sure if self.kl.low == self.kl.low else ''}"
+            f"KL divergence {self.kl.value:.4f} nats ({sure}"
             f"n = {self.kl.n} tokens), the same likeliest token at {self.same_top.value:.1%} of "
             f"them, perplexity {one:.2f} and {other:.2f}"
         )
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        return facts_html("KL divergence", [("result", str(self))])
 
 
 def kl_divergence(

@@ -135,7 +135,11 @@ def compare_runs(
             "in both tables says which belong together."
         )
     found = [_case(old.cases[key], new.cases[key], score) for key in shared]
-    notes = [*_conditions(first, second), *_missing(old, new, len(shared))]
+    notes = [
+        *_scored_once(first, second, score),
+        *_conditions(first, second),
+        *_missing(old, new, len(shared)),
+    ]
     cases = pd.DataFrame(found)
     runs = _about(before, first), _about(after, second)
     return Changes(cases, _summary(cases), notes, runs)
@@ -245,6 +249,17 @@ def _summary(cases: pd.DataFrame) -> pd.DataFrame:
         return table
     tested = sign_tests(pair for _, pair in tests).drop(columns="same")
     return table.merge(tested.assign(model=[model for model, _ in tests]), "left", on="model")
+
+
+def _scored_once(before: pd.DataFrame, after: pd.DataFrame, score: str) -> list[str]:
+    scored = [score in frame and frame[score].notna().any() for frame in (before, after)]
+    if scored[0] == scored[1]:
+        return []
+    which = "earlier" if scored[0] else "later"
+    return [
+        f"Only the {which} run has scores ({score!r}), so only the words are compared. Score the "
+        "other one too: slmlab.score(…)."
+    ]
 
 
 def _conditions(before: pd.DataFrame, after: pd.DataFrame) -> list[str]:

@@ -13,9 +13,10 @@ from slmlab.errors import PromptError
 from slmlab.evaluation.scorers.reading import Scorer
 from slmlab.evaluation.scorers.table import score
 from slmlab.evaluation.statistics import SIGNIFICANT
-from slmlab.facts import facts_html
+from slmlab.facts import Sentence
 from slmlab.models.inventory import as_names
 from slmlab.run.compare import compare
+from slmlab.run.grid import as_list, axes_of
 from slmlab.run.options import full_options, parameters_of
 from slmlab.run.tables import rows
 
@@ -31,7 +32,7 @@ FEWEST = 8  # wins of as many prompts that reach it
 
 
 @dataclass(frozen=True, repr=False)
-class Decision:
+class Decision(Sentence):
     """Which of two models did better, and how many prompts it took to say so.
 
     Attributes:
@@ -42,6 +43,8 @@ class Decision:
         sentence: the result.
     """
 
+    TITLE = "Which is better"
+
     frame: pd.DataFrame
     better: str | None
     evidence: float
@@ -50,11 +53,6 @@ class Decision:
     def __str__(self) -> str:
         """The sentence."""
         return self.sentence
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        return facts_html("Which is better", [("result", self.sentence)])
 
 
 def evidence(better: int, worse: int) -> float:
@@ -119,7 +117,8 @@ def decide(
         options: sampling options, one value each.
 
     Raises:
-        PromptError: these are not two models, too few prompts, or an option is not usable.
+        PromptError: these are not two models, too few prompts, or several settings, or an option is
+            not usable.
         TaskError: the answers cannot be scored.
 
     Examples:
@@ -128,8 +127,14 @@ def decide(
     """
     import numpy as np
 
-    # Before they come to compare(), which takes other parameters too.
+    # Before they come to compare(), which takes other parameters too, and lists of values.
     full_options(dict.fromkeys(options), parameters=parameters_of(decide))
+    axes = {**axes_of(options), "template": as_list(template), "system": as_list(system)}
+    if several := [name for name, values in axes.items() if len(values) > 1]:
+        raise PromptError(
+            f"decide() compares two models in one setting, and {several[0]} has "
+            f"{len(axes[several[0]])} values. Decide for each value by itself."
+        )
     pair = as_names([models])
     if len(pair) != 2:
         raise PromptError(f"decide() compares two models; got {len(pair)}: {', '.join(pair)}.")

@@ -115,17 +115,17 @@ def plan(
     path = file_of(prompts)
     filled = _fill(
         rows(prompts),
-        [None] if template is None else _as_list(template),
+        [None] if template is None else as_list(template),
         f"{path}: " if path else "",
         own=[name for name in OWN if options.get(name) is None],
     )
     if isinstance(repeats, bool) or not hasattr(repeats, "__index__"):
         raise PromptError(f"repeats is a whole number; got {repeats!r}.")
-    systems = [None] if system is None else _as_list(system)
+    systems = [None] if system is None else as_list(system)
     for text in systems:
         if not isinstance(text, (str, type(None))):
             raise PromptError(f"A system prompt is a text; got {text!r}.")
-    tags = [None] if quantization is None else _as_list(quantization)
+    tags = [None] if quantization is None else as_list(quantization)
     settings = _settings(options, parameters)
     if not (names and filled and systems and tags and settings) or repeats < 1:
         raise PromptError("compare() needs at least one model, one prompt and one repeat.")
@@ -155,7 +155,8 @@ def plan(
     ]
 
 
-def _as_list(value: Any) -> list[Any]:
+def as_list(value: Any) -> list[Any]:
+    """One value or several, but for a text, as a list."""
     if isinstance(value, str) or not isinstance(value, Iterable):
         return [value]
     return list(value)
@@ -163,6 +164,16 @@ def _as_list(value: Any) -> list[Any]:
 
 def _settings(options: Mapping[str, Any], parameters: Iterable[str]) -> list[dict[str, Any]]:
     """Every combination of option values; those that need another load vary slowest."""
+    axes = axes_of(options)
+    order = sorted(axes, key=lambda name: name not in LOAD_OPTIONS)
+    return [
+        full_options(dict(zip(order, values, strict=True)), parameters=parameters)
+        for values in itertools.product(*(axes[name] for name in order))
+    ]
+
+
+def axes_of(options: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """The values of each option; a list is several, unless the option is one itself."""
     axes = {}
     for name, value in options.items():
         several = isinstance(value, (list, tuple))
@@ -171,11 +182,7 @@ def _settings(options: Mapping[str, Any], parameters: Iterable[str]) -> list[dic
         if name == "tools" and several:
             several = any(isinstance(one, (list, tuple, str, type(None))) for one in value)
         axes[name] = list(value) if several else [value]
-    order = sorted(axes, key=lambda name: name not in LOAD_OPTIONS)
-    return [
-        full_options(dict(zip(order, values, strict=True)), parameters=parameters)
-        for values in itertools.product(*(axes[name] for name in order))
-    ]
+    return axes
 
 
 def _with_tag(name: str, quantization: str | None) -> str:

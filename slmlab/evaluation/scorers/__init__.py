@@ -10,6 +10,7 @@ True
 A model's thoughts (``<think>…</think>``) are not part of its answer.
 """
 
+from slmlab.errors import Unscorable
 from slmlab.evaluation.scorers.assertions import asserts
 from slmlab.evaluation.scorers.calls import call, call_name
 from slmlab.evaluation.scorers.extraction import exact_match
@@ -17,7 +18,7 @@ from slmlab.evaluation.scorers.instructions import instructions
 from slmlab.evaluation.scorers.meaning import similar
 from slmlab.evaluation.scorers.numbers import number
 from slmlab.evaluation.scorers.python_code import code
-from slmlab.evaluation.scorers.reading import MissingColumn, Row, Scorer, Unscorable
+from slmlab.evaluation.scorers.reading import MissingColumn, Row, Scorer
 from slmlab.evaluation.scorers.registry import SCORERS, all_of, any_of
 from slmlab.evaluation.scorers.structure import json_fields, json_valid
 from slmlab.evaluation.scorers.table import score

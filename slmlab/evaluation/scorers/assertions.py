@@ -8,17 +8,9 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from slmlab.errors import did_you_mean
-from slmlab.evaluation.scorers.patterns import matches
-from slmlab.evaluation.scorers.reading import (
-    Row,
-    Unscorable,
-    answer,
-    as_text,
-    cell,
-    float_cell,
-    parsed,
-)
+from slmlab.errors import Unscorable, did_you_mean
+from slmlab.evaluation.patterns import matches
+from slmlab.evaluation.scorers.reading import Row, answer, as_text, cell, float_cell, parsed
 from slmlab.evaluation.scorers.structure import json_valid
 
 NOT = "not-"

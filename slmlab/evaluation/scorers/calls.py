@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from slmlab.evaluation.scorers.reading import Row, Unscorable, cell, parsed
+from slmlab.errors import Unscorable
+from slmlab.evaluation.scorers.reading import Row, cell, parsed
 from slmlab.evaluation.scorers.structure import same
 from slmlab.run.cells import plain
 

@@ -6,17 +6,10 @@ import string
 from collections.abc import Mapping
 from typing import Any
 
+from slmlab.errors import Unscorable
 from slmlab.evaluation.harness import FILTERS
-from slmlab.evaluation.scorers.patterns import findall, sub
-from slmlab.evaluation.scorers.reading import (
-    Row,
-    Unscorable,
-    alternatives,
-    answer,
-    cell,
-    optional,
-    parsed,
-)
+from slmlab.evaluation.patterns import findall, sub
+from slmlab.evaluation.scorers.reading import Row, alternatives, answer, cell, optional, parsed
 
 # What stands for an answer in which a filter finds nothing.
 NOTHING = "[invalid]"

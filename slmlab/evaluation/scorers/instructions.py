@@ -8,7 +8,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from slmlab.evaluation.scorers.reading import Row, Unscorable, answer, cell, parsed
+from slmlab.errors import Unscorable
+from slmlab.evaluation.scorers.reading import Row, answer, cell, parsed
 
 Arguments = Mapping[str, Any]
 YES_NO_MAYBE = ("My answer is yes.", "My answer is no.", "My answer is maybe.")

@@ -8,8 +8,9 @@ import unicodedata
 from dataclasses import dataclass
 from decimal import Decimal
 
+from slmlab.errors import Unscorable
 from slmlab.evaluation.scorers.matching import INVISIBLE, STRUCK, joins
-from slmlab.evaluation.scorers.reading import Row, Unscorable, answer, cell, float_cell, optional
+from slmlab.evaluation.scorers.reading import Row, answer, cell, float_cell, optional
 
 TOLERANCE = 1e-6
 

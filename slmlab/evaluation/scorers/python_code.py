@@ -9,10 +9,10 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
-from slmlab.errors import TaskError
+from slmlab.errors import TaskError, Unscorable
 from slmlab.evaluation import code_runner
 from slmlab.evaluation.scorers.fences import blocks
-from slmlab.evaluation.scorers.reading import Row, Unscorable, answer, cell, parsed
+from slmlab.evaluation.scorers.reading import Row, answer, cell, parsed
 
 PYTHON = ("", "python", "py", "ipython", "pycon")
 _BEGINS = re.compile(

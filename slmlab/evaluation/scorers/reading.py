@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from slmlab.errors import TaskError
+from slmlab.errors import Unscorable
 from slmlab.run import thoughts
 from slmlab.run.cells import parse, plain
 
@@ -20,20 +20,6 @@ Scorer = Callable[[str, Row], float]
 
 class MissingColumn(KeyError):
     """A scorer needs a column that the table does not have."""
-
-
-class Unscorable(TaskError):
-    """This answer cannot be scored, because of the answer or its row; the message says why.
-
-    ``score`` then leaves the score empty, notes the reason and goes on. Your own scorers may raise
-    it too.
-
-    Examples:
-        >>> def as_long(text, row):
-        ...     if not row["length"]:
-        ...         raise slmlab.scorers.Unscorable("`length` is 0.")
-        ...     return min(1.0, len(text) / row["length"])
-    """
 
 
 def answer(text: Any) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from slmlab.errors import TaskError, did_you_mean
+from slmlab.errors import TaskError, Unscorable, did_you_mean
 from slmlab.evaluation.scorers.assertions import asserts
 from slmlab.evaluation.scorers.calls import call, call_name
 from slmlab.evaluation.scorers.extraction import exact_match
 from slmlab.evaluation.scorers.instructions import instructions
 from slmlab.evaluation.scorers.numbers import number
 from slmlab.evaluation.scorers.python_code import code
-from slmlab.evaluation.scorers.reading import Row, Scorer, Unscorable
+from slmlab.evaluation.scorers.reading import Row, Scorer
 from slmlab.evaluation.scorers.structure import json_fields, json_valid
 from slmlab.evaluation.scorers.text import contains, exact, facts, label, regex
 

@@ -9,18 +9,11 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from slmlab.evaluation.scorers import patterns
+from slmlab.errors import Unscorable
+from slmlab.evaluation import patterns
 from slmlab.evaluation.scorers.fences import blocks
 from slmlab.evaluation.scorers.matching import bare
-from slmlab.evaluation.scorers.reading import (
-    Row,
-    Unscorable,
-    answer,
-    as_text,
-    cell,
-    optional,
-    parsed,
-)
+from slmlab.evaluation.scorers.reading import Row, answer, as_text, cell, optional, parsed
 
 # A limit, because a text full of brackets would take too long.
 ATTEMPTS = 200

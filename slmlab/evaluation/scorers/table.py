@@ -9,16 +9,10 @@ from collections.abc import Sequence
 from functools import cache, partial, wraps
 from typing import TYPE_CHECKING, Any
 
-from slmlab.errors import TaskError
+from slmlab.errors import TaskError, Unscorable
 from slmlab.evaluation import tasks
 from slmlab.evaluation.scorers.python_code import code, tests_of
-from slmlab.evaluation.scorers.reading import (
-    MissingColumn,
-    Row,
-    Scorer,
-    Unscorable,
-    is_blank,
-)
+from slmlab.evaluation.scorers.reading import MissingColumn, Row, Scorer, is_blank
 from slmlab.evaluation.scorers.registry import SCORERS, named
 from slmlab.run.cells import plain
 from slmlab.run.frames import need

@@ -8,7 +8,8 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
-from slmlab.evaluation.scorers import patterns
+from slmlab.errors import Unscorable
+from slmlab.evaluation import patterns
 from slmlab.evaluation.scorers.matching import (
     bare,
     fold,
@@ -20,7 +21,6 @@ from slmlab.evaluation.scorers.matching import (
 from slmlab.evaluation.scorers.reading import (
     Row,
     Scorer,
-    Unscorable,
     alternatives,
     answer,
     as_text,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from slmlab.evaluation.scorers import patterns
+from slmlab.evaluation import patterns
 
 
 @pytest.fixture(autouse=True)

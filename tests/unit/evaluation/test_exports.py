@@ -43,6 +43,14 @@ def test_llm_comparator_reads_two_models(tmp_path):
     assert (second["input_text"], second["score"]) == ("system: S\nuser: Q", -1.5)
 
 
+def test_scores_of_another_scale_stay_in_llm_comparators(tmp_path):
+    """A scorer of one's own may count words."""
+    table = frame("a", "b").assign(score=[10.0, 40.0, 20.0, 0.0])
+    data = json.loads(exports.llm_comparator(table, tmp_path / "x.json").read_text())
+    assert [one["score"] for one in data["examples"]] == [-0.375, 1.5]
+    assert data["examples"][0]["custom_fields"]["own_score"] == [10.0, 20.0]
+
+
 def test_two_of_several_and_in_their_order(tmp_path):
     table = frame("a", "b", "c").drop(columns="score")
     path = exports.llm_comparator(table, tmp_path / "x.json", models=["c", "a"])

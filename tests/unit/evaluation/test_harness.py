@@ -226,6 +226,11 @@ def test_values_of_another_form_are_told_with_their_line(folder, more, said):
         ("sums.jsonl", "none.jsonl", "none.jsonl"),
         ("{{question}}", "{{asked}}", "line 6: doc_to_text cannot be filled in: 'asked'"),
         ("{{question}}", "{{question", "doc_to_text cannot be filled in"),
+        (
+            "{{question}}",
+            "{{('a' * 99 ~ '!') | regex_replace('(a|aa)+$', '')}}",
+            "line 6: doc_to_text cannot be filled in: The regular expression '(a|aa)+$' takes longer",
+        ),
         ("{{question}}", "{{''.__class__.__mro__}}", "doc_to_text cannot be filled in"),
         ("exact_match", "f1", "none of its metrics is read"),
         ("doc_to_target:", "doc_to_tarjet:", "has no doc_to_target"),
@@ -241,6 +246,12 @@ def test_mistakes_are_told_with_their_line(folder, old, new, said):
         tasks.load(written(folder, GENERATE.replace(old, new)))
     assert "task.yaml" in str(caught.value)
     assert said in str(caught.value)
+
+
+def test_a_regular_expression_may_use_what_it_found(folder):
+    text = GENERATE.replace("{{question}}", "{{question | regex_replace('(.+)', '<\\\\1>')}}")
+    prompts = tasks.load(written(folder, text))["prompt"]
+    assert all("<" in one and ">" in one for one in prompts)
 
 
 @pytest.mark.parametrize("text", ["", "- a", "task: x", "dataset_path: json\ntest_split: a", "3"])

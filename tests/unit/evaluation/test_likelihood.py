@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from slmlab.errors import PromptError
-from slmlab.evaluation.likelihood import _question
+from slmlab.evaluation.likelihood import _question, multiple_choice
 
 BLOOD = {"prompt": "Which?", "choices": ["O", "A", "B", "AB"], "labels": ["A", "B", "C", "D"]}
 
@@ -17,6 +17,14 @@ BLOOD = {"prompt": "Which?", "choices": ["O", "A", "B", "AB"], "labels": ["A", "
 def test_a_label_is_no_text_of_another_choice(expected, column, place):
     texts, right = _question(BLOOD | {"expected": expected}, 0, column)
     assert (texts, right) == (BLOOD[column], place)
+
+
+def test_questions_that_all_have_equal_choices_are_refused():
+    question = {"prompt": "Which?", "labels": ["A", "A"], "expected": "A"}
+    with pytest.raises(
+        PromptError, match=r"Every question has equal choices, such as \['A', 'A'\]"
+    ):
+        multiple_choice("m", [question])
 
 
 def test_what_is_neither_is_refused():

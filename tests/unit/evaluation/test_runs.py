@@ -98,6 +98,13 @@ class TestPairs:
         (case,) = compare_runs(before, run([1])).cases.to_dict("records")
         assert (case["score_before"], case["score_after"], case["change"]) == (0.5, 1, "better")
 
+    def test_a_run_without_scores_is_named(self):
+        before, after = run([1.0, 0.0]), run([1.0, 0.0])
+        (note,) = compare_runs(before, after.drop(columns="score")).notes
+        assert note.startswith("Only the earlier run has scores ('score')")
+        (note,) = compare_runs(before.assign(score=float("nan")), after).notes
+        assert note.startswith("Only the later run has scores")
+
     def test_without_scores_the_words_are_compared(self):
         before, after = (run([0, 1]).drop(columns="score") for _ in range(2))
         after.loc[0, "text"] = "<think>Hm.</think>0"

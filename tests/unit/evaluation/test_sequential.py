@@ -141,6 +141,20 @@ class TestDecide:
         with pytest.raises(PromptError, match=said):
             decide(["a", "b"], self.prompts(9), **{option: 1})
 
+    @pytest.mark.parametrize(
+        "several",
+        [
+            {"temperature": [0, 1]},
+            {"stop": [["a"], ["b"]]},
+            {"template": ["{prompt}!", "{prompt}?"]},
+            {"system": ["Be brief.", None]},
+        ],
+    )
+    def test_settings_are_not_averaged(self, several):
+        (name,) = several
+        with pytest.raises(PromptError, match=f"in one setting, and {name} has 2 values"):
+            decide(["a", "b"], self.prompts(9), **several)
+
     @pytest.mark.parametrize("models", ["a", ["a", "a"], ["a", "b", "c"]])
     def test_two_models(self, models):
         with pytest.raises(PromptError, match="compares two models"):

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from slmlab.evaluation.scorers.reading import Unscorable
+from slmlab.errors import Unscorable
 
 SECONDS = 1.0
 # `regex` expands repetitions in memory, as often as the minimum says. A pattern of a million
@@ -41,17 +41,14 @@ def findall(pattern: str, text: str, flags: int = 0) -> list[str | tuple[str, ..
     return found
 
 
-def sub(pattern: str, replacement: str, text: str, flags: int = 0) -> str:
-    """The text with ``replacement``, taken literally, for each thing found.
+def sub(pattern: str, replacement: str, text: str, flags: int = 0, *, literal: bool = True) -> str:
+    """The text with ``replacement`` for each thing found, taken literally or as by ``re.sub``.
 
     Raises:
         Unscorable: as ``matches``.
     """
-    return str(
-        _with(
-            pattern, flags, lambda wanted: wanted.sub(lambda _: replacement, text, timeout=SECONDS)
-        )
-    )
+    by = (lambda _: replacement) if literal else replacement
+    return str(_with(pattern, flags, lambda wanted: wanted.sub(by, text, timeout=SECONDS)))
 
 
 def _with(pattern: str, flags: int, use: Callable[[Any], Any]) -> Any:
@@ -77,7 +74,7 @@ def _with(pattern: str, flags: int, use: Callable[[Any], Any]) -> Any:
         raise Unscorable(f"{shown} is not a regular expression: {error}.") from error
     except (TimeoutError, MemoryError) as error:
         raise Unscorable(
-            f"The regular expression {shown} takes longer than {SECONDS:g} s on this answer; "
+            f"The regular expression {shown} takes longer than {SECONDS:g} s on this text; "
             "write it without a repetition inside of another, such as (a+)+."
         ) from error
 
