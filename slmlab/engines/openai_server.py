@@ -18,7 +18,7 @@ import httpx
 
 from slmlab.engines.address import OPENAI_ROUTE
 from slmlab.engines.embedded import CACHE_PROMPT, PROMPT_TRUNCATED
-from slmlab.errors import PromptError, ServerError
+from slmlab.errors import ServerError
 
 # What a server writes as the owner of its models, and the name of its program.
 _PROGRAMS = {"llamacpp": "llama-server", "vllm": "vllm"}
@@ -39,31 +39,9 @@ _OF_LLAMA_SERVER = ("top_k", "min_p", "repeat_penalty", "repeat_last_n")
 _LASTING = ("id", "owned_by", "root", "max_model_len", "meta")
 
 
-def sent_options(
-    engine: str, host: str, options: Mapping[str, Any], defaults: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Those options of a request that such a server takes; the others are not sent.
-
-    Args:
-        engine: its program, as ``/api/version`` names it.
-        host: its address.
-        options: all options of a request.
-        defaults: the values of those that the user has not given.
-
-    Raises:
-        PromptError: one that it does not take is not at its default.
-    """
-    takes = {*_FIELDS, "format"}
-    if engine == LLAMA_SERVER:
-        takes |= {*_OF_LLAMA_SERVER}
-    for name, value in options.items():
-        if name not in takes and not (name in defaults and defaults[name] == value):
-            raise PromptError(
-                f"{name} cannot be set at {host}: slmlab speaks OpenAI's API with it, and sends "
-                f"{', '.join(sorted(takes))}. Leave {name} out, or set it where that server is "
-                "started."
-            )
-    return {name: value for name, value in options.items() if name in takes}
+def options_of(engine: str) -> set[str]:
+    """The options that such a server takes, by its program, as ``/api/version`` names it."""
+    return {*_FIELDS, "format", *(_OF_LLAMA_SERVER if engine == LLAMA_SERVER else ())}
 
 
 class OpenAIServer(httpx.BaseTransport):

@@ -22,6 +22,7 @@ from slmlab.run.compare import compare
 from slmlab.run.files import ending
 from slmlab.run.grid import plan
 from slmlab.run.record import Generation
+from slmlab.run.servers import of_one_engine
 from slmlab.run.store import write
 from slmlab.run.tables import records
 
@@ -164,7 +165,7 @@ def evaluate(
         ask_again=True,
         store=store,
         fresh=fresh,
-        host=host,
+        host=of_one_engine(host),
         quiet=quiet,
         on_record=budget.add,
         **wanted.settings,

@@ -14,6 +14,7 @@ from slmlab.models.inventory import as_names
 from slmlab.run.compare import compare
 from slmlab.run.frames import need, prompt_text
 from slmlab.run.options import Options, full_options, parameters_of
+from slmlab.run.servers import of_one_engine
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,7 +100,7 @@ def grade(
             template=GRADE_TEMPLATE,
             timing=False,
             store=store,
-            host=host,
+            host=of_one_engine(host),
             quiet=quiet,
             **sampling,
         )

@@ -18,6 +18,7 @@ from slmlab.run.cells import plain
 from slmlab.run.compare import compare
 from slmlab.run.frames import need, prompt_text
 from slmlab.run.options import Options, full_options, parameters_of
+from slmlab.run.servers import of_one_engine
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,7 +109,7 @@ def judge(
             template=template,
             timing=False,
             store=store,
-            host=host,
+            host=of_one_engine(host),
             quiet=quiet,
             **sampling,
         )

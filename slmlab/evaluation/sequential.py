@@ -18,6 +18,7 @@ from slmlab.models.inventory import as_names
 from slmlab.run.compare import compare
 from slmlab.run.grid import as_list, axes_of
 from slmlab.run.options import full_options, parameters_of
+from slmlab.run.servers import of_one_engine
 from slmlab.run.tables import rows
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def decide(
         timing=False,
         ask_again=True,
         store=store,
-        host=host,
+        host=of_one_engine(host),
         quiet=True,
         until=looks.add,
         step=step,

@@ -10,24 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slmlab import paths
-from slmlab.engines import server
-from slmlab.engines.address import read_address, server_key
 from slmlab.engines.client import TIMEOUT, Session
 from slmlab.engines.server_errors import log_tail_text
-from slmlab.errors import Interrupted, ModelError, PromptError, ResultsError, ServerGone
+from slmlab.errors import Interrupted, PromptError, ResultsError, ServerGone
 from slmlab.memory import parallel_requests
 from slmlab.run.comparison import Comparison, with_room
 from slmlab.run.grid import Cell, GridOptions, plan
-from slmlab.run.images import need_vision
-from slmlab.run.job import GenerationJob
-from slmlab.run.logprobs import need_logprobs, validate_logprobs
+from slmlab.run.job import GenerationJob, Loaded
+from slmlab.run.logprobs import validate_logprobs
 from slmlab.run.options import parameters_of
 from slmlab.run.progress import Progress
 from slmlab.run.record import Generation
 from slmlab.run.scheduler import Inline, NoServerLeft, Scheduler
+from slmlab.run.servers import addresses, on_engines, unload_all
 from slmlab.run.store import RecordStore, key, machine_id
-from slmlab.run.target import Target, resolve_target, taken_options
-from slmlab.run.tools import need_tools
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,9 +96,11 @@ def compare(
         fresh: measure again even what the store already has.
         executor: runs the generations; any ``concurrent.futures.Executor``, such as Dask's
             ``client.get_executor()``. Default: threads of this process.
-        host: the server (default: ``slmlab.server.host()``), or several that share the work; all
-            must have the same models. With ``/v1`` at its end it is a server that is used through
-            OpenAI's API, such as llama-server, vLLM or LM Studio.
+        host: the server (default: ``slmlab.server.host()``), or several. Those of one engine share
+            the work, and must have the same models; of several engines each answers every prompt,
+            one after the other. With ``/v1`` at its end it is a server that is used through
+            OpenAI's API, such as llama-server, vLLM or LM Studio. Beside another engine, options
+            that it does not take are left out there, as the column ``ignored`` says.
         hosts: another name for ``host``.
         quiet: show no progress.
         on_cell: called before each generation that runs.
@@ -152,17 +150,13 @@ def compare(
     )
     logprobs = validate_logprobs(logprobs)
     step = _checked_step(until, step)
-    servers = _servers(host, hosts)
-    targets = _targets(cells, servers)
-    for one in targets.values() if logprobs else ():
-        need_logprobs(one.engine, one.engine_version, one.host)
-    for cell in cells:
-        need_vision(cell.prompt, cell.model, servers[0])
-        need_tools(cell.options, cell.model, servers[0])
-        taken_options(targets[servers[0], cell.model], dict(cell.options))
+    cells, targets, engines = on_engines(cells, addresses(host, hosts), logprobs)
+
+    firsts = {name: of[0] for name, of in engines.items()}
 
     def name_of(cell: Cell) -> str:
-        return key(targets[servers[0], cell.model], cell.prompt, cell.options, think, logprobs)
+        host = firsts[cell.engine or next(iter(firsts))]
+        return key(targets[host, cell.model], cell.prompt, cell.options, think, logprobs)
 
     keys = [name_of(cell) for cell in cells]
     named = list(zip(keys, cells, strict=True))
@@ -182,37 +176,51 @@ def compare(
     log.info("%d cells, %d of them from %s.", len(cells), before, records.folder)
     progress = Progress(len(cells), before, records.folder, quiet or bool(on_text))
     comparison = Comparison(cells, keys, found, records, progress, timing, on_cell, on_record)
-    width = 1 if timing else _width(targets)
-    threads = width * len(servers)
+    # As many requests are sent to a server at once as it runs. More would wait in its queue, where
+    # they might time out, and their records would count requests that did not run beside them.
+    widths = {name: 1 if timing else parallel_requests(name) for name in engines}
+    threads = max(widths[name] * len(of) for name, of in engines.items())
     # An interrupt reaches cells that run in this thread directly, others through their session.
     session = Session() if executor is None and threads > 1 else None
-    scheduler = Scheduler(
-        job=GenerationJob(
+
+    def scheduled(engine: str) -> Scheduler[Cell, Loaded, Generation]:
+        job = GenerationJob(
             targets=targets,
             timing=timing,
             think=think,
             logprobs=logprobs,
             timeout=timeout,
-            in_flight=width,
+            in_flight=widths[engine],
             patience=SERVER_COMES_BACK_WITHIN,
             on_text=on_text if executor is None and threads == 1 else None,
             session=session,
-        ),
-        listener=comparison,
-        hosts=servers,
-        width=width,
-        cancel=session.cancel if session else None,
-    )
+        )
+        end = session.cancel if session else None
+        return Scheduler(job, comparison, engines[engine], widths[engine], cancel=end)
+
+    def run(asked: Iterable[tuple[str, Cell]], pool: Executor) -> bool:
+        """Run what is missing, one engine after the other; whether it was stopped."""
+        missing = _missing(asked, found)
+        for engine, scheduler in schedulers.items():
+            mine = {name: one for name, one in missing.items() if one.engine in ("", engine)}
+            if mine and timing and len(engines) > 1:
+                unload_all(host for name, of in engines.items() if name != engine for host in of)
+            scheduler.run(mine, pool)
+            if scheduler.stopped:
+                return True
+        return False
+
+    schedulers = {engine: scheduled(engine) for engine in engines}
     try:
         with _executor(executor, threads) as pool:
             for number in sorted(groups):
                 asked = groups[number]
-                scheduler.run(_missing(asked, found), pool)
-                if ask_again and not scheduler.stopped:
-                    todo = _missing(comparison.ask_again(asked, name_of), found)
-                    progress.more(len(todo))
-                    scheduler.run(todo, pool)
-                if scheduler.stopped:
+                stopped = run(asked, pool)
+                if ask_again and not stopped:
+                    todo = comparison.ask_again(asked, name_of)
+                    progress.more(len(_missing(todo, found)))
+                    stopped = run(todo, pool)
+                if stopped:
                     break
                 if until and until(comparison.frame(asked)):
                     end = (number + 1) * step
@@ -226,9 +234,9 @@ def compare(
         ) from error
     except NoServerLeft as error:
         raise ServerGone(
-            f"The server at {servers[0]} went away and did not come back within "
+            f"The server at {error.host} went away and did not come back within "
             f"{SERVER_COMES_BACK_WITHIN:.0f} s. {comparison.so_far()}; start a server with "
-            f"slmlab.start() and run the same compare(…) again.{log_tail_text(servers[0])}",
+            f"slmlab.start() and run the same compare(…) again.{log_tail_text(error.host)}",
             comparison.frame(),
         ) from error
     except ResultsError as error:
@@ -238,22 +246,6 @@ def compare(
         if session:
             session.close()
     return comparison.frame()
-
-
-def _servers(host: str | Sequence[str] | None, hosts: str | Sequence[str] | None) -> list[str]:
-    """The servers of a comparison, each once."""
-    if host is not None and hosts is not None:
-        raise PromptError("compare() takes host=… or hosts=…, which mean the same; give only one.")
-    given = hosts if host is None else host
-    if given is None or isinstance(given, str) or not isinstance(given, Iterable):
-        return [server.address_of(given)]
-    servers: dict[str, str] = {}
-    for address in map(read_address, given):
-        # Two names of one server would give it two lanes, which would run at the same time.
-        servers.setdefault(server_key(address), address)
-    if not servers:
-        raise PromptError("hosts=[] contains no server; omit it to use slmlab.server.host().")
-    return [*servers.values()]
 
 
 def _checked_step(until: object, step: int) -> int:
@@ -270,39 +262,6 @@ def _checked_step(until: object, step: int) -> int:
     if isinstance(step, bool) or not hasattr(step, "__index__") or step < 1:
         raise PromptError(f"step is a number of prompts, 1 or more; got {step!r}.")
     return int(step)
-
-
-def _targets(cells: list[Cell], servers: list[str]) -> dict[tuple[str, str], Target]:
-    """What each server says about each model; requested once and not for each cell.
-
-    Raises:
-        ModelError: a server lacks a model, or has another one under its name.
-    """
-    targets: dict[tuple[str, str], Target] = {}
-    for cell in cells:
-        for host in servers:
-            if (host, cell.model) not in targets:
-                found = resolve_target(cell.model, cell.options["num_ctx"], host)
-                first = targets.get((servers[0], cell.model), found)
-                same = ("digest", "engine", "engine_version")
-                if any(getattr(found, name) != getattr(first, name) for name in same):
-                    raise ModelError(
-                        f"{cell.model} at {host} differs from the one at {servers[0]} (model "
-                        f"{found.digest[:12]} on {found.engine} {found.engine_version}, there "
-                        f"{first.digest[:12]} on {first.engine} {first.engine_version}). Servers "
-                        "that share a comparison need the same models and versions."
-                    )
-                targets[host, cell.model] = found
-    return targets
-
-
-def _width(targets: dict[tuple[str, str], Target]) -> int:
-    """How many requests are sent to a server at once; the same for all servers of a comparison.
-
-    As many as it runs at once. More would wait in its queue, where they might time out, and their
-    records would count requests that did not really run beside them.
-    """
-    return max((parallel_requests(one.engine) for one in targets.values()), default=1)
 
 
 def _executor(given: Executor | None, threads: int) -> contextlib.AbstractContextManager[Executor]:

@@ -28,7 +28,7 @@ from slmlab.run.options import (
 )
 from slmlab.run.record import Generation
 from slmlab.run.send import Clock, sender
-from slmlab.run.target import Target, resolve_target, taken_options
+from slmlab.run.target import Target, need_options, resolve_target, taken_options
 from slmlab.run.tools import as_chat, need_tools, request_fields
 from slmlab.run.truncation import ask_again, from_count
 
@@ -99,7 +99,7 @@ def generate(
         need_logprobs(target.engine, target.engine_version, target.host)
     need_vision(prompt, target.model, target.host)
     need_tools(sent, target.model, target.host)
-    taken_options(target, sent)
+    need_options(target, sent)
     return generate_on(
         target, prompt, sent, on_text=on_text, timeout=timeout, think=think, logprobs=logprobs
     )
@@ -126,7 +126,8 @@ def generate_on(
     Args:
         target: where it goes.
         prompt: a text or messages.
-        options: all sampling options.
+        options: all sampling options; those that the server does not take are not sent, and the
+            record says so.
         on_text: called with each piece of text.
         timeout: seconds without a sign of life after which it fails.
         think: let a model that can think do so.
@@ -141,7 +142,7 @@ def generate_on(
     Raises:
         GenerationError: it failed; ``.record`` has the text until then.
     """
-    options = taken_options(target, options)
+    given, options = options, taken_options(target, options)
     # Before the clock starts, because this is slow the first time.
     dropped = bool(logprobs) or not NOT_BY_LANGCHAIN.isdisjoint(options) or bool(of(prompt))
     dropped = dropped or speaks_openai(target.host)
@@ -152,6 +153,9 @@ def generate_on(
         whole_prompt = isinstance(prompt, str)
     clock.whole_prompt = whole_prompt and target.engine in ("embedded", LLAMA_SERVER)
     record = blank(target, prompt, options, think)
+    if len(options) < len(given):
+        ignored = {name: value for name, value in given.items() if name not in options}
+        record = replace(record, ignored=ignored)
     joules = energy_j() if is_local(target.host) else None
     info: dict[str, Any] = {}
     failure: Exception | None = None

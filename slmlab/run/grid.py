@@ -51,13 +51,17 @@ TAKEN = {field.name for field in fields(Generation)} | {
 
 @dataclass(frozen=True)
 class Cell:
-    """One generation of the grid; ``columns`` are copied to the table of results."""
+    """One generation of the grid; ``columns`` are copied to the table of results.
+
+    ``engine`` is the one that runs it, where a comparison has several.
+    """
 
     model: str
     prompt: Prompt
     options: Mapping[str, Any]
     repeat: int
     columns: Mapping[str, Any]
+    engine: str = ""
 
     @property
     def load(self) -> tuple[Any, ...]:

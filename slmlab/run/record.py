@@ -30,7 +30,8 @@ class Generation:
     model was not in memory (or not with this context length) when the request came, or had to be
     reloaded. A server of OpenAI's API does not report all of that: its ``load_s`` is None,
     ``prompt_s`` and ``generation_s`` are None unless it is llama-server, and it is taken to have
-    its model in memory. ``options`` are those that were sent; such a server does not take all.
+    its model in memory. ``options`` are those that were sent, and ``ignored`` those that were not,
+    since such a server does not take all (None: all were).
 
     ``truncated`` says that the prompt was longer than the context and was silently cut by the
     server (None: unknown). ``prompt_fresh`` says that the server had not seen (the beginning of)
@@ -73,6 +74,7 @@ class Generation:
     energy_j: float | None = None
     logprobs: list[dict[str, Any]] | None = None
     tool_calls: list[dict[str, Any]] | None = None
+    ignored: Mapping[str, Any] | None = None
 
     @property
     def cut(self) -> bool:

@@ -40,7 +40,7 @@ COLUMN_TYPES: dict[str, str] = {
     **dict.fromkeys(EXTRA_OPTIONS, "int"),
     **dict.fromkeys(("tokens_per_s", "prompt_tokens_per_s", "model_load_s", "score"), "float"),
     **dict.fromkeys(("repeat", "prompt_id", "turn"), "int"),
-    **dict.fromkeys(("machine", "cpu", "gpu"), "str | None"),
+    **dict.fromkeys(("machine", "cpu", "gpu", "ignored"), "str | None"),
     "cores": "int | None",
     **dict.fromkeys(
         ("system", "template", "quantization", "score_note", "format", "tools"), "str | None"
@@ -58,7 +58,10 @@ TIMES = ("ttft_s", "load_s", "prompt_s", "generation_s", "tokens_per_s", "prompt
 
 
 # The flags that concern the answer and not only its times.
-ANSWER_FLAGS = ("failed", "stopped", "prompt truncated", "prompt perhaps truncated", "answer cut")
+ANSWER_FLAGS = (
+    *("failed", "stopped", "prompt truncated", "prompt perhaps truncated", "answer cut"),
+    "options ignored",
+)
 
 
 # As tables.
@@ -69,6 +72,7 @@ def flags(record: Generation) -> list[str]:
 
     ``failed`` · ``stopped`` (by the user) · ``prompt truncated`` · ``prompt perhaps truncated``
     (the server does not say) · ``answer cut`` · ``cold`` · ``on the CPU`` · ``partly on the CPU`` ·
+    ``options ignored`` (some that are not at their defaults; ``record.ignored`` says which) ·
     ``prompt cached`` (Ollama had read most of it before, so the first token came early) ·
     ``not alone`` (other requests ran at the same time, so its times say little).
 
@@ -83,6 +87,9 @@ def flags(record: Generation) -> list[str]:
         "prompt truncated": record.truncated is True,
         "prompt perhaps truncated": record.truncated is None and record.prompt_tokens > 0,
         "answer cut": record.cut,
+        "options ignored": any(
+            value != DEFAULT_OPTIONS.get(name) for name, value in (record.ignored or {}).items()
+        ),
         "cold": record.cold,
         "on the CPU": record.gpu_share == 0,
         "partly on the CPU": record.gpu_share is not None and 0 < record.gpu_share < 1,
@@ -112,7 +119,8 @@ def to_frame(
     for number, record in enumerate(records):
         row = record.to_dict()
         options = row.pop("options")
-        for name in ("logprobs", "tool_calls"):
+        row["ignored"] = ", ".join(record.ignored) if record.ignored else None
+        for name in ("logprobs", "tool_calls", "ignored"):
             if row[name] is None:
                 del row[name]
         row |= {

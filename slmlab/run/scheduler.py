@@ -73,7 +73,11 @@ class Listener(Generic[CellT, LoadedT, ResultT]):
 
 
 class NoServerLeft(Exception):
-    """Every server went away for good before all cells were finished."""
+    """Every server went away for good before all cells were finished; ``host`` was the first."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(host)
+        self.host = host
 
 
 @dataclass
@@ -152,7 +156,7 @@ class Scheduler(Generic[CellT, LoadedT, ResultT]):
         if self.stopped:
             self._keep_what_is_finished()
         elif self._queues:
-            raise NoServerLeft
+            raise NoServerLeft(self.hosts[0])
 
     def _start(self, lane: _Lane[LoadedT]) -> bool:
         """Start one more job on a lane, if there is one and the lane has room."""

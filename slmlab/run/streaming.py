@@ -17,7 +17,7 @@ from slmlab.run.images import need_vision
 from slmlab.run.logprobs import need_logprobs
 from slmlab.run.options import Prompt, full_options, validate_prompt
 from slmlab.run.record import Generation
-from slmlab.run.target import load_model, resolve_target
+from slmlab.run.target import load_model, need_options, resolve_target
 
 FINAL = ("done", "stopped", "failed")
 # Seconds to wait after a stop. A cancelled request ends at once, but loading cannot be cancelled.
@@ -137,6 +137,7 @@ class Answers:
         if answer.logprobs:
             need_logprobs(target.engine, target.engine_version, target.host)
         need_vision(answer.prompt, target.model, target.host)
+        need_options(target, dict(answer.options))
         if target.cold:
             if not self._moves_on(answer, "loading"):
                 return None

@@ -12,8 +12,9 @@ from slmlab import models
 from slmlab.devices import gpu_names
 from slmlab.engines.address import is_local, speaks_openai
 from slmlab.engines.find import server_from
-from slmlab.engines.openai_server import sent_options
+from slmlab.engines.openai_server import options_of
 from slmlab.engines.server_errors import version_at
+from slmlab.errors import PromptError
 from slmlab.memory import effective_context
 from slmlab.run.options import DEFAULT_OPTIONS, LOAD_OPTIONS
 from slmlab.run.truncation import DEFAULT_NUM_KEEP
@@ -78,14 +79,27 @@ def _limits(model: str, digest: str, host: str) -> tuple[int | None, int]:
 
 
 def taken_options(target: Target, options: dict[str, Any]) -> dict[str, Any]:
-    """Those of all options that a server takes; only one of OpenAI's API does not take all.
-
-    Raises:
-        PromptError: one that it does not take is not at its default.
-    """
+    """Those of all options that a server takes; only one of OpenAI's API does not take all."""
     if not speaks_openai(target.host):
         return options
-    return sent_options(target.engine, target.host, options, DEFAULT_OPTIONS)
+    takes = options_of(target.engine)
+    return {name: value for name, value in options.items() if name in takes}
+
+
+def need_options(target: Target, options: dict[str, Any]) -> None:
+    """Check that a server takes all options that are not at their defaults.
+
+    Raises:
+        PromptError: it does not.
+    """
+    taken = taken_options(target, options)
+    for name, value in options.items():
+        if name not in taken and not (name in DEFAULT_OPTIONS and DEFAULT_OPTIONS[name] == value):
+            raise PromptError(
+                f"{name} cannot be set at {target.host}: slmlab speaks OpenAI's API with it, and "
+                f"sends {', '.join(sorted(options_of(target.engine)))}. Leave {name} out, or set "
+                "it where that server is started."
+            )
 
 
 def load_model(model: str, options: Mapping[str, Any], host: str) -> float:

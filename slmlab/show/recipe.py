@@ -68,6 +68,8 @@ def _arguments(frame: pd.DataFrame, rows: list[dict[str, Any]]) -> dict[str, Any
     if "logprobs" in frame:
         rows_of_tokens = [row for one in frame["logprobs"] if isinstance(one, list) for row in one]
         found["logprobs"] = max((len(row["top_logprobs"]) for row in rows_of_tokens), default=1)
+    if "engine" in frame and frame["engine"].nunique() > 1:
+        found["hosts"] = _distinct(row["host"] for row in rows)
     if "asked_again" in frame:
         found["ask_again"] = True
     own = _own_options(frame)
@@ -76,6 +78,8 @@ def _arguments(frame: pd.DataFrame, rows: list[dict[str, Any]]) -> dict[str, Any
         values = _distinct(
             _option(name, row[name] - row["repeat"] if name == "seed" else row[name])
             for row in rows
+            # One of several engines may not take it.
+            if name not in DEFAULT_OPTIONS or plain(row[name]) is not None
         )
         if len(values) > 1 or values[0] != DEFAULT_OPTIONS.get(name):
             found[name] = values if len(values) > 1 else values[0]

@@ -38,7 +38,8 @@ SPEED_COLUMNS = {
 }
 # The columns that a report needs; every comparison has them.
 NEEDED = sorted(
-    COMPARED - {"logprobs", "tool_calls", "options", "prompt_fresh", "prompt_tokens_per_s"}
+    COMPARED
+    - {"logprobs", "tool_calls", "ignored", "options", "prompt_fresh", "prompt_tokens_per_s"}
 )
 
 

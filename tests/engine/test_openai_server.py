@@ -17,6 +17,7 @@ from slmlab.errors import GenerationError, ModelError, PromptError, ServerError
 from slmlab.run.options import DEFAULT_OPTIONS
 from slmlab.run.streaming import Answer, Answers
 from slmlab.show import variants
+from slmlab.show.recipe import recipe
 from tests.support.engines import SMOL, Engine
 from tests.support.processes import free_port, wait_for
 from tests.support.reverse_proxy import IN_ADDRESS, ReverseProxy
@@ -203,31 +204,61 @@ class TestAnyServer:
         assert {*record.options} == {*OF_OPENAI}
         assert record.ttft_s > 0
         assert slmlab.results.flags(record)[:1] == ["prompt perhaps truncated"]
+        assert record.ignored == {n: v for n, v in DEFAULT_OPTIONS.items() if n not in OF_OPENAI}
+        assert "options ignored" not in slmlab.results.flags(record)
         with pytest.raises(PromptError, match="top_k cannot be set"):
             slmlab.generate(SMOL, "Hi", host=host, top_k=1)
         with pytest.raises(PromptError, match=r"not known whether .* reports the probabilities"):
             slmlab.generate(SMOL, "Hi", host=host, logprobs=1)
 
-    def test_engine_against_engine(self, only_v1, embedded):
-        import pandas as pd
-
+    def test_engine_against_engine(self, only_v1, embedded, tmp_path):
         hosts = [embedded.url, f"http://{IN_ADDRESS}@{only_v1.place}/v1"]
-        frame = pd.concat(
-            [
-                slmlab.compare(SMOL, ["Say A.", "Say B."], host=one, quiet=True, **GREEDY)
-                for one in hosts
-            ],
-            ignore_index=True,
-        )
+        asked: list[object] = []
+        ways = {"hosts": hosts, "quiet": True, "top_k": 7, "store": tmp_path, **GREEDY}
+        prompts = ["Say A.", "Say B."]
+        frame = slmlab.compare(SMOL, prompts, on_cell=asked.append, **ways)
+        assert len(asked) == 4
         assert frame["engine"].tolist() == ["embedded"] * 2 + ["openai-api"] * 2
+        assert frame["prompt_id"].tolist() == [0, 1, 0, 1]
         assert frame["text"][:2].tolist() == frame["text"][2:].tolist()
         assert frame["generation_s"].notna().tolist() == [True, True, False, False]
-        table = slmlab.results.summary(frame, by="engine")
-        assert len(table) == 2
+        assert frame["top_k"].isna().tolist() == [False, False, True, True]
+        assert frame["ignored"].isna().tolist() == [True, True, False, False]
+        left_out = {*DEFAULT_OPTIONS} - {*OF_OPENAI}
+        assert {*frame["ignored"][2].split(", ")} == left_out
+        assert ["options ignored" in one for one in frame["flags"]] == [False, False, True, True]
+        assert len(slmlab.results.summary(frame, by="engine")) == 2
         assert {*variants.names(frame, frame["prompt"])} == {
             f"{SMOL} · embedded",
             f"{SMOL} · openai-api",
         }
+        assert f"hosts={[*dict.fromkeys(frame['host'])]}" in recipe(frame)
+        again = slmlab.compare(SMOL, prompts, on_cell=asked.append, **ways)
+        assert len(asked) == 4
+        assert again["text"].tolist() == frame["text"].tolist()
+        with pytest.raises(PromptError, match="run embedded and openai-api, and this takes one"):
+            slmlab.decide([SMOL, "x"], ["A"] * 8, "exact", host=hosts)
+        page = slmlab.report(frame, tmp_path / "r.html").read_text()
+        assert "options ignored" in page
+
+    def test_each_engine_runs_what_is_left_when_it_is_asked_in_steps(
+        self, only_v1, embedded, tmp_path
+    ):
+        hosts = [f"http://{IN_ADDRESS}@{only_v1.place}/v1", embedded.url]
+        looks: list[int] = []
+        frame = slmlab.compare(
+            SMOL,
+            ["A", "B", "C"],
+            hosts=hosts,
+            timing=False,
+            quiet=True,
+            store=tmp_path,
+            until=lambda rows: looks.append(len(rows)) or len(looks) == 2,
+            step=1,
+            **GREEDY,
+        )
+        assert looks == [2, 2]
+        assert frame["engine"].tolist() == ["openai-api"] * 2 + ["embedded"] * 2
 
     def test_a_server_with_ollamas_api_is_asked_through_that(self, embedded):
         with pytest.raises(ServerError, match=rf"give its own address, {embedded.url}$"):

@@ -8,9 +8,10 @@ import pytest
 
 import slmlab
 from slmlab.errors import Interrupted, PromptError
-from slmlab.run.compare import _executor, _servers
+from slmlab.run.compare import _executor
 from slmlab.run.grid import GridOptions
 from slmlab.run.options import Options
+from slmlab.run.servers import addresses
 from slmlab.run.store import RecordStore
 
 
@@ -32,8 +33,8 @@ def test_wrong_arguments_are_a_sentence(wrong, words):
 
 def test_servers_come_under_either_name():
     two = ["http://a:1", "http://b:1"]
-    assert _servers("http://a:1", None) == _servers(None, "http://a:1") == two[:1]
-    assert _servers(two, None) == _servers(None, two) == _servers(None, [*two, *two]) == two
+    assert addresses("http://a:1", None) == addresses(None, "http://a:1") == two[:1]
+    assert addresses(two, None) == addresses(None, two) == addresses(None, [*two, *two]) == two
 
 
 def test_an_executor_of_the_callers_is_not_shut_down():
