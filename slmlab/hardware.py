@@ -162,6 +162,13 @@ def memory() -> tuple[int, int]:
     return _container_memory(found.total, found.available)
 
 
+def busy_share(seconds: float = 0.5) -> float:
+    """The share of this machine's processor time that is used meanwhile, 0 to 1."""
+    import psutil
+
+    return float(psutil.cpu_percent(interval=seconds)) / 100
+
+
 def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     """The number of cores that this process may use, by its affinity and its cgroup's limits."""
     try:

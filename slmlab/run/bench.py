@@ -25,6 +25,8 @@ from slmlab.run.timed_requests import TimedRequests
 # Tokens kept free for a chat template, and for the question after what was read before.
 MARGIN = 256
 LEAST_PROMPT = 16
+# From this share of the machine's processor time on, what else runs is worth a warning.
+BUSY = 0.1
 # The embedded engine goes on from what it has read if that is more than half of a prompt; a
 # template ends with a few tokens more.
 TEMPLATE_END = 32
@@ -45,11 +47,11 @@ def bench(
 ) -> Bench:
     """Measure how fast a model reads a prompt (prefill) and writes an answer (decode).
 
-    On this machine all models are unloaded first, so that the model has the machine to itself. The
-    first answer after each load is told apart (cold), a second one is discarded, and then each test
-    runs ``repeats`` times. Prompts are of random words, and no two begin alike: what is timed is
-    read whole, and not found in a cache. For a depth above 0 a text of that length is read before,
-    and only what comes after it is timed.
+    On this machine all models are unloaded first, so that the model has the machine to itself; if
+    other programs keep it busy, a line says so. The first answer after each load is told apart
+    (cold), a second one is discarded, and then each test runs ``repeats`` times. Prompts are of
+    random words, and no two begin alike: what is timed is read whole, and not found in a cache. For
+    a depth above 0 a text of that length is read before, and only what comes after it is timed.
 
     Times are the server's own, but for the prefill of several requests at once: that is timed from
     the request to the first piece of the answer, since each waits for the others. The first token
@@ -106,6 +108,10 @@ def bench(
     target = resolve_target(model, num_ctx, address)
     limit = parallel_requests(target.engine)
     _check(target, depths, counts, several, prompt_tokens, tokens, needed, limit)
+    here = is_local(target.host)
+    notes = _warning() if here else []
+    for one in [] if quiet else notes:
+        print(one, file=sys.stderr, flush=True)
     speeds: list[Speed] = []
 
     def done(one: Speed) -> None:
@@ -138,7 +144,6 @@ def bench(
         raise PartialResultError(message, frame(speeds)) from error
     finally:
         session.close()
-    here = is_local(target.host)
     machine = (f"{cpu_name()}, {hardware.usable_cores()} cores", *gpu_names()) if here else ()
     return Bench(
         model=model,
@@ -146,10 +151,35 @@ def bench(
         machine=", ".join(machine),
         speeds=tuple(speeds),
         cold=tuple(cold),
+        notes=(*notes, *_without_joules(here, speeds)),
         predicted=_predicted(target) if here else None,
         students=held,
         facts=_facts(target),
     )
+
+
+def _warning() -> list[str]:
+    """A sentence if the machine is busy with something else."""
+    busy = hardware.busy_share()
+    if busy < BUSY:
+        return []
+    return [
+        f"Before the start other programs used {busy:.0%} of this machine's processor time, so "
+        "these speeds may be too low. Close them and measure again."
+    ]
+
+
+def _without_joules(here: bool, speeds: list[Speed]) -> list[str]:
+    """A sentence if there is no energy to show."""
+    if any(one.joules is not None for one in speeds):
+        return []
+    why = (
+        "no energy counter of this machine can be read (Linux shows that of a processor to root, "
+        "and hides it in most virtual machines)"
+        if here
+        else "the server is on another machine"
+    )
+    return [f"No joules: {why}."]
 
 
 def numbers(name: str, given: Any, least: int) -> list[int]:

@@ -100,6 +100,7 @@ class Bench:
         predicted: tokens per second that ``python -m slmlab fit`` predicts (None: nothing).
         students: a sentence on how many requests at once get the speed asked for.
         facts: the fields of llama-bench that all its rows have in common.
+        notes: sentences on what else ran, and on energy that could not be measured.
     """
 
     model: str
@@ -110,6 +111,7 @@ class Bench:
     predicted: float | None = None
     students: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -142,7 +144,7 @@ class Bench:
         lines = [where, shown.to_string(index=False, na_rep="-"), *self.cold]
         if self.predicted and self.measured:
             lines.append(f"Predicted {self.predicted:.0f} tokens/s, measured {self.measured:.0f}.")
-        return "\n".join([*lines, *filter(None, [self.students])])
+        return "\n".join([*lines, *filter(None, [self.students]), *self.notes])
 
     __repr__ = __str__
 

@@ -8,6 +8,7 @@ import pytest
 
 import slmlab
 from slmlab import hardware
+from slmlab.devices import energy_j
 from slmlab.errors import ModelError, PromptError
 from tests.support.engines import MINILM, SHALLOW
 
@@ -32,6 +33,8 @@ def test_by_depth_threads_and_requests_at_once(here, capsys):
     for row in table[table["at_once"] > 1].to_dict("records"):
         left_out = {"": 0, "1 of 2": 1, "2 of 2": 2}[row["note"][:6]]
         assert row["n"] == (2 - left_out) * row["at_once"]
+    assert any(one.startswith("No joules: ") for one in found.notes) == (energy_j() is None)
+    assert all(one in str(found) for one in found.notes)
     assert "student" in found.students and "0.001 tokens/s" in found.students
     assert found.cold[0].startswith("Cold, 1 thread: the first token came after ")
     rows = [json.loads(line) for line in found.jsonl().splitlines()]

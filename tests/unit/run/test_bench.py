@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 import slmlab
 from slmlab.errors import ModelError, PromptError
-from slmlab.run.bench import numbers
+from slmlab.run.bench import _warning, numbers
+from tests.support.processes import wait_for
 
 
 def test_numbers_are_given_as_one_or_several():
@@ -37,6 +44,17 @@ def test_what_is_no_number_of_tokens_is_a_sentence(given):
 def test_no_server_is_needed_to_refuse_a_number(more, said):
     with pytest.raises(PromptError, match=said):
         slmlab.bench("some:1b", host="http://127.0.0.1:1", **more)
+
+
+def test_a_busy_machine_is_warned_of():
+    code = "while True: pass"
+    with contextlib.ExitStack() as stack:
+        for _ in range(os.cpu_count() or 1):
+            busy = subprocess.Popen([sys.executable, "-c", code])
+            stack.callback(busy.wait)
+            stack.callback(busy.kill)
+        (said,) = wait_for(_warning, 60, "the warning")
+    assert re.match(r"Before the start other programs used \d+% of this machine's", said)
 
 
 def test_a_server_of_openais_api_is_refused():
