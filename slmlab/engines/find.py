@@ -135,7 +135,9 @@ def wait_until_ready(address: str, is_coming: Callable[[], bool]) -> dict[str, A
     Raises:
         ServerError: it did not answer within ``START_DEADLINE`` seconds.
     """
-    import tenacity  # slow, and seldom needed
+    if facts := ask_version(address):
+        return facts
+    import tenacity  # slow, and not needed where it has been running
 
     waiting = tenacity.Retrying(
         retry=tenacity.retry_if_result(lambda facts: facts is None and is_coming()),
