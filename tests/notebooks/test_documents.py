@@ -23,10 +23,11 @@ def test_its_code_runs(document, lab_with_models, monkeypatch):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
     # Not here: clusters (see test_hosts.py), models that see (test_images.py), Hugging Face
     # (test_benchmarks.py), votes of people (test_judge_checks.py), a class's laptops
-    # (test_collected.py), servers of OpenAI's API (test_openai_server.py), Drive and MLflow.
+    # (test_collected.py), servers of OpenAI's API (test_openai_server.py), Inspect's logs
+    # (test_exports.py), Drive and MLflow.
     elsewhere = (
         *("executor=", "models_that_see", "/content/drive"),
-        *("hf:", "mlflow", "read_votes", '"class"', ":KEY@"),
+        *("hf:", "mlflow", "read_votes", '"class"', ":KEY@", "inspect_ai"),
     )
     for block in [one for one in blocks if not any(word in one for word in elsewhere)]:
         for line in ast.parse(block).body:

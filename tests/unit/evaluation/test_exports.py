@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -49,6 +51,24 @@ def test_scores_of_another_scale_stay_in_llm_comparators(tmp_path):
     data = json.loads(exports.llm_comparator(table, tmp_path / "x.json").read_text())
     assert [one["score"] for one in data["examples"]] == [-0.375, 1.5]
     assert data["examples"][0]["custom_fields"]["own_score"] == [10.0, 20.0]
+
+
+def test_inspects_package_writes_its_log(tmp_path, monkeypatch):
+    """By the example in docs/comparing.md; the package is too large for the tests to install it."""
+    log = pytest.importorskip("inspect_ai.log", reason="inspect_ai is not installed")
+    document = (Path(__file__).parents[3] / "docs" / "comparing.md").read_text()
+    (code,) = [
+        one for one in re.findall(r"```python\n(.*?)```", document, re.S) if "EvalLog" in one
+    ]
+    monkeypatch.chdir(tmp_path)
+    table = frame("a:1b", "b").assign(expected="a:1b 0", scorer="exact", started="2026-11-26")
+    exec(code, {"slmlab": slmlab, "frame": table.drop(columns="score")})
+    found = log.read_eval_log("a-1b.eval")
+    assert (found.status, found.eval.model, len(found.samples)) == ("success", "a:1b", 2)
+    assert [one.scores["exact"].value for one in found.samples] == [1.0, 0.0]
+    assert [one.output.completion for one in found.samples] == ["a:1b 0", "a:1b 1"]
+    assert [message.role for message in found.samples[1].input] == ["system", "user"]
+    assert log.read_eval_log("b.eval").samples[0].scores["exact"].value == 0.0
 
 
 def test_two_of_several_and_in_their_order(tmp_path):
