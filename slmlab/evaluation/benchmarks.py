@@ -82,7 +82,7 @@ def as_tasks(table: pd.DataFrame, name: str, where: str) -> pd.DataFrame:
                     "which are the columns of no benchmark that is known here. Say which are "
                     'which: columns={"prompt": "…", "expected": "…"}.'
                 ) from error
-            raise TaskError(f"{name}, row {number}, is broken: {row!r:.200}") from error
+            raise TaskError(f"{where}, row {number + 1}, is broken: {row!r:.200}") from error
     return frame_of(found)
 
 
@@ -106,7 +106,7 @@ def with_rules(table: pd.DataFrame, name: str) -> tuple[pd.DataFrame, str]:
             if not wanted or not isinstance(row["prompt"], str):
                 raise ValueError("nothing is asked")
         except (KeyError, ValueError, TypeError, AttributeError) as error:
-            raise TaskError(f"{name}, row {number}, is broken: {row!r:.200}") from error
+            raise TaskError(f"{name}, row {number + 1}, is broken: {row!r:.200}") from error
         if unknown := UNCHECKED & {*map(str, kinds)}:
             left.update(unknown)
             continue

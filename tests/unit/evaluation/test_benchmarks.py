@@ -107,15 +107,15 @@ def test_a_subset_drawn_by_a_seed(load, capsys):
 
 
 def test_a_broken_row_is_named(load):
-    with pytest.raises(TaskError, match=r"bench, row 1, is broken: .*no result"):
+    with pytest.raises(TaskError, match=r"bench\.jsonl, row 2, is broken: .*no result"):
         load([GSM8K[0], {"question": "x", "answer": "no result"}])
-    with pytest.raises(TaskError, match="row 1, is broken"):
+    with pytest.raises(TaskError, match="row 2, is broken"):
         load([GSM8K[0], {"question": "x", "answer": "#### 1.2.3"}])
-    with pytest.raises(TaskError, match="row 1, is broken"):
+    with pytest.raises(TaskError, match="row 2, is broken"):
         load([MMLU[0], {**MMLU[1], "answer": True}])
-    with pytest.raises(TaskError, match="row 1, is broken"):
+    with pytest.raises(TaskError, match="row 2, is broken"):
         load([MMLU[0], {**MMLU[1], "answer": 4}])
-    with pytest.raises(TaskError, match="row 1, is broken"):
+    with pytest.raises(TaskError, match="row 2, is broken"):
         load([ARC[0], {**ARC[1], "answerKey": "C"}])
 
 
