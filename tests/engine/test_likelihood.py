@@ -133,7 +133,7 @@ def test_the_same_questions_by_likelihood_and_by_generation(here):
     assert statistics.paired(joined, by="way")["n"].item() == 6
 
 
-def test_what_cannot_be_scored_is_told(here):
+def test_what_cannot_be_scored_is_told(here, capsys):
     with pytest.raises(ModelError, match="nothing before it"):
         likelihood.perplexity(SMOL, "a")
     with pytest.raises(ModelError, match="longer than the context"):
@@ -148,10 +148,15 @@ def test_what_cannot_be_scored_is_told(here):
         {"prompt": "word " * 300, "labels": ["a", "b"], "expected": "a"},
         {"prompt": "Paris is in", "labels": ["France", "Italy"], "expected": "France"},
     ]
+    long.append({"prompt": "2 + 2 is", "labels": ["4", "4"], "expected": "4"})
     table = likelihood.multiple_choice(SMOL, long, num_ctx=256, quiet=True)
     assert "longer than the context" in table["error"][0]
     assert math.isnan(table["score"][0])
     assert table["score"][1] == 1
+    assert table["error"][2] == "Some choices are equal."
+    assert math.isnan(table["score"][2])
+    said = capsys.readouterr().err
+    assert "1 of 3 questions are left out, since some of their choices are equal: 2" in said
 
 
 @pytest.mark.ollama
