@@ -53,8 +53,11 @@ def lines(
     groups = [("", frame)] if by is None else list(frame.groupby(by, sort=False))
     parts = []
     for name, rows in groups:
-        ends = rows.sort_values(x)[[x, y]].dropna().iloc[[0, -1]].to_numpy()
-        (x0, y0), (x1, y1) = ends
+        known = rows.sort_values(x)[[x, y]].dropna().to_numpy()
+        if not len(known):
+            parts.append(f"{shorten(name)} unknown")
+            continue
+        (x0, y0), (x1, y1) = known[0], known[-1]
         parts.append(
             f"{shorten(name)} from {number(y0)} at {number(x0)} to {number(y1)} at {number(x1)}"
         )

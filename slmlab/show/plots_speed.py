@@ -161,10 +161,11 @@ def context_latency(frame: pd.DataFrame, *, dark: bool = False, ax: Axes | None 
     need(frame, "model", "flags", "prompt_fresh", "truncated", "prompt_tokens", "ttft_s")
     timed = _timed(frame)
     timed = timed[timed["prompt_fresh"].fillna(True).astype(bool) & timed["truncated"].ne(True)]
+    timed = timed[timed["ttft_s"].notna()]  # an empty answer has no first token
     if timed.empty:
         raise SlmlabError(
-            "There is no run whose prompt was neither cached nor truncated; look at the "
-            "columns `prompt_fresh` and `truncated`."
+            "There is no answer to a prompt that was neither cached nor truncated; look at the "
+            "columns `text`, `prompt_fresh` and `truncated`."
         )
     note = flagged(f"Dots are runs with prompts not read before ({_counts(timed)}).", frame)
     return lines(

@@ -129,6 +129,8 @@ class TestValues:
         assert np.allclose(sorted(dots(axes)), expected)
         with pytest.raises(SlmlabError, match="neither cached nor truncated"):
             plots.context_latency(frame.assign(prompt_fresh=False))
+        with pytest.raises(SlmlabError, match="There is no answer to a prompt"):
+            plots.context_latency(frame.assign(ttft_s=None))
 
     def test_memory(self):
         fits = [
@@ -288,6 +290,7 @@ def test_figures_are_described_in_words():
     for drawn, words in (
         (plots.lines(frame, "x", "y", **LABELS), "from 2 at 1 to 5 at 3"),
         (plots.points(frame, "x", "y", "name", by="name", **LABELS), "b at 2, 3"),
+        (plots.lines(frame.assign(y=None), "x", "y", by="name", **LABELS), "a unknown; b unknown"),
         (plots.bars({"one": 1, "two": 2345.6}, xlabel="Size"), "one 1; two 2,346."),
         (plots.lines(frame, "x", "y", log_x=True, log_y=True, dark=True, **LABELS), "Here"),
     ):
