@@ -155,9 +155,10 @@ def _read(run: pd.DataFrame | str | Path) -> pd.DataFrame:
 def _about(run: pd.DataFrame | str | Path, frame: pd.DataFrame) -> str:
     parts = [Path(run).name] if isinstance(run, (str, Path)) else []
     parts.append(f"{len(frame)} answer{'s' * (len(frame) != 1)}")
-    times = sorted(str(time) for time in frame.get("started", ()) if not is_blank(time))
+    started = [str(time) for time in frame.get("started", ()) if not is_blank(time)]
+    times = sorted(time.replace("T", " ").removesuffix("+00:00") for time in started)
     if times:
-        parts.append(" to ".join(dict.fromkeys((times[0], times[-1]))).replace("+00:00", ""))
+        parts.append(" to ".join(dict.fromkeys((times[0], times[-1]))) + " (UTC)")
     return ", ".join(parts)
 
 

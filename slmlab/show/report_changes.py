@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from slmlab.evaluation.runs import CHANGES, Changes
@@ -65,11 +66,14 @@ def _prompt(row: dict[str, Any], begin: int) -> dict[str, Any]:
     # All of an answer that has little in common with the other would be marked.
     if words_apart([row["before"], row["after"]]) <= UNLIKE:
         before, after = marked(before, after), marked(after, before)
-    parts = [plain(row.get(name)) for name in ("task", "id")]
+    known = [plain(row.get(name)) for name in ("task", "id")]
+    parts = [str(part) for part in known if part is not None]
+    # "arithmetic-02" says its task itself.
+    place = parts[-1] if parts and parts[-1].startswith(parts[0]) else " ".join(parts)
     sides = (("before", before, "", 0), ("after", after, row["change"], 1))
     return {
         "task": sanitize.harmless(row["model"]),
-        "place": sanitize.harmless(" ".join(str(part) for part in parts if part is not None)),
+        "place": sanitize.harmless(place),
         "asked": question(row, begin),
         "said": f"{SIGNS[row['change']]} {row['change']}",
         "prompt": sanitize.prompt_text(row["prompt"]),
@@ -92,4 +96,4 @@ def _prompt(row: dict[str, Any], begin: int) -> dict[str, Any]:
 
 
 def _score(value: float) -> str:
-    return "" if value != value else f"score {value:.2f}"
+    return "" if math.isnan(value) else f"score {value:.2f}"

@@ -51,7 +51,18 @@ def test_what_got_worse_comes_first_and_differing_words_are_marked(tmp_path):
     text = found.get_text()
     assert "1 answer stayed the same, with the same score, and is left out." in text
     assert "No better and no worse than chance explains" in text
-    assert "Before: 3 answers, 2026-01-05T10:00:00." in text
+    assert "Before: 3 answers, 2026-01-05 10:00:00 (UTC)." in text
+
+
+def test_a_prompt_is_named_by_its_id_and_the_task_that_this_does_not_say(tmp_path):
+    names = {"task": ["sums", "sums", "sky"], "id": ["sums-1", 2, 0]}
+    found = page(BEFORE.assign(**names), AFTER.assign(**names), tmp_path)
+    said = [one.summary.get_text(" ", strip=True) for one in found.select("details.prompt")]
+    assert said == ["sky 0 Sky? ▼ worse", "sums 2 Sum? ▲ better"]
+    names["id"][2] = "sky-1"
+    found = page(BEFORE.assign(**names), AFTER.assign(**names), tmp_path)
+    first = found.select_one("details.prompt").summary.get_text(" ", strip=True)
+    assert first == "sky-1 Sky? ▼ worse"
 
 
 def test_it_says_first_who_did_worse(tmp_path):
