@@ -72,9 +72,10 @@ def colab(
 ) -> Iterator[World]:
     """Colab's packages, its sign in the environment, records and a server of its own.
 
-    Its answers come from the same models and engine as those in the newest packages.
+    Its answers come from the same models and engine as those in the newest packages. Exercises stay
+    open, so nothing that is computed has to be right: the world is a rough one.
     """
     folder = tmp_path_factory.mktemp("colab")
     more = {"SLMLAB_TOKENS": "8", "COLAB_RELEASE_TAG": "release-colab-test"}
-    with world(colab_python, folder, models_home, slow=True, **more) as made:
+    with world(colab_python, folder, models_home, slow=True, rough=True, **more) as made:
         yield made

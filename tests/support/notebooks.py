@@ -33,13 +33,19 @@ def note(event, arguments):
                 file.write(f"{event} {to[0]} {sys.argv}\\n")
 sys.addaudithook(note)
 """
-# Starts the server and uses it until a line comes; gives the lessons' model, in 8 bits, a name.
+# Starts the server and uses it until a line comes. Gives the lessons' model, in another format, a
+# name; and, where nothing has to be right, a third of its neurons to those who read its weights.
 USER = """
-import sys, slmlab
+import os, sys, slmlab
 slmlab.start("embedded", quiet=True)
 if sys.argv[1:]:
-    name, file = sys.argv[1:]
-    slmlab.add(name, slmlab.weights.write(slmlab.weights.read(), file, "Q8_0"))
+    name, file, tensor_type = sys.argv[1:]
+    model = slmlab.weights.read()
+    slmlab.add(name, slmlab.weights.write(model, file, tensor_type))
+    if tensor_type == "Q4_0":
+        fewer = slmlab.weights.keep_neurons(model, 1 / 3)
+        written = slmlab.weights.write(fewer, f"{file}.part", "Q8_0")
+        os.replace(written, slmlab.weights.default_model_file())
 print("up", flush=True)
 input()
 """
@@ -84,6 +90,7 @@ def world(
     models: Path,
     host: str | None = None,
     slow: bool = False,
+    rough: bool = False,
     **more: str,
 ) -> Iterator[World]:
     """A world with a home of its own.
@@ -91,6 +98,8 @@ def world(
     Its server is the one at ``host``; else the embedded engine, which this Python starts and keeps.
     On a ``slow`` machine notebooks do without the largest model, which takes most of the time, and
     the smallest has its weights in a format that llama.cpp computes in two thirds of the time.
+    In a ``rough`` world nothing that they compute has to be right: there it has four bits a weight,
+    which takes half, and Python reads a model with a third of its neurons, which is half as large.
     """
     home, spy = folder / "home", folder / "spy"
     home.mkdir()
@@ -116,7 +125,8 @@ def world(
     if host:
         yield made
         return
-    command = [python, "-c", USER, *([SMOL, str(folder / "quick.gguf")] if slow else [])]
+    arguments = [SMOL, str(folder / "quick.gguf"), "Q4_0" if rough else "Q8_0"]
+    command = [python, "-c", USER, *(arguments if slow else [])]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     user = subprocess.Popen(command, env=env, **pipes)  # a server without users ends
     try:
