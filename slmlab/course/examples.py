@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -106,8 +107,7 @@ def _padded(sequences: Sequence[tuple[list[int], int]]) -> Examples:
     """Sequences, each with the position of the first token after which one is learned."""
     if not sequences or min(len(ids) - first for ids, first in sequences) < 2:
         raise SlmlabError("Give at least one example, and at least two tokens for each.")
-    # A few lengths only, since a new length is compiled anew.
-    length = -(-max(len(ids) for ids, _ in sequences) // 16) * 16
+    length = max(len(ids) for ids, _ in sequences)
     most = max(len(ids) - 1 - first for ids, first in sequences)
     shape = (len(sequences), most)
     tokens = np.zeros((len(sequences), length), np.int32)
@@ -122,12 +122,74 @@ def _padded(sequences: Sequence[tuple[list[int], int]]) -> Examples:
     return Examples(tokens, positions, targets, counted)
 
 
-def batches(examples: Examples, order: npt.NDArray[np.int64], size: int) -> list[Examples]:
-    """Batches of one size, since another is compiled anew: the last is filled up, uncounted."""
-    found = []
-    for start in range(0, len(order), size):
-        rows = order[start : start + size]
-        batch = examples[np.resize(rows, size)]
-        batch.counted[len(rows) :] = 0  # a copy, since rows are chosen by an array
-        found.append(batch)
-    return found
+class Batch(NamedTuple):
+    """Some examples as one sequence for a forward pass, in which what they share is read once.
+
+    ``tokens`` (n) are a tree: examples that begin alike part where they first differ. ``depths``
+    (n) has each token's position in its example, and ``seen`` (n, n) which tokens (columns) each
+    of them (rows) attends to: those on the way to it. After each of the ``positions`` (k) the token
+    of ``targets`` (k) is to be learned, and counts as ``counted`` (k) says.
+    """
+
+    tokens: Integers
+    depths: Integers
+    seen: npt.NDArray[np.bool_]
+    positions: Integers
+    targets: Integers
+    counted: Array
+
+
+def batches(
+    parts: Sequence[tuple[Examples, npt.NDArray[np.int64]]], size: int
+) -> list[list[Batch]]:
+    """For each part the batches of its examples, in its order; all have the same shapes.
+
+    Another shape would be compiled anew.
+    """
+    trees = [
+        [_tree(part[order[start : start + size]]) for start in range(0, len(order), size)]
+        for part, order in parts
+    ]
+    length = max(len(tree.tokens) for some in trees for tree in some)
+    learned = max(len(tree.targets) for some in trees for tree in some)
+    return [[_filled(tree, length, learned) for tree in some] for some in trees]
+
+
+def _tree(examples: Examples) -> Batch:
+    """Examples as a batch, not yet filled up."""
+    places: dict[tuple[int, int], int] = {}  # of a token, by the place before it
+    tokens: list[int] = []
+    paths: list[list[int]] = []
+    ends: list[int] = []
+    for row, at in zip(examples.tokens, examples.positions, strict=True):
+        path: list[int] = []
+        for token in row[: at.max() + 1].tolist():
+            place = places.setdefault((path[-1] if path else -1, token), len(tokens))
+            path.append(place)
+            if place == len(tokens):
+                tokens.append(token)
+                paths.append(path.copy())
+        ends.extend(path[position] for position in at)
+    seen = np.zeros((len(tokens), len(tokens)), np.bool_)
+    for place, path in enumerate(paths):
+        seen[place, path] = True
+    depths = [len(path) - 1 for path in paths]
+    found = [np.array(one, np.int32) for one in (tokens, depths, ends)]
+    return Batch(
+        found[0], found[1], seen, found[2], examples.targets.ravel(), examples.counted.ravel()
+    )
+
+
+def _filled(tree: Batch, length: int, learned: int) -> Batch:
+    """Filled up with tokens that see only themselves, and with targets that do not count."""
+    more, targets = (0, length - len(tree.tokens)), (0, learned - len(tree.targets))
+    seen = np.eye(length, dtype=np.bool_)
+    seen[: len(tree.tokens), : len(tree.tokens)] = tree.seen
+    return Batch(
+        np.pad(tree.tokens, more),
+        np.pad(tree.depths, more),
+        seen,
+        np.pad(tree.positions, targets),
+        np.pad(tree.targets, targets),
+        np.pad(tree.counted, targets),
+    )

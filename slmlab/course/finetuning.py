@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slmlab.course import jax_transformer
-from slmlab.course.examples import Examples, batches, from_answers, from_texts
+from slmlab.course.examples import Batch, Examples, batches, from_answers, from_texts
 from slmlab.course.transformer import Array, Transformer, log_softmax, softmax
 from slmlab.errors import SlmlabError
 
@@ -125,47 +125,47 @@ def train(
     frozen, *others = jax_transformer.stacked(jax, [model, *([teacher] if teacher else [])])
     taught = others[0] if teacher else None
 
-    def loss(adapter: Any, frozen: Any, taught: Any, batch: Mapping[str, Array]) -> Any:
+    def loss(adapter: Any, frozen: Any, taught: Any, batch: Batch) -> Any:
         logits = jax_transformer.logits(jax, model, frozen, batch, adapter, scale)
         if teacher is None:
-            wanted = batch["targets"][..., None]
-            losses = -jax.numpy.take_along_axis(log_softmax(logits), wanted, axis=-1)[..., 0]
+            wanted = batch.targets[:, None]
+            losses = -jax.numpy.take_along_axis(log_softmax(logits), wanted, axis=-1)[:, 0]
         else:
             goal = softmax(jax_transformer.logits(jax, teacher, taught, batch), temperature)
             losses = -(goal * log_softmax(logits / temperature)).sum(axis=-1)
-        return (losses * batch["counted"]).sum() / batch["counted"].sum()
+        return (losses * batch.counted).sum() / batch.counted.sum()
 
     measure = jax.jit(loss)
-    batch_size = min(batch_size, len(examples))
-    steps = epochs * -(-len(examples) // batch_size)
-    optimizer = optax.adamw(optax.cosine_decay_schedule(learning_rate, steps))
+    orders = [rng.permutation(len(examples)) for _ in range(epochs)]
+    as_given = [(part, np.arange(len(part))) for part in (examples, validation)]
+    shuffled = [(examples, order) for order in orders]
+    seen, held_out, *epoch_batches = batches([*as_given, *shuffled], batch_size)
+    steps = optax.cosine_decay_schedule(learning_rate, epochs * len(seen))
+    optimizer = optax.adamw(steps)
     state = optimizer.init(adapter)
 
-    def updated(
-        adapter: Any, state: Any, frozen: Any, taught: Any, batch: Mapping[str, Array]
-    ) -> Any:
+    def updated(adapter: Any, state: Any, frozen: Any, taught: Any, batch: Batch) -> Any:
         value, gradients = jax.value_and_grad(loss)(adapter, frozen, taught, batch)
         updates, state = optimizer.update(gradients, state, adapter)
         return optax.apply_updates(adapter, updates), state, value
 
     step = jax.jit(updated)
 
-    def mean(part: Examples) -> float:
-        every = batches(part, np.arange(len(part)), batch_size)
-        losses = [float(measure(adapter, frozen, taught, vars(batch))) for batch in every]
-        return float(np.average(losses, weights=[batch.counted.sum() for batch in every]))
+    def mean(part: Sequence[Batch]) -> float:
+        losses = [float(measure(adapter, frozen, taught, batch)) for batch in part]
+        return float(np.average(losses, weights=[batch.counted.sum() for batch in part]))
 
     began = time.perf_counter()
-    first = {"epoch": 0, "training": mean(examples), "validation": mean(validation)}
+    first = {"epoch": 0, "training": mean(seen), "validation": mean(held_out)}
     history = [first | {"seconds": time.perf_counter() - began}]
     on_epoch(history[0])
     best, best_epoch = adapter, 0  # updates make new arrays, so this one stays as it is
-    for epoch in range(1, epochs + 1):
+    for epoch, its_batches in enumerate(epoch_batches, 1):
         values = []
-        for batch in batches(examples, rng.permutation(len(examples)), batch_size):
-            adapter, state, value = step(adapter, state, frozen, taught, vars(batch))
+        for batch in its_batches:
+            adapter, state, value = step(adapter, state, frozen, taught, batch)
             values.append(float(value))
-        row = {"epoch": epoch, "training": float(np.mean(values)), "validation": mean(validation)}
+        row = {"epoch": epoch, "training": float(np.mean(values)), "validation": mean(held_out)}
         history.append(row | {"seconds": time.perf_counter() - began})
         on_epoch(history[-1])
         if row["validation"] < history[best_epoch]["validation"]:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
+from slmlab.course.examples import Batch
 from slmlab.course.transformer import BLOCK_TENSORS, Array, Block, Transformer, hidden_states
 
 
@@ -57,17 +58,17 @@ def logits(
     jax: Any,
     model: Transformer,
     tensors: Stacked,
-    batch: Mapping[str, Array],
+    batch: Batch,
     adapter: Mapping[str, tuple[Array, Array]] | None = None,
     scale: float = 1.0,
 ) -> Any:
-    """The logits after each of a batch's positions, (examples, k, vocabulary).
+    """The logits after each of a batch's positions, (k, vocabulary).
 
     Args:
         jax: the module.
         model: whose hyperparameters are used.
         tensors: its tensors, from ``stacked``.
-        batch: the fields of ``Examples``.
+        batch: what is read.
         adapter: for each adapted part A (layers, rank, inputs) and B (layers, outputs, rank);
             scale · B·A is added to the part's matrices.
         scale: as above.
@@ -88,11 +89,8 @@ def logits(
 
     unembedding = tensors.others.get("output.weight", tensors.others["token_embd.weight"])
     bare = replace(model, tensors=tensors.others)
-
-    def one(tokens: Array, positions: Array) -> Array:
-        return cast(Array, hidden_states(bare, tokens, through)[positions] @ unembedding.T)
-
-    return jax.vmap(one)(batch["tokens"], batch["positions"])
+    states = hidden_states(bare, batch.tokens, through, tree=(batch.depths, batch.seen))
+    return states[batch.positions] @ unembedding.T
 
 
 def _blocks(model: Transformer) -> dict[str, list[Array]]:

@@ -180,9 +180,10 @@ def forward(
 
 def hidden_states(
     model: Transformer,
-    tokens: Sequence[int] | Array,
+    tokens: Sequence[int] | npt.NDArray[Any],
     through: Callable[[Block, Array], Array] | None = None,
     cache: KVCache | None = None,
+    tree: tuple[npt.NDArray[Any], npt.NDArray[Any]] | None = None,
 ) -> Array:
     """What the last block hands on for each token, (tokens, embedding length), normalized.
 
@@ -192,6 +193,8 @@ def hidden_states(
         through: takes a block and its first input through all layers, in place of one after the
             other with the model's tensors; ``slmlab.finetuning`` compiles one block for all.
         cache: as for ``forward``; not with ``through``.
+        tree: where the tokens are several texts, each token's position in its text, and for each
+            token (rows) which ones it sees (columns): those of its text up to itself.
     """
     hyperparameters, weight = model.metadata, model.tensors
     heads = int(hyperparameters["llama.attention.head_count"])
@@ -202,8 +205,9 @@ def hidden_states(
     xp = array_module(embeddings)
     n, before = len(tokens), len(cache[0][0]) if cache else 0
     base = float(hyperparameters["llama.rope.freq_base"])
-    angles = rope_angles(before + n, head_size, base)[before:]
-    causal_mask = np.triu(np.full((n, before + n), -np.inf, dtype=np.float32), k=before + 1)
+    positions, seen = tree or (np.arange(before, before + n), np.tri(n, before + n, before))
+    angles = xp.asarray(rope_angles(before + n, head_size, base))[positions]
+    mask = xp.where(seen, np.float32(0), np.float32(-np.inf))
 
     def block(x: Array, w: Mapping[str, Array], layer: int = 0) -> Array:
         h = rms_norm(x, w["attn_norm"], epsilon)
@@ -217,7 +221,7 @@ def hidden_states(
         # Grouped-query attention: several query heads share a key head and a value head.
         keys, values = (xp.repeat(one, heads // kv_heads, axis=1) for one in (keys, values))
         scores = queries.transpose(1, 0, 2) @ keys.transpose(1, 2, 0) / head_size**0.5
-        attention = softmax(scores + causal_mask)
+        attention = softmax(scores + mask)
         attended = (attention @ values.transpose(1, 0, 2)).transpose(1, 0, 2).reshape(n, -1)
         x = x + attended @ w["attn_output"].T
         h = rms_norm(x, w["ffn_norm"], epsilon)
@@ -343,7 +347,8 @@ def apply_rope(x: Array, angles: npt.NDArray[np.float64]) -> Array:
 
     GGUF files of this architecture store the two numbers that are rotated together side by side.
     """
-    cos, sin = (part.astype(np.float32)[:, None, :] for part in (np.cos(angles), np.sin(angles)))
+    xp = array_module(angles)
+    cos, sin = (part.astype(np.float32)[:, None, :] for part in (xp.cos(angles), xp.sin(angles)))
     first, second = x[..., 0::2], x[..., 1::2]
     pairs = (first * cos - second * sin, first * sin + second * cos)
     return cast(Array, array_module(x).stack(pairs, axis=-1).reshape(x.shape))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import slmlab
-from slmlab.course import finetuning, transformer
+from slmlab.course import examples, finetuning, transformer
 from slmlab.course.transformer import Transformer
 from slmlab.errors import ModelError, SlmlabError
 
@@ -154,6 +154,25 @@ def test_the_losses_are_those_of_the_merged_model(model):
     assert finetuning.size(trained.adapter) == 2 * (3 * (16 + 16) + 3 * (16 + 8))
     changed = [n for n in model.tensors if merged.tensors[n] is not model.tensors[n]]
     assert set(changed) == set(trained.adapter)
+
+
+def test_what_examples_share_is_read_once(model):
+    three = finetuning.from_answers(model, ["is it red?", "is it", "so"], ["yes", "n", "no"])
+    ((first, last),) = examples.batches([(three, np.arange(3))], 2)
+    paths = [row[: at.max() + 1] for row, at in zip(three.tokens, three.positions, strict=True)]
+    read = len({tuple(path[: n + 1]) for path in paths[:2] for n in range(len(path))})
+    assert read == len(first.tokens) == len(last.tokens) < len(paths[0]) + len(paths[1])
+    for batch, rows in ((first, [0, 1]), (last, [2])):
+        ends = iter(batch.positions)
+        for row in rows:
+            for position in three.positions[row]:
+                place = next(ends)
+                assert batch.depths[place] == position
+                seen = batch.tokens[batch.seen[place]]
+                assert seen.tolist() == three.tokens[row, : position + 1].tolist()
+    filled = slice(len(paths[2]), None)
+    assert not last.counted[three.positions.shape[1] :].any()
+    assert (last.seen[filled] == np.eye(read, dtype=bool)[filled]).all()
 
 
 def test_it_stops_when_validation_gets_worse_and_gives_the_best(model):
