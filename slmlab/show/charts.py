@@ -252,10 +252,18 @@ def _label(axis: Axes, xlabel: str, ylabel: str, title: str) -> None:
 
 
 def _scales(axis: Axes, log_x: bool, log_y: bool) -> None:
+    from matplotlib.ticker import LogLocator
+
     for name, is_log in (("x", log_x), ("y", log_y)):
         if is_log:
             axis.set(**{f"{name}scale": "log"})
-            getattr(axis, f"{name}axis").set_major_formatter("{x:g}")
+            along = getattr(axis, f"{name}axis")
+            along.set_major_formatter("{x:g}")
+            # Less than about two powers of ten have one tick or none: 2 and 5 get numbers then.
+            low, high = getattr(axis.dataLim, f"interval{name}")
+            if 0 < low < high < 30 * low:
+                along.set_minor_locator(LogLocator(subs=(2, 5)))
+                along.set_minor_formatter("{x:g}")
     if not log_x and axis.dataLim.xmin >= 0:
         axis.set_xlim(left=0)
     if not log_y and axis.dataLim.ymin >= 0:
