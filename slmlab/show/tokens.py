@@ -144,9 +144,14 @@ def _shade(probability: float) -> int:
 
 
 def _visible(text: str) -> str:
-    """A token's text in which also line breaks, control characters and its end can be seen."""
+    """A token's text in which also line breaks, control characters and its end can be seen.
+
+    Blanks too if there is nothing else: a button without a text has no name for a screen reader.
+    """
     if text == "":
         return _SIGNS[""]
+    if text.isspace():
+        text = text.replace(" ", "␣").replace("\u00a0", "␣")
     signs = {code: chr(0x2400 + code) for code in range(32)} | {127: "\u2421"}
     signs |= {ord(name): sign for name, sign in _SIGNS.items() if name}
     return harmless(text.translate(signs))

@@ -47,10 +47,10 @@ def test_nothing_that_a_model_writes_is_live():
 
 
 def test_what_cannot_be_seen_has_a_sign():
-    found = page(answer("a", "\n\n", "\t", ""))
+    found = page(answer("a", "\n\n", "\t", "", " ", "  \n", " b"))
     shown = [one.contents[0] for one in found.select(".slmlab-tokens-text button")]
-    assert shown == ["a", "⏎⏎", "⇥", "■"]
-    assert len(found.select(".slmlab-tokens-text br")) == 2
+    assert shown == ["a", "⏎⏎", "⇥", "■", "␣", "␣␣⏎", " b"]
+    assert len(found.select(".slmlab-tokens-text br")) == 3
 
 
 def test_a_token_tells_what_else_was_likely_and_what_is_not_known():
