@@ -222,4 +222,8 @@ def _decision(
     )
     if found >= DECISIVE:
         return Decision(frame, first, found, f"{first} is better: decided {counts}.")
-    return Decision(frame, None, found, f"It is not decided {counts}.")
+    left = of - asked
+    # Where answers have no score, fewer count than were asked, and more could have decided.
+    hopeless = left and evidence(losses, wins + left) < DECISIVE
+    why = f"; the other {left} could not change that" if hopeless else ""
+    return Decision(frame, None, found, f"It is not decided {counts}{why}.")

@@ -45,7 +45,9 @@ def changes_page(changes: Changes, title: str) -> str:
         },
         same=int((changes.cases["change"] == "same").sum()),
         order=ORDER,
-        asked=[_prompt(row, begin) for row, begin in zip(rows, begins, strict=True)],
+        asked=[
+            _prompt(row, begin, len(models) > 1) for row, begin in zip(rows, begins, strict=True)
+        ],
     )
 
 
@@ -61,7 +63,8 @@ def _headline(changes: Changes) -> str:
     return "No better and no worse than chance explains"
 
 
-def _prompt(row: dict[str, Any], begin: int) -> dict[str, Any]:
+def _prompt(row: dict[str, Any], begin: int, several: bool) -> dict[str, Any]:
+    """What the page shows of a prompt; its model's name if there are ``several``."""
     before, after = to_html(row["before"]), to_html(row["after"])
     # All of an answer that has little in common with the other would be marked.
     if words_apart([row["before"], row["after"]]) <= UNLIKE:
@@ -70,12 +73,13 @@ def _prompt(row: dict[str, Any], begin: int) -> dict[str, Any]:
     parts = [str(part) for part in known if part is not None]
     # "arithmetic-02" says its task itself.
     place = parts[-1] if parts and parts[-1].startswith(parts[0]) else " ".join(parts)
+    model = sanitize.harmless(row["model"])
     sides = (("before", before, "", 0), ("after", after, row["change"], 1))
     return {
-        "task": sanitize.harmless(row["model"]),
+        "task": model,
         "place": sanitize.harmless(place),
         "asked": question(row, begin),
-        "said": f"{SIGNS[row['change']]} {row['change']}",
+        "said": f"{SIGNS[row['change']]} {row['change']}" + f" · {model}" * several,
         "prompt": sanitize.prompt_text(row["prompt"]),
         "images": thumbnails(of(row["prompt"])),
         "apart": 0,

@@ -119,6 +119,7 @@ class TestDecide:
         assert found.better is None
         assert asked[-1] == 36  # 4 more wins could not decide
         assert "It is not decided after 36 of 40 prompts" in str(found)
+        assert str(found).endswith("; the other 4 could not change that.")
 
     def test_the_order_is_random_and_always_the_same(self, answers):
         """The first half favours one model, the second the other: no early verdict."""

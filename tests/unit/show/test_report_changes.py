@@ -92,3 +92,9 @@ def test_what_models_write_stays_text(tmp_path):
     assert len(found.select("details.prompt")) == len(HOSTILE)
     assert len(found.select("script")) == 1
     assert not found.select("b, img, iframe, object, form:not(.filters)")
+
+
+def test_each_change_names_its_model_where_there_are_several(tmp_path):
+    two = [pd.concat([one, one.assign(model="n")]) for one in (BEFORE, AFTER)]
+    changes = [one.get_text() for one in page(*two, tmp_path).select("summary .results")]
+    assert changes == ["▼ worse · m", "▼ worse · n", "▲ better · m", "▲ better · n"]
