@@ -101,7 +101,7 @@ class Generation:
     def prompt_cached(self) -> bool:
         """Whether Ollama took most of the prompt from its cache, since an earlier one began so.
 
-        The embedded engine has no such cache.
+        The embedded engine is asked to read a text in whole, so that its time can be compared.
         """
         known = self.cached_tokens
         most = known is None or known > self.prompt_tokens / 2

@@ -57,6 +57,10 @@ FLOATS = frozenset(name for name, kind in COLUMN_TYPES.items() if kind.startswit
 TIMES = ("ttft_s", "load_s", "prompt_s", "generation_s", "tokens_per_s", "prompt_tokens_per_s")
 
 
+# How many times as fast one has to be as another to be called faster. A smaller difference may be
+# gone in the next run of the same model.
+CLEARLY = 1.2
+
 # The flags that concern the answer and not only its times.
 ANSWER_FLAGS = (
     *("failed", "stopped", "prompt truncated", "prompt perhaps truncated", "answer cut"),

@@ -13,8 +13,6 @@ from slmlab.run.streaming import Answer
 from slmlab.show import display
 from slmlab.widgets import markup
 
-# A difference that is smaller may be gone in the next run of the same model.
-CLEARLY = 1.2
 # The button's page holds the text a second time.
 LONGEST_COPIED = 100_000
 
@@ -24,12 +22,16 @@ NOT_THE_SAME_START = (
 )
 
 
+CACHED = "prompt cached"
+
+
 @dataclass(frozen=True)
 class Measure:
     """A number of a record: its label, attribute, format and unit, and what is good.
 
     ``more`` says whether more is better (None: neither). A record with one of the flags ``unlike``
-    was not measured as the others were.
+    was not measured as the others were; with ``of_prompt`` neither were those of which some had
+    most of their prompt in a cache and some not.
     """
 
     label: str
@@ -38,12 +40,13 @@ class Measure:
     unit: str
     more: bool | None = None
     unlike: tuple[str, ...] = ()
+    of_prompt: bool = False
 
 
 # How long the whole answer took is no merit: a short answer is not better for being short.
 MEASURES = (
     Measure("speed", "tokens_per_s", "{:.1f}", "tokens/s", True, ("not alone", "failed")),
-    Measure("first token", "ttft_s", "{:.2f}", "s", False, NOT_THE_SAME_START),
+    Measure("first token", "ttft_s", "{:.2f}", "s", False, NOT_THE_SAME_START, True),
     Measure("whole answer", "wall_s", "{:.1f}", "s"),
     Measure("length", "tokens", "{:.0f}", "tokens"),
 )
@@ -65,15 +68,25 @@ def standing_out(measure: Measure, records: Sequence[Generation | None]) -> list
     }
 
     def beats(one: float, other: float) -> bool:
-        return one >= other * CLEARLY if measure.more else one * CLEARLY <= other
+        return one >= other * results.CLEARLY if measure.more else one * results.CLEARLY <= other
 
     found = [False] * len(records)
-    if measure.more is None:
+    if measure.more is None or (measure.of_prompt and _some_cached(records)):
         return found
     for place, (model, value) in rivals.items():
         others = [other for name, other in rivals.values() if name != model]
         found[place] = bool(others) and all(beats(value, other) for other in others)
     return found
+
+
+def _mostly_cached(record: Generation) -> bool:
+    """Whether most of a prompt was in the server's cache, from an earlier turn or an equal one."""
+    return (record.cached_tokens or 0) > record.prompt_tokens / 2
+
+
+def _some_cached(records: Sequence[Generation | None]) -> bool:
+    """Whether most of the prompt was cached for some of them, and not for others."""
+    return len({_mostly_cached(one) for one in records if one}) > 1
 
 
 def strips_html(records: Sequence[Generation | None]) -> list[Markup]:
@@ -83,6 +96,7 @@ def strips_html(records: Sequence[Generation | None]) -> list[Markup]:
     """
     lines: list[list[Markup]] = [[] for _ in records]
     rivals = len(records) > 1
+    mixed = _some_cached(records)
     for measure in MEASURES:
         values = [getattr(one, measure.name) if one else None for one in records]
         largest = max((value for value in values if value is not None), default=0)
@@ -100,12 +114,19 @@ def strips_html(records: Sequence[Generation | None]) -> list[Markup]:
                 )
     return [
         Markup("<div class='slmlab-strip'>{}</div><div>{}</div>").format(
-            Markup().join(lines[place]), markup.flags_html(results.flags(one))
+            Markup().join(lines[place]),
+            markup.flags_html(_flags(one, mixed)),
         )
         if one
         else Markup()
         for place, one in enumerate(records)
     ]
+
+
+def _flags(record: Generation, mixed: bool) -> list[str]:
+    """The flags of a record; if ``mixed``, also that its prompt came from a cache."""
+    found = results.flags(record)
+    return [*found, CACHED] if mixed and _mostly_cached(record) and CACHED not in found else found
 
 
 def metrics_html(answer: Answer) -> Markup:

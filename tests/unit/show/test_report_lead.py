@@ -67,6 +67,24 @@ class TestHeadline:
         assert found.headline == "b is the fastest"
         assert "Nobody has scored these answers" in found.sentences[0]
 
+    def test_a_speed_that_varies_by_more_than_it_differs_wins_nothing(self):
+        """As on a machine that did other work meanwhile: the larger model came out ahead."""
+        frame = scored({"a": [0.0] * 3, "b": [0.0] * 3}).drop(columns="score")
+        speeds = {"a": [10.0, 10.0, 18.0], "b": [9.0, 13.0, 14.0]}
+        for name, values in speeds.items():
+            frame.loc[frame["model"] == name, "tokens_per_s"] = values
+        found = lead(by_variant(frame))
+        assert found.headline == "2 models answered"
+        assert not any(row["tokens_per_s_is_best"] for row in found.rows)
+        assert found.sentences[-1] == (
+            "b writes 13 tokens per second and a 10, but from run to run the speeds differ by more "
+            "than that."
+        )
+        steady = frame.assign(tokens_per_s=[10.0, 10.1, 9.9, 11.5, 11.6, 11.7])
+        assert lead(by_variant(steady)).headline == "2 models answered", "not by a fifth"
+        clear = frame.assign(tokens_per_s=[10.0, 10.1, 9.9, 12.5, 12.6, 12.7])
+        assert lead(by_variant(clear)).headline == "b is the fastest"
+
     def test_where_all_failed_nothing_is_said_to_be_fast(self):
         frame = scored({"a": [0.0], "b": [0.0]}, error="it died").drop(columns="score")
         assert lead(by_variant(frame)).headline == "No answer came: 2 runs failed"

@@ -68,6 +68,21 @@ def test_what_was_not_measured_alike_is_not_compared(measure, unlike):
     assert standing_out(measure, [quick(**unlike), slow(), slow("t")])[0] is False
 
 
+def test_who_had_the_prompt_in_a_cache_is_not_compared_with_who_read_it():
+    """As where all go on from one column's answer: that model has read it, the others have not."""
+    read = {"prompt_tokens": 300, "cached_tokens": 24}
+    had = {"prompt_tokens": 300, "cached_tokens": 290}
+    assert standing_out(FIRST_TOKEN, [quick(**had), slow(**read)]) == [False, False]
+    for both in (read, had):
+        assert standing_out(FIRST_TOKEN, [quick(**both), slow(**both)]) == [True, False]
+    assert standing_out(SPEED, [quick(**had), slow(**read)]) == [True, False]
+    flagged = ["prompt cached" in one for one in strips_html([quick(**had), slow(**read)])]
+    assert flagged == [True, False]
+    assert "prompt cached" not in "".join(strips_html([quick(**had), slow(**had)])), (
+        "as a turn does"
+    )
+
+
 def test_an_empty_answer_gets_no_star_and_takes_none_from_others():
     empty = record(model="e", ttft_s=None, tokens=1, generation_s=1e-6, wall_s=0.1)
     none, *others = strips_html([empty, slow(), quick()])
