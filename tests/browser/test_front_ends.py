@@ -86,6 +86,13 @@ class TestOtherFrontEnds:
             button(page, "Run").click()
             pressable(page, "All equally good")
             assert page.locator(".slmlab-strip").count() == 2
+            page.get_by_label("Follow-up").fill("And another one?")
+            page.keyboard.press("Tab")
+            button(page, "Send").click()
+            page.wait_for_selector(".slmlab p.slmlab-turn:has-text('Turn 2')")
+            pressable(page, "B is best")
+            button(page, "B is best").click()
+            page.wait_for_selector(".slmlab-message:has-text('1 vote saved')")
 
 
 class TestWithoutAFrontEnd:
