@@ -6,12 +6,13 @@ import asyncio
 import base64
 import json
 import time
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from slmlab.engines.embedded import llama_cpp
 from slmlab.engines.embedded.engine import Engine, keep_alive_seconds
@@ -35,7 +36,8 @@ TOO_LONG = "the input length exceeds the context length"
 async def embed(engine: Engine, request: Request) -> Response:
     """``POST /api/embed``: one vector of length one for each text."""
     args = await parsed(request, EmbedRequest)
-    return json_of(await embedded(engine, request, args))
+    answer = await embedded(engine, request, args)
+    return json_of(answer, "embeddings", answer.pop("embeddings"))
 
 
 async def embedded(engine: Engine, request: Request, args: EmbedRequest) -> dict[str, Any]:
@@ -76,10 +78,27 @@ def _model(engine: Engine, name: str) -> StoredModel:
         raise ApiError(404, f"model {quoted} not found, try pulling it first") from error
 
 
-def json_of(answer: dict[str, Any]) -> Response:
-    """The response with this JSON, in which vectors may be arrays of numpy."""
-    content = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
-    return Response(content, media_type="application/json")
+def json_of(fields: dict[str, Any], name: str, rows: Sequence[Any] | Vectors) -> Response:
+    """The response with these fields and, by this name, these rows, which may be arrays of numpy.
+
+    Many rows are written in pieces, with a turn for other requests after each: ten thousand vectors
+    are 40 MB of text.
+    """
+
+    def written(some: object) -> bytes:
+        return orjson.dumps(some, option=orjson.OPT_SERIALIZE_NUMPY)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        before = b'%b,"%b":[' % (written(fields)[:-1], name.encode())
+        for start in range(0, len(rows), TEXTS_AT_ONCE):
+            yield before + written(rows[start : start + TEXTS_AT_ONCE])[1:-1]
+            before = b","
+            await asyncio.sleep(0)
+        yield b"]}"
+
+    if len(rows) > TEXTS_AT_ONCE:
+        return StreamingResponse(pieces(), media_type="application/json")
+    return Response(written(fields | {name: rows}), media_type="application/json")
 
 
 async def embeddings(engine: Engine, request: Request) -> Response:

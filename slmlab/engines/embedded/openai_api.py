@@ -131,8 +131,8 @@ async def embeddings(engine: Engine, request: Request) -> Response:
     data = [{"object": "embedding", "embedding": v, "index": i} for i, v in enumerate(vectors)]
     tokens = answer.get("prompt_eval_count", 0)
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    whole = {"object": "list", "data": data, "model": args.model, "usage": usage}
-    return embed_api.json_of(whole)
+    fields = {"object": "list", "model": args.model, "usage": usage}
+    return embed_api.json_of(fields, "data", data)
 
 
 def _head(id_: str, kind: str, model: str) -> dict[str, Any]:
