@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -87,7 +87,7 @@ class Function(Body):
 class Tool(Body):
     """A tool that a model may use."""
 
-    type: str = "function"
+    type: Literal["function"] = "function"  # llama.cpp knows no other
     function: Function
 
 

@@ -36,6 +36,11 @@ def test_a_missing_body(body):
         (GenerateRequest, b'{"top_logprobs": 1.5}', "top_logprobs: "),
         (ChatRequest, b'{"messages": [{"content": "x"}]}', r"messages\.0\.role: "),
         (ChatRequest, b'{"messages": [{"role": "user", "content": 5}]}', r"messages\.0\.content"),
+        (
+            ChatRequest,
+            b'{"tools": [{"type": "custom", "function": {"name": "f"}}]}',
+            r"tools\.0\.type: Input should be 'function'",
+        ),
         (CreateRequest, b'{"files": {"a": 5}}', r"files\.a: "),
         (GenerateRequest, b"[]", ""),
         (GenerateRequest, b"{", ""),
