@@ -139,6 +139,6 @@ def _server() -> list[Check]:
     else:
         checks.append(Check("WARN", "Models", "none yet", "slmlab.ready()"))
     for one in models.loaded(host=current.host):
-        where = f"{one.gpu_share:.0%} on the GPU"
-        checks.append(Check("OK", "Loaded", f"{one.name}, {hardware.gib(one.memory)}, {where}"))
+        where = "" if one.gpu_share is None else f", {one.gpu_share:.0%} on the GPU"
+        checks.append(Check("OK", "Loaded", f"{one.name}, {hardware.gib(one.memory)}{where}"))
     return checks

@@ -212,11 +212,15 @@ def remove(*models: str | Iterable[str], host: str | None = None) -> None:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in memory. ``memory`` in bytes; ``gpu_share`` from 0 (all CPU) to 1 (all GPU)."""
+    """A model in memory.
+
+    ``memory`` in bytes; ``gpu_share`` from 0 (all CPU) to 1 (all GPU), None where the server does
+    not say.
+    """
 
     name: str
     memory: int
-    gpu_share: float
+    gpu_share: float | None
     context_length: int | None
     digest: str
 
@@ -236,7 +240,7 @@ def loaded(*, host: str | None = None) -> list[LoadedModel]:
         LoadedModel(
             name=one.model or "",
             memory=int(one.size or 0),
-            gpu_share=(one.size_vram or 0) / one.size if one.size else 0.0,
+            gpu_share=one.size_vram / one.size if one.size and one.size_vram is not None else None,
             context_length=getattr(one, "context_length", None),
             digest=one.digest or "",
         )

@@ -50,9 +50,10 @@ async def ps(engine: Engine, request: Request) -> Response:
             | {
                 "size": worker.memory,
                 "expires_at": expires.isoformat(),
-                "size_vram": 0,
                 "context_length": worker.settings.num_ctx,
             }
+            # How much llama.cpp put on a GPU it does not report.
+            | ({} if worker.has_gpu else {"size_vram": 0})
         )
     return JSONResponse({"models": models})
 

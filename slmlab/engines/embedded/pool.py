@@ -75,6 +75,7 @@ class Worker:
     process: asyncio.subprocess.Process
     client: aiohttp.ClientSession
     image_marker: str = ""
+    has_gpu: bool = False
     users: int = 0
     last_used: float = 0.0
     keep_alive: float = 0.0
@@ -283,7 +284,9 @@ class Pool:
             import aiohttp
 
             line = await process.stdout.readline()
-            answer = json.loads(line) if line else {"error": await how_it_ended(process)}
+            answer: dict[str, Any] = (
+                json.loads(line) if line else {"error": await how_it_ended(process)}
+            )
             if "error" in answer:
                 text = await output.text()
                 if no_memory := memory_error(text):
@@ -305,7 +308,15 @@ class Pool:
             ),
         )
         log.info("loaded %s with %s in process %d", model.name, settings, process.pid)
-        return Worker(model, settings, process, client, image_marker, last_used=time.monotonic())
+        return Worker(
+            model,
+            settings,
+            process,
+            client,
+            image_marker,
+            has_gpu=answer["has_gpu"],
+            last_used=time.monotonic(),
+        )
 
     async def _start_spare(self) -> None:
         """Start the process for the next model, while this one is loaded and nothing is measured.

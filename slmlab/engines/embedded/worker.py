@@ -27,6 +27,17 @@ if TYPE_CHECKING:
     import xllamacpp
 
 
+def has_gpu() -> bool:
+    """Whether llama.cpp's build knows a GPU here, on which it then puts as many layers as fit."""
+    import xllamacpp
+
+    gpu = (
+        xllamacpp.ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_GPU,
+        xllamacpp.ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_IGPU,
+    )
+    return any(device["type"] in gpu for device in xllamacpp.get_device_info())
+
+
 def parameters(config: dict[str, Any]) -> xllamacpp.CommonParams:
     """llama.cpp's parameters for a model, from the configuration on stdin."""
     import xllamacpp
@@ -43,11 +54,7 @@ def parameters(config: dict[str, Any]) -> xllamacpp.CommonParams:
     if config.get("chat_template"):  # it may have come beside the file
         params.chat_template = config["chat_template"]
     # To fit a model to the memory of a GPU, llama.cpp reads it twice.
-    gpu = (
-        xllamacpp.ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_GPU,
-        xllamacpp.ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_IGPU,
-    )
-    params.fit_params = any(device["type"] in gpu for device in xllamacpp.get_device_info())
+    params.fit_params = has_gpu()
     params.n_ctx = config["num_ctx"] * config["parallel"]
     params.n_parallel = config["parallel"]
     cache_type = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{memory.cache_type().upper()}")
@@ -89,7 +96,8 @@ def main() -> None:
         _finish_log(xllamacpp.xllamacpp.__file__)
         print(json.dumps({"error": str(error)}), file=answer, flush=True)
         raise SystemExit(1) from error
-    print(json.dumps({"address": server.listening_address}), file=answer, flush=True)
+    loaded = {"address": server.listening_address, "has_gpu": has_gpu()}
+    print(json.dumps(loaded), file=answer, flush=True)
     threads = WaitingThreads()
     for line in sys.stdin:
         threads.sleep(line == SLEEP)

@@ -21,13 +21,15 @@ from tests.support.fake_process import FakeProcess
 class Llama:
     """Stands where a model's process is: writes down each request, answers with three tokens.
 
-    ``loads`` has the settings of each load, ``requests`` each path with its body.
+    ``loads`` has the settings of each load, ``requests`` each path with its body; ``has_gpu`` is
+    what a process that loads from now on says of its machine.
     """
 
     def __init__(self) -> None:
         self.loads: list[tuple[str, LoadSettings]] = []
         self.requests: list[tuple[str, Any]] = []
         self.url = ""
+        self.has_gpu = False
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
@@ -61,7 +63,8 @@ class Llama:
         self, pool: Pool, model: StoredModel, path: object, settings: LoadSettings
     ) -> Worker:
         self.loads.append((model.name, settings))
-        return Worker(model, settings, FakeProcess(), aiohttp.ClientSession(self.url))
+        client = aiohttp.ClientSession(self.url)
+        return Worker(model, settings, FakeProcess(), client, has_gpu=self.has_gpu)
 
     def sent(self, path: str) -> list[Any]:
         """The bodies of all requests to one path."""
