@@ -153,8 +153,8 @@ def _unscored(rows: list[dict[str, Any]]) -> tuple[str, list[str]]:
         f"{fastest[0]} is the fastest" if fastest else f"{_count(len(rows), 'model')} answered"
     )
     return headline, [
-        "Nobody has scored these answers, so nothing is said of how good they are; "
-        "slmlab.score(frame) or votes do that."
+        "These answers have no scores, so nothing is said of how good they are; "
+        "slmlab.score(frame) adds them."
     ]
 
 

@@ -65,7 +65,7 @@ class TestHeadline:
         frame = scored({"a": [0.0] * 3, "b": [0.0] * 3}).drop(columns="score")
         found = lead(by_variant(frame))
         assert found.headline == "b is the fastest"
-        assert "Nobody has scored these answers" in found.sentences[0]
+        assert "These answers have no scores" in found.sentences[0]
 
     def test_a_speed_that_varies_by_more_than_it_differs_wins_nothing(self):
         """As on a machine that did other work meanwhile: the larger model came out ahead."""
