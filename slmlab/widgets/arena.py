@@ -210,9 +210,7 @@ class Arena(AnswersPanel):
 
     # Drawing.
 
-    def _draw(self) -> None:
-        # Read first, so that an answer that ends during drawing is drawn completely next time.
-        running = self.running
+    def _draw_answers(self, running: bool) -> None:
         pair = self._pair()
         if self.pairs is not None:
             self._draw_pair(self.pairs, pair)
@@ -224,18 +222,19 @@ class Arena(AnswersPanel):
                     # An error may name the model.
                     body = Markup(body.replace(escape(answer.model), "(hidden)"))  # noqa: S704
                 side.value = self._title(name, answer.model) + body
-        # Last, so that buttons become enabled only when everything is drawn.
-        self.run_button.disabled, self.stop_button.disabled = running, not running
         self.between.value = Markup("<span aria-hidden='true'>{}</span>").format(
             BETWEEN[self.verdict]
         )
         for side, winner in zip(self.sides, "ab", strict=True):
             controls.mark(side, "chosen", self.verdict == winner)
-        for one in (self.left, self.tie, self.bad, self.right):
-            one.disabled = pair is None or bool(self.verdict)
-        self.next_button.disabled = not self.verdict
         if self.verdict or not self.ratings.value:
             self.ratings.value = self.ballot.ratings_html()
+
+    def _set_buttons(self, running: bool) -> None:
+        self.run_button.disabled, self.stop_button.disabled = running, not running
+        for one in (self.left, self.tie, self.bad, self.right):
+            one.disabled = running or bool(self.verdict) or self._pair() is None
+        self.next_button.disabled = not self.verdict
 
     def _draw_pair(self, pairs: list[Pair], pair: Pair | None) -> None:
         self.progress.value = Markup("<span>{} of {}</span>").format(

@@ -73,6 +73,23 @@ class AnswersPanel(Panel):
         if self.answers is not None:
             self.answers.stop()
 
+    def _draw(self) -> None:
+        # Read first, so that an answer that ends during drawing is drawn completely next time.
+        running = self.running
+        # A front end shows each change at once, and a busy one takes a while for all. So buttons
+        # that running answers ignore are disabled before anything is drawn, and enabled after all.
+        if running:
+            self._set_buttons(running)
+        self._draw_answers(running)
+        if not running:
+            self._set_buttons(running)
+
+    def _draw_answers(self, running: bool) -> None:
+        raise NotImplementedError
+
+    def _set_buttons(self, running: bool) -> None:
+        raise NotImplementedError
+
 
 def follow(answers: Work, draw: Callable[[], None], end: Callable[[], None]) -> None:
     """Start answers and draw them as they come; ``end`` is called when all are final."""

@@ -311,12 +311,10 @@ class Playground(AnswersPanel):
 
     # Drawing.
 
-    def _draw(self) -> None:
-        running = self.running
+    def _draw_answers(self, running: bool) -> None:
         if self.runs:
             answer = self.runs[self.place].answer
             self.earlier.draw(self.runs[self.place].turns)
-            self.follow_up_box.offer(self.runs[self.place].turns, running)
             self.where.value = Markup("<span>{} of {}</span>").format(
                 self.place + 1, len(self.runs)
             )
@@ -325,7 +323,10 @@ class Playground(AnswersPanel):
             self.output.value = markup.answer_html(answer)
             self.metrics.value = "" if running else metrics_html(answer)
             self.token_view.draw({} if running else {answer.model: answer.record})
-        # Last, so that buttons become enabled only when everything is drawn.
+
+    def _set_buttons(self, running: bool) -> None:
+        if self.runs:
+            self.follow_up_box.offer(self.runs[self.place].turns, running)
         self.earlier_button.disabled = running or self.place == 0
         self.later_button.disabled = running or self.place >= len(self.runs) - 1
         self.save_button.disabled = running or not self.runs

@@ -326,18 +326,18 @@ class SideBySide(AnswersPanel):
             AT_ONCE if self.at_once.value else TURN_BY_TURN
         )
 
-    def _draw(self) -> None:
-        # Read first, so that an answer that ends during drawing is drawn completely next time.
-        running = self.running
-        answers = self.turns[-1].answers if self.turns else []
+    def _draw_answers(self, running: bool) -> None:
+        answers = self._last_answers
         hidden = self.blind.value and not self.revealed
         self.earlier.draw(self.turns, hidden)
         self.columns.draw(answers, hidden, self.turns[-1].best if self.turns else None)
         # The speed would give small models away, so it is hidden as long as the names are.
         draw_strips(self.columns.children, [] if hidden else answers)
         self.token_view.draw({} if running or hidden else self._titled(answers))
-        # Last, so that buttons become enabled only when everything is drawn.
-        self._set_buttons(answers, running)
+
+    @property
+    def _last_answers(self) -> list[Answer]:
+        return self.turns[-1].answers if self.turns else []
 
     def _titled(self, answers: list[Answer]) -> dict[str, Generation | None]:
         """The records of the last turn, by their columns' letters and models."""
@@ -347,10 +347,10 @@ class SideBySide(AnswersPanel):
             for letter, name, answer in zip(LETTERS, names, answers, strict=False)
         }
 
-    def _set_buttons(self, answers: list[Answer], running: bool) -> None:
+    def _set_buttons(self, running: bool) -> None:
         some = bool(self.runs)
         to_vote = some and not running and not self.turns[-1].voted
-        self.columns.set_buttons(answers, running, to_vote)
+        self.columns.set_buttons(self._last_answers, running, to_vote)
         self.tie_button.disabled = self.bad_button.disabled = not to_vote
         self.table_button.disabled = self.report_button.disabled = running or not some
         self.again_button.disabled = running or not some

@@ -32,7 +32,6 @@ class TestConversations:
                 follow_up.fill(question)
                 page.keyboard.press("Tab")
                 button(page, "Send").click()
-                pressable(page, "Stop")
                 page.wait_for_selector(f".slmlab p.slmlab-turn:has-text('Turn {number}')")
             pressable(page, "A is best")
             assert follow_up.input_value() == ""
@@ -61,7 +60,6 @@ class TestConversations:
             follow_up.fill("Where does it sleep?")
             page.keyboard.press("Tab")
             button(page, "Send").click()
-            pressable(page, "Stop")
             page.wait_for_selector(".slmlab p.slmlab-turn:has-text('Where does it sleep?')")
             pressable(page, "Conversation as JSON")
             button(page, "Conversation as JSON").click()

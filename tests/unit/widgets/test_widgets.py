@@ -12,7 +12,9 @@ import slmlab
 from slmlab.errors import ModelError, PromptError, SlmlabError
 from slmlab.run import results, streaming
 from slmlab.run.options import full_options
+from slmlab.run.streaming import Answer, Answers
 from slmlab.widgets import markup
+from slmlab.widgets.conversation import Setup, Turn
 from slmlab.widgets.playground_run import Run
 from tests.support.processes import free_port
 from tests.support.records import record
@@ -177,6 +179,27 @@ class TestSideBySide:
             panel.drop()
         assert len(panel.columns) == 2
         assert panel.drop_button.disabled
+
+    def test_buttons_are_disabled_before_a_turn_is_drawn_and_enabled_after_it(self):
+        panel = slmlab.side_by_side()
+        panel.columns.begin([], ["one", "two"], [])
+        changes = []
+        panel.columns.children[0].best.observe(lambda now: changes.append(now["new"]), "disabled")
+        panel.columns.children[0].answer.observe(lambda _: changes.append("answer"), "value")
+
+        def draw_next(state: str) -> list[bool | str]:
+            answers = [Answer(name, "Why?", panel.host, {}) for name in ("one", "two")]
+            panel.answers = Answers(answers)
+            panel.turns = [Turn("Why?", answers, [Setup(), Setup()])]
+            panel.runs = panel.turns
+            for answer in answers:
+                answer.state = state
+            changes.clear()
+            panel.draw()
+            return changes.copy()
+
+        assert draw_next("done") == ["answer", False]
+        assert draw_next("waiting") == [True, "answer"]
 
     def test_a_system_prompt_goes_before_the_prompt(self):
         panel = slmlab.side_by_side(prompt="Why?", system="Be kind.")
