@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 _NAMES = "think|thinking|thought|reasoning"
-# Not where a text mentions it as code: `<think>`. A thought that ends with code ends all the same.
-_TAG = re.compile(
-    rf"(?:(?<!`)|(?=</?(?:{_NAMES})>(?!`)))<(?P<end>/?)(?P<name>{_NAMES})>", re.IGNORECASE
-)
+_TAG = re.compile(rf"<(?P<end>/?)(?P<name>{_NAMES})>", re.IGNORECASE)
+_BACKTICKS = re.compile("`+")
 _BEGINS = re.compile(rf"\s*<(?:{_NAMES})>", re.IGNORECASE)
 
 
@@ -32,7 +31,7 @@ def parts(text: str) -> list[Part]:
         >>> [(part.thought, part.text) for part in parts("<think>3 + 4</think>7")]
         [(True, '3 + 4'), (False, '7')]
     """
-    tags = list(_TAG.finditer(text))
+    tags = list(_tags(text))
     last_end = {tag["name"].lower(): tag.start() for tag in tags if tag["end"]}
     found: list[Part] = []
     place, opened, began_before = 0, "", 0
@@ -60,3 +59,20 @@ def parts(text: str) -> list[Part]:
     else:
         found.append(Part(rest))
     return [part for part in found if part.thought or part.text]
+
+
+def _tags(text: str) -> Iterator[re.Match[str]]:
+    """The tags in a text, without those that it mentions as code: `<think>`.
+
+    Code may also end right before a tag and begin right after it. So a tag between backticks is
+    mentioned only if those before it on its line have opened code and not closed it.
+    """
+    place, runs = 0, 0
+    for tag in _TAG.finditer(text):
+        if line := text.rfind("\n", place, tag.start()) + 1:
+            place, runs = line, 0
+        runs += len(_BACKTICKS.findall(text, place, tag.start()))
+        place = tag.start()
+        within = text.endswith("`", 0, tag.start()) and text.startswith("`", tag.end())
+        if not (within and runs % 2):
+            yield tag

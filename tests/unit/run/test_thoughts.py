@@ -24,6 +24,12 @@ PIECES = ("<think>", "</think>", "<Thinking>", "</thinking>", "<reasoning>", "`"
         ("Write <think> first.", [Part("Write <think> first.")]),
         ("`<think>` and `</think>`", [Part("`<think>` and `</think>`")]),
         ("<think>Use `sum`</think>7", [Part("Use `sum`", thought=True), Part("7")]),
+        ("<think>Use `sum`</think>`7`", [Part("Use `sum`", thought=True), Part("`7`")]),
+        ("<think>`a\n`b`</think>`7`", [Part("`a\n`b`", thought=True), Part("`7`")]),
+        (
+            "<think>`a` or `</think>`?</think>7",
+            [Part("`a` or `</think>`?", thought=True), Part("7")],
+        ),
         ("", []),
     ],
 )
@@ -38,7 +44,9 @@ def test_nothing_is_lost_but_tags(text):
         assert all(letter in rest for letter in part.text)
 
 
-@pytest.mark.parametrize("piece", ["<think>", "</think>", "<think></think>", "<think></thought>"])
+@pytest.mark.parametrize(
+    "piece", ["<think>", "</think>", "<think></think>", "`</think>`", "<think></thought>"]
+)
 def test_very_many_tags_take_no_longer_than_a_text(piece):
     started = time.process_time()
     thoughts.parts(piece * 50_000)
