@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as widgets
 from markupsafe import Markup
 
-from slmlab.errors import SlmlabError
 from slmlab.run import prompts
 from slmlab.run.images import need_vision
 from slmlab.run.options import Options, Prompt, parameters_of
@@ -26,6 +25,7 @@ from slmlab.widgets.measures import metrics_html
 from slmlab.widgets.option_fields import FIELDS, OptionFields
 from slmlab.widgets.pictures import Pictures
 from slmlab.widgets.playground_run import Run
+from slmlab.widgets.template_fields import TemplateFields
 from slmlab.widgets.token_view import TokenView
 from slmlab.widgets.transcript import Transcript
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from typing_extensions import Unpack
 
-OWN = "(my own)"
 Turns = tuple[Turn, ...]
 
 
@@ -102,10 +101,10 @@ class Playground(AnswersPanel):
         wanted = controls.model_names(model)
         self.runs: list[Run] = []
         self.place = 0
-        self.typed: dict[str, str] = {"question": controls.first_text(prompt)}
-        text = prompts.template_text(template)
-        prompts.variables(text)
-        self._make_fields(template, text, system)
+        self.template = TemplateFields(
+            template, controls.first_text(prompt), self._show_code, self.say
+        )
+        self._make_fields(system)
         self._make_buttons()
         wide = widgets.Layout(width="auto")
         self.where = widgets.HTML()
@@ -114,14 +113,14 @@ class Playground(AnswersPanel):
         self.card.add_class("slmlab-card")
         self.card.layout.display = "none"
         self.settings_fold = controls.folded(
-            "", self.template_text, self.system, controls.row(*self.settings.fields.values())
+            "", self.template.text, self.system, controls.row(*self.settings.fields.values())
         )
         self.earlier, self.token_view = Transcript(), TokenView()
         self.follow_up_box = FollowUp("A further question", self.follow_up, self.to_json)
-        self._ask_for_variables()
+        self._show_code()
         self.arrange(
-            controls.row(self.model, self.template),
-            self.fields_box,
+            controls.row(self.model, self.template.choice),
+            self.template,
             self.pictures,
             controls.row(
                 self.run_button,
@@ -142,20 +141,9 @@ class Playground(AnswersPanel):
         self._find_models(wanted[0] if wanted else None)
         self.draw()
 
-    def _make_fields(self, template: str, text: str, system: str) -> None:
+    def _make_fields(self, system: str) -> None:
         self.model = widgets.Dropdown(description="Model", layout=widgets.Layout(width="24em"))
-        self.template = widgets.Dropdown(
-            description="Template",
-            options=[*prompts.TEMPLATES, OWN],
-            value=template if template in prompts.TEMPLATES else OWN,
-            layout=widgets.Layout(width="20em"),
-        )
-        self.template_text = controls.text_area("Template text", text, "", rows=3)
         self.system = controls.system_area(system)
-        self.fields: dict[str, widgets.Textarea] = {}
-        self.fields_box = widgets.VBox(layout=widgets.Layout(width="auto"))
-        self.template.observe(self._template_chosen, "value")
-        self.template_text.observe(self._template_typed, "value")
         for part in (self.model, self.system, *self.settings.fields.values()):
             part.observe(lambda _: self._show_code(), "value")
 
@@ -180,47 +168,14 @@ class Playground(AnswersPanel):
             return True
         return False
 
-    def _template_chosen(self, change: dict[str, Any]) -> None:
-        if change["new"] in prompts.TEMPLATES:
-            self.template_text.value = prompts.TEMPLATES[change["new"]]
-
-    def _template_typed(self, change: dict[str, Any]) -> None:
-        named = [name for name, text in prompts.TEMPLATES.items() if text == change["new"]]
-        if self.template.value not in named:
-            self.template.value = named[0] if named else OWN
-        self._ask_for_variables()
-
-    def _ask_for_variables(self) -> None:
-        """Show a field for each of the template's variables, with what was typed for it before."""
-        self.typed |= {name: field.value for name, field in self.fields.items()}
-        try:
-            names = prompts.variables(self.template_text.value)
-        except SlmlabError as error:
-            self.say(str(error), wrong=True)
-            return
-        self.say("")
-        self.fields = {}
-        for name in names:
-            hint = f"the template's {name}"
-            field = controls.text_area(name.capitalize(), self.typed.get(name, ""), hint)
-            field.observe(lambda _: self._show_code(), "value")
-            self.fields[name] = field
-        self.fields_box.children = tuple(self.fields.values())
-        self._show_code()
-
-    @property
-    def values(self) -> dict[str, str]:
-        """The texts typed for the template's variables."""
-        return {name: field.value for name, field in self.fields.items()}
-
     def prompt(self) -> Prompt:
         """The prompt as it will be sent.
 
         Raises:
             PromptError: the template or a variable is not usable.
         """
-        text = prompts.fill(self.template_text.value, **self.values)
-        return self.pictures.beside(controls.with_system(text, self.system.value))
+        text = controls.with_system(self.template.filled(), self.system.value)
+        return self.pictures.beside(text)
 
     # Running.
 
@@ -231,7 +186,7 @@ class Playground(AnswersPanel):
         with self.errors_shown():
             prompt = self.prompt()
             text = prompt if isinstance(prompt, str) else prompt[-1]["content"]
-            self._put(prompt, text, (), self.values, self.template_text.value)
+            self._put(prompt, text, (), self.template.values, self.template.text.value)
 
     def follow_up(self) -> None:
         """Send the follow-up, after the turns that it goes on from."""
@@ -268,9 +223,8 @@ class Playground(AnswersPanel):
         run = self.runs[place]
         if run.answer.model in self.model.options:
             self.model.value = run.answer.model
-        self.template_text.value, self.system.value = run.template, run.system
-        for name, value in run.values.items():
-            self.fields[name].value = value
+        self.template.show(run.template, run.values)
+        self.system.value = run.system
         self.settings.values = run.settings
         self.draw()
 
@@ -338,8 +292,8 @@ class Playground(AnswersPanel):
         without = "# Without the images, which LangChain takes in a HumanMessage.\n"
         return without * bool(self.pictures.digests) + langchain_code(
             self.model.value,
-            self.template_text.value,
-            self.values,
+            self.template.text.value,
+            self.template.values,
             system=self.system.value,
             host=self.host,
             options=self.settings.options,
@@ -355,10 +309,10 @@ class Playground(AnswersPanel):
 
     def static_html(self) -> str:
         """The prompt, the answer and the code; runs a given prompt that was not run yet."""
-        if not self.runs and self.model.value and all(self.values.values()):
+        if not self.runs and self.model.value and all(self.template.values.values()):
             self.run()
         head = Markup("<p><strong>Playground</strong> · {} · {}</p>").format(
-            str(self.model.value), json.dumps(self.values, ensure_ascii=False)
+            str(self.model.value), json.dumps(self.template.values, ensure_ascii=False)
         )
         parts = (
             self.message,

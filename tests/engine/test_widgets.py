@@ -147,4 +147,4 @@ class TestConversations:
         assert "'question': 'Explain {waves}.'" in page.runs[-1].as_markdown()
         assert page.conversation[0]["prompt"] == [{"role": "user", "content": "Explain {waves}."}]
         page.go(-1)
-        assert (page.place, page.values) == (0, {"question": "tides"})
+        assert (page.place, page.template.values) == (0, {"question": "tides"})

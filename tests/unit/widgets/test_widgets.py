@@ -65,10 +65,10 @@ class TestPlayground:
         )
         answer.pieces.append("Because.")
         panel.runs.append(
-            Run(answer, panel.values, panel.template_text.value, "", panel.settings.values)
+            Run(answer, panel.template.values, panel.template.text.value, "", panel.settings.values)
         )
         panel.settings.fields["temperature"].value = 1.5
-        panel.fields["question"].value = "Why not?"
+        panel.template.fields["question"].value = "Why not?"
         panel.system.value = "Be brief."
         panel.save()
         (saved,) = (path.read_text() for path in Path().glob("playground-*.md"))
@@ -99,7 +99,7 @@ class TestOtherBoxes:
 
 class TestArguments:
     def test_the_model_comes_first(self):
-        assert slmlab.playground("m", "Why?").fields["question"].value == "Why?"
+        assert slmlab.playground("m", "Why?").template.fields["question"].value == "Why?"
         assert slmlab.side_by_side(["a", "b"], "Why?").prompt() == "Why?"
         assert slmlab.arena(["a", "b"], "Why?").prompt_text.value == "Why?"
 
