@@ -13,8 +13,9 @@ import uvloop
 
 import slmlab
 from slmlab import models
+from slmlab.engines.embedded.loader import Loader, LoadError, LoadSettings
 from slmlab.engines.embedded.model_store import ModelStore
-from slmlab.engines.embedded.pool import LoadError, LoadSettings, Pool
+from slmlab.engines.embedded.pool import Pool
 from slmlab.errors import ModelError
 from slmlab.run.generate import generate
 from tests.support.engines import GEMMA, SMOL, engine_process, runners
@@ -81,7 +82,7 @@ class TestMemory:
             return process
 
         async def load() -> None:
-            loaded = Pool(max_loaded=1, parallel=1)
+            loaded = Pool(1, Loader(1))
             async with loaded.use(model, store.blob(model.blob), LoadSettings(512, 2), 0):
                 pass
 

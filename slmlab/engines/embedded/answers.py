@@ -11,8 +11,8 @@ from typing import Any
 from slmlab.engines.embedded import completions, images, llama_cpp
 from slmlab.engines.embedded.completions import Piece
 from slmlab.engines.embedded.engine import Engine
+from slmlab.engines.embedded.loader import Worker
 from slmlab.engines.embedded.model_store import StoredModel
-from slmlab.engines.embedded.pool import Worker
 from slmlab.engines.embedded.responses import ApiError
 
 

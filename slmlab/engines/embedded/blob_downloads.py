@@ -146,7 +146,7 @@ async def _look(engine: Engine, layer: Layer, part: Path) -> float:
             f"llama.cpp here does not know its architecture, {header.architecture}"
         )
     shape = CacheShape.from_metadata(header.metadata)
-    needed = memory_needed(layer.size, shape, SHORTEST_CONTEXT, engine.pool.parallel)
+    needed = memory_needed(layer.size, shape, SHORTEST_CONTEXT, engine.pool.loader.parallel)
     memory, _ = hardware.memory()
     if needed > memory:
         raise gguf_header.GGUFError(

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from slmlab.engines.embedded.llama_cpp import llama_error
-from slmlab.engines.embedded.pool import Worker, WorkerLost
+from slmlab.engines.embedded.loader import Worker, WorkerLost
 from slmlab.engines.embedded.responses import ApiError
 
 

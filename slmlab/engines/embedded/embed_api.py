@@ -16,8 +16,8 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from slmlab.engines.embedded import llama_cpp
 from slmlab.engines.embedded.engine import Engine, keep_alive_seconds
+from slmlab.engines.embedded.loader import Worker
 from slmlab.engines.embedded.model_store import StoredModel
-from slmlab.engines.embedded.pool import Worker
 from slmlab.engines.embedded.responses import ApiError, parsed, unless_gone
 from slmlab.engines.embedded.schemas import EmbeddingsRequest, EmbedRequest
 

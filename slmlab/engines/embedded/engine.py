@@ -13,14 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from slmlab import hardware
+from slmlab.engines.embedded.loader import Loader, LoadError, LoadSettings, Worker, WorkerLost
 from slmlab.engines.embedded.model_store import ModelStore, StoredModel
-from slmlab.engines.embedded.pool import (
-    LoadError,
-    LoadSettings,
-    Pool,
-    Worker,
-    WorkerLost,
-)
+from slmlab.engines.embedded.pool import Pool
 from slmlab.engines.embedded.responses import ApiError
 from slmlab.engines.embedded.worker_process import WorkerProcess
 from slmlab.engines.model_names import NameNotValid, full_name
@@ -46,9 +41,8 @@ class Engine:
     def __init__(self, store: ModelStore, first_worker: WorkerProcess | None = None) -> None:
         self.store = store
         self.pool = Pool(
-            max_loaded=hardware.env_number("OLLAMA_MAX_LOADED_MODELS") or 3,
-            parallel=parallel_requests("embedded"),
-            spare=first_worker,
+            hardware.env_number("OLLAMA_MAX_LOADED_MODELS") or 3,
+            Loader(parallel_requests("embedded"), first_worker),
         )
         # One download of a model at a time: a second pull of the same name waits for the first.
         self.pulls: dict[str, asyncio.Lock] = {}
@@ -71,7 +65,7 @@ class Engine:
     @contextlib.asynccontextmanager
     async def admit(self) -> AsyncIterator[None]:
         """Admit a request, or refuse it as Ollama does if too many are waiting."""
-        room = self._max_queue + self.pool.parallel * self.pool.max_loaded
+        room = self._max_queue + self.pool.loader.parallel * self.pool.max_loaded
         if self._waiting >= room:
             log.warning("refused a request: %d are already waiting", self._waiting)
             raise ApiError(503, "server busy, please try again.  maximum pending requests exceeded")

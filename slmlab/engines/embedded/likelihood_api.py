@@ -16,8 +16,8 @@ from starlette.responses import Response
 
 from slmlab.engines.embedded import llama_cpp
 from slmlab.engines.embedded.engine import Engine, keep_alive_seconds
+from slmlab.engines.embedded.loader import Worker
 from slmlab.engines.embedded.model_store import StoredModel
-from slmlab.engines.embedded.pool import Worker
 from slmlab.engines.embedded.responses import ApiError, parsed, reply
 from slmlab.engines.embedded.schemas import LikelihoodRequest
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from slmlab.engines.embedded import images
 from slmlab.engines.embedded.gguf_header import FILL_IN_MIDDLE
+from slmlab.engines.embedded.loader import Worker
 from slmlab.engines.embedded.model_store import StoredModel
-from slmlab.engines.embedded.pool import Worker
 from slmlab.engines.embedded.responses import ApiError
 
 # Ollama's own sampling defaults (api/types.go, 0.33), so that a request that leaves an option out

@@ -17,8 +17,8 @@ from starlette.responses import JSONResponse, Response
 
 from slmlab.engines.embedded import gguf_header, llama_cpp, pypi_models
 from slmlab.engines.embedded.engine import Engine
+from slmlab.engines.embedded.loader import LoadError
 from slmlab.engines.embedded.model_store import StoredModel
-from slmlab.engines.embedded.pool import LoadError
 from slmlab.engines.embedded.responses import ApiError, blocks, parsed, reply
 from slmlab.engines.embedded.schemas import (
     CopyRequest,
@@ -186,7 +186,7 @@ async def create(engine: Engine, request: Request) -> Response:
             model = await asyncio.to_thread(engine.store.describe, name, path.name, **facts)
             if args.files:
                 yield {"status": "loading the model once"}
-                await engine.pool.check(model, path)
+                await engine.pool.loader.check(model, path)
         except (gguf_header.GGUFError, LoadError) as error:
             for one in filter(None, (path.name, facts.get("projector"))):
                 await asyncio.to_thread(engine.store.drop_unused, one)

@@ -10,7 +10,7 @@ from typing import Any
 from slmlab.engines.embedded import gguf_header, registry_manifest
 from slmlab.engines.embedded.blob_downloads import share
 from slmlab.engines.embedded.engine import Engine
-from slmlab.engines.embedded.pool import LoadError
+from slmlab.engines.embedded.loader import LoadError
 from slmlab.engines.embedded.registry import Registry, RegistryError
 from slmlab.engines.embedded.registry_manifest import Layer
 from slmlab.engines.embedded.responses import ApiError
@@ -53,14 +53,14 @@ async def steps(
             if before is None or before.digest != model.digest:
                 yield {"status": "loading the model once"}
                 try:
-                    await engine.pool.check(model, engine.store.blob(layer.sha256))
+                    await engine.pool.loader.check(model, engine.store.blob(layer.sha256))
                 except LoadError as error:
                     if not model.projector:
                         raise
                     yield {"status": f"{WITHOUT_IMAGES}: {error}"}
                     engine.store.drop_unused(facts.pop("projector"))
                     model = engine.store.describe(name.full, layer.sha256, **facts)
-                    await engine.pool.check(model, engine.store.blob(layer.sha256))
+                    await engine.pool.loader.check(model, engine.store.blob(layer.sha256))
             yield {"status": "writing manifest"}
             engine.store.write(model)
             if before and set(before.blobs) - set(model.blobs):

@@ -13,8 +13,8 @@ from aiohttp import web
 
 from slmlab.engines.embedded import routes
 from slmlab.engines.embedded.engine import Engine
+from slmlab.engines.embedded.loader import Loader, LoadSettings, Worker
 from slmlab.engines.embedded.model_store import ModelStore, StoredModel
-from slmlab.engines.embedded.pool import LoadSettings, Pool, Worker
 from tests.support.fake_process import FakeProcess
 
 
@@ -59,9 +59,7 @@ class Llama:
             await response.write(b"data: " + web.json_response(piece).body + b"\n\n")
         return response
 
-    async def load(
-        self, pool: Pool, model: StoredModel, path: object, settings: LoadSettings
-    ) -> Worker:
+    async def load(self, model: StoredModel, path: object, settings: LoadSettings) -> Worker:
         self.loads.append((model.name, settings))
         client = aiohttp.ClientSession(self.url)
         return Worker(model, settings, FakeProcess(), client, has_gpu=self.has_gpu)
@@ -75,7 +73,7 @@ class Llama:
 def llama(monkeypatch: pytest.MonkeyPatch) -> Llama:
     """What stands in place of llama.cpp."""
     fake = Llama()
-    monkeypatch.setattr(Pool, "_load", lambda pool, *args: fake.load(pool, *args))
+    monkeypatch.setattr(Loader, "load", lambda _, *args: fake.load(*args))
     return fake
 
 

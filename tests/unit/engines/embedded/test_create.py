@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from slmlab.engines.embedded.pool import LoadError, LoadSettings, NoMemory, Pool
+from slmlab.engines.embedded.loader import Loader, LoadError, LoadSettings, NoMemory
 from tests.support import gguf_files
 
 BEGINNING = [
@@ -89,11 +89,11 @@ class TestTrial:
     def refusing(self, monkeypatch, *errors: Exception) -> list[LoadSettings]:
         tried: list[LoadSettings] = []
 
-        async def load(pool, model, path, settings):
+        async def load(loader, model, path, settings):
             tried.append(settings)
             raise errors[len(tried) - 1]
 
-        monkeypatch.setattr(Pool, "_load", load)
+        monkeypatch.setattr(Loader, "load", load)
         return tried
 
     def test_what_is_refused_leaves_nothing(self, engine_run, file, monkeypatch):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,10 +12,10 @@ import pytest
 
 from slmlab.engines.embedded import pool as pool_module
 from slmlab.engines.embedded.engine import parse_keep_alive
-from slmlab.engines.embedded.pool import LoadError, LoadSettings, Pool, Worker
+from slmlab.engines.embedded.loader import Loader, LoadError, LoadSettings, Worker
+from slmlab.engines.embedded.pool import Pool
 from slmlab.hardware import usable_cores
 from tests.support.fake_process import FakeProcess
-from tests.support.processes import wait_for
 
 SETTINGS = LoadSettings(num_ctx=512, threads=1)
 
@@ -27,22 +25,33 @@ class FakeClient:
         pass
 
 
-class PoolWithoutProcesses(Pool):
-    """A pool whose processes are no processes; ``loads`` has the names in order."""
+class LoaderWithoutProcesses(Loader):
+    """A loader whose processes are no processes; ``loads`` has the names in order."""
 
-    def __init__(self, max_loaded: int = 2) -> None:
-        super().__init__(max_loaded, parallel=4)
+    def __init__(self) -> None:
+        super().__init__(parallel=4)
         self.loads: list[str] = []
         self.fail: list[Exception] = []
+        self.pool: Pool
         self.most = 0
 
-    async def _load(self, model: Any, path: Path, settings: LoadSettings) -> Worker:
+    async def load(self, model: Any, path: Path, settings: LoadSettings) -> Worker:
         self.loads.append(model.name)
-        self.most = max(self.most, len(self.loaded) + len(self.loading))
+        self.most = max(self.most, len(self.pool.loaded) + len(self.pool.loading))
         await asyncio.sleep(0)
         if self.fail:
             raise self.fail.pop()
         return Worker(model, settings, FakeProcess(), FakeClient())
+
+
+class PoolWithoutProcesses(Pool):
+    """A pool with such a loader."""
+
+    loader: LoaderWithoutProcesses
+
+    def __init__(self, max_loaded: int = 2) -> None:
+        super().__init__(max_loaded, LoaderWithoutProcesses())
+        self.loader.pool = self
 
     def borrow(self, name: str, settings: LoadSettings = SETTINGS, keep_alive: float = 300):
         model = SimpleNamespace(name=name, digest=name, size=1)
@@ -80,7 +89,7 @@ class TestBorrowing:
         assert one.users == 0
         async with pool.borrow("a") as again:
             assert again is one
-        assert pool.loads == ["a"]
+        assert pool.loader.loads == ["a"]
 
     @in_pool
     async def test_two_who_come_at_once_wait_for_one_load(self, pool):
@@ -90,7 +99,7 @@ class TestBorrowing:
 
         one, two = await asyncio.gather(borrow(), borrow())
         assert one is two
-        assert pool.loads == ["a"]
+        assert pool.loader.loads == ["a"]
 
     @in_pool
     async def test_other_settings_load_it_anew_in_place_of_the_old_one(self, pool):
@@ -99,7 +108,7 @@ class TestBorrowing:
         async with pool.borrow("a", LoadSettings(1024, 1)) as new:
             assert not old.alive
             assert pool.loaded == [new]
-        assert pool.loads == ["a", "a"]
+        assert pool.loader.loads == ["a", "a"]
 
     @in_pool
     async def test_threads_sleep_while_two_models_want_more_of_them_than_there_are_cores(
@@ -147,7 +156,7 @@ class TestBorrowing:
 
     @in_pool
     async def test_a_load_that_failed_is_tried_again_by_the_next(self, pool):
-        pool.fail = [LoadError("no")]
+        pool.loader.fail = [LoadError("no")]
         with pytest.raises(LoadError):
             async with pool.borrow("a"):
                 pass
@@ -171,7 +180,7 @@ class TestEviction:
             async with pool.borrow(name):
                 pass
         assert pool.names == ["a", "c"]
-        assert pool.loads == ["a", "b", "c"]
+        assert pool.loader.loads == ["a", "b", "c"]
 
     @in_pool
     async def test_one_that_is_in_use_stays(self, pool):
@@ -202,7 +211,7 @@ class TestEviction:
                 await asyncio.sleep(0)
 
         await asyncio.gather(*(borrow(name) for name in "abcdabcd"))
-        assert pool.most == pool.max_loaded == 2
+        assert pool.loader.most == pool.max_loaded == 2
 
     @in_pool
     async def test_who_gave_up_waiting_leaves_no_trace(self, pool):
@@ -213,7 +222,7 @@ class TestEviction:
             await asyncio.gather(waiting, return_exceptions=True)
         async with pool.borrow("d"):
             assert sorted(pool.names) == ["a", "d"]
-        assert pool.loads == ["a", "b", "d"]
+        assert pool.loader.loads == ["a", "b", "d"]
 
 
 class TestKeepAlive:
@@ -283,61 +292,3 @@ class TestKeepAlive:
             expiry.cancel()
 
         asyncio.run(work())
-
-
-class TestTheProcessForTheNextModel:
-    @pytest.fixture
-    def started(self, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-        """Processes that are none, as they are started."""
-        found: list[Any] = []
-
-        async def start() -> Any:
-            one = SimpleNamespace(alive=True)
-
-            async def end() -> None:
-                one.alive = False
-
-            one.end = end
-            found.append(one)
-            await asyncio.sleep(0)
-            return one
-
-        monkeypatch.setattr(pool_module.worker_process, "start", start)
-        return found
-
-    def test_one_waits_however_many_loads_want_it(self, started):
-        async def test() -> None:
-            pool = Pool(2, 1)
-            await asyncio.gather(*(pool._start_spare() for _ in "123"))
-            assert [one.alive for one in started].count(True) == 1
-            await pool._start_spare()
-            assert len(started) == 3
-            await pool.close()
-            assert not any(one.alive for one in started)
-
-        asyncio.run(test())
-
-    def test_one_that_ended_is_replaced(self, started):
-        async def test() -> None:
-            pool = Pool(2, 1)
-            await pool._start_spare()
-            started[0].alive = False
-            await pool._start_spare()
-            assert [one.alive for one in started] == [False, True]
-
-        asyncio.run(test())
-
-    def test_without_room_for_it_each_load_starts_its_own(self, monkeypatch):
-        async def start() -> None:
-            raise BlockingIOError("Resource temporarily unavailable")
-
-        monkeypatch.setattr(pool_module.worker_process, "start", start)
-        asyncio.run(Pool(2, 1)._start_spare())
-
-    def test_one_that_was_killed_a_moment_ago_is_not_taken(self):
-        with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-            assert not pool_module.has_ended(process.pid)
-            process.kill()
-            # Nobody has waited for it yet, as asyncio may not have.
-            assert wait_for(lambda: pool_module.has_ended(process.pid), 10)
-        assert pool_module.has_ended(process.pid)
