@@ -70,9 +70,9 @@ class OpenAIServer(httpx.BaseTransport):
             return self._tags(request)
         if route in ("chat", "generate"):
             body = json.loads(request.read())
-            asked = body.get("messages") or (body.get("prompt") and not body.get("raw"))
+            has_prompt = body.get("messages") or (body.get("prompt") and not body.get("raw"))
             pictures = any(one.get("images") for one in body.get("messages") or ())
-            if asked and not (pictures or body.get("images") or body.get("tools")):
+            if has_prompt and not (pictures or body.get("images") or body.get("tools")):
                 return self._answer(request, route, body)
         return _refusal(
             501,

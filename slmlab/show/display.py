@@ -157,8 +157,8 @@ def ask(
         )
         if calls := written(record.tool_calls):
             stream(f"{calls}\n")
-        said = record.text.strip() or calls
-        footer = str(record) if said else f"The answer is empty: {record}"
+        text = record.text.strip() or calls
+        footer = str(record) if text else f"The answer is empty: {record}"
     except SlmlabError:
         footer = "failed" if stream.text else ""
         raise

@@ -172,10 +172,10 @@ def _rest(text: str) -> Markup:
     if not text:
         return Markup()
     shown = text[:LONGEST_PLAIN]
-    told = f"{len(text):,} more characters, as they were written"
+    note = f"{len(text):,} more characters, as they were written"
     if len(shown) < len(text):
-        told += f": the first {len(shown):,} of them; the record has them all"
-    return _REST.format(told, harmless(shown))
+        note += f": the first {len(shown):,} of them; the record has them all"
+    return _REST.format(note, harmless(shown))
 
 
 def _end_of(text: str) -> str:

@@ -53,13 +53,13 @@ def tokens(
     most = surprise.nlargest(NAMED)
     named = {place: _name(table["token"][place], place + 1) for place in most.index}
     perplexity = math.exp(-table["logprob"].mean())
-    told = "; ".join(
+    surprising = "; ".join(
         f"{named[place]} at place {place + 1}, {table['probability'][place]:.1%}"
         for place in most.index
     )
     alt = (
         f"Surprise of {len(table)} tokens in bits; perplexity {perplexity:.2f}. The most "
-        f"surprising: {told}."
+        f"surprising: {surprising}."
     )
     note = (
         f"Perplexity {perplexity:.2f}. Surprise: −log₂ of a token's probability. The entropy counts"

@@ -124,17 +124,19 @@ def _quality(frame: pd.DataFrame, rows: list[dict[str, Any]]) -> tuple[str, list
     except SlmlabError as error:
         return "The scores cannot be compared", [str(error)]
     names = (best, ranked[1]["name"])
-    told = list(pairs[pairs["a"].isin(names) & pairs["b"].isin(names)]["sentence"])
+    sentences = list(pairs[pairs["a"].isin(names) & pairs["b"].isin(names)]["sentence"])
     if len(pairs) <= MOST_PAIRS:
-        told += [one for one in pairs["sentence"] if one not in told]
+        sentences += [one for one in pairs["sentence"] if one not in sentences]
     if _beats_all(best, pairs, len(ranked) - 1):
-        return f"{best} did better" + (" than all others" if len(ranked) > 2 else ""), told
+        return f"{best} did better" + (" than all others" if len(ranked) > 2 else ""), sentences
     highest = [row["name"] for row in ranked if row["mean"] == ranked[0]["mean"]]
     if len(highest) == len(ranked):
-        return "None did better than the others" if len(ranked) > 2 else "Neither did better", told
+        return "None did better than the others" if len(
+            ranked
+        ) > 2 else "Neither did better", sentences
     if len(highest) > 1:
-        return f"{', '.join(highest[:-1])} and {highest[-1]} scored highest", told
-    return f"{best} scored highest, which may be chance", told
+        return f"{', '.join(highest[:-1])} and {highest[-1]} scored highest", sentences
+    return f"{best} scored highest, which may be chance", sentences
 
 
 def _beats_all(best: str, pairs: pd.DataFrame, others: int) -> bool:

@@ -163,17 +163,17 @@ def _quoted(text: str) -> str:
 
 def _told(row: Mapping[str, Any]) -> str:
     """What a token tells: its probability, what else was likely, and what is not known."""
-    told = f"{_quoted(row['token'])} {row['probability']:.1%}"
+    sentence = f"{_quoted(row['token'])} {row['probability']:.1%}"
     if not row["whole"]:
-        told += " (its last part; the server does not tell those of the parts before)"
+        sentence += " (its last part; the server does not tell those of the parts before)"
     others = [
         f"{_quoted(text)} {share:.1%}"
         for place, (text, share) in enumerate(row["alternatives"], 1)
         if place != row["rank"]
     ]
     if others:
-        told += f"; instead {', '.join(others)}"
-    return told + f"; all others {row['rest']:.1%}; entropy at least {row['entropy']:.2f} bits"
+        sentence += f"; instead {', '.join(others)}"
+    return sentence + f"; all others {row['rest']:.1%}; entropy at least {row['entropy']:.2f} bits"
 
 
 def _least(rows: Sequence[Mapping[str, Any]]) -> Markup:
@@ -212,10 +212,10 @@ def _partings(view: TokensView) -> Markup:
             continue
         row = table.iloc[place]
         there = _parting(table, first)
-        told = f"{harmless(name)} parts from the first answer at its token {place + 1}, "
-        told += f"{_quoted(row['token'])} ({row['probability']:.1%})"
+        sentence = f"{harmless(name)} parts from the first answer at its token {place + 1}, "
+        sentence += f"{_quoted(row['token'])} ({row['probability']:.1%})"
         if there is not None:
             one = first.iloc[there]
-            told += f", where that has {_quoted(one['token'])} ({one['probability']:.1%})"
-        found += Markup("<p>{}.</p>").format(told)
+            sentence += f", where that has {_quoted(one['token'])} ({one['probability']:.1%})"
+        found += Markup("<p>{}.</p>").format(sentence)
     return found

@@ -75,12 +75,12 @@ def conversation_code(model: str, prompt: Prompt, host: str, options: Mapping[st
     if is_local(host):
         arguments += ", client_kwargs={'trust_env': False}"
     sent = "".join(f"    {name!r}: {value!r},\n" for name, value in full_options(options).items())
-    said = "".join(f"    {dict(one)!r},\n" for one in prompt if not isinstance(one, str))
+    messages = "".join(f"    {dict(one)!r},\n" for one in prompt if not isinstance(one, str))
     return (
         "from langchain_ollama import ChatOllama\n\n"
         f"llm = ChatOllama({arguments})\n"
         f"options = {{\n{sent}}}\n"
-        f"messages = [\n{said}]\n"
+        f"messages = [\n{messages}]\n"
         "llm.bind(options=options, reasoning=False).invoke(messages).content"
     )
 

@@ -100,23 +100,23 @@ class Prepared:
 
     async def pieces(self) -> AsyncGenerator[Piece, None]:
         """The answer as it comes; in one piece where no stream is wanted."""
-        asked = self.question
-        body = llama_cpp.sampling(asked.options) | asked.grammar | {"stream": asked.stream}
-        alternatives = max(1, asked.top_logprobs)
-        if not asked.parsed:
+        question = self.question
+        body = llama_cpp.sampling(question.options) | question.grammar | {"stream": question.stream}
+        alternatives = max(1, question.top_logprobs)
+        if not question.parsed:
             prompt: object = self.prompt
             if self.images:
                 prompt = {"prompt_string": self.prompt, "multimodal_data": self.images}
-            body |= {"prompt": prompt} | ({"n_probs": alternatives} if asked.logprobs else {})
+            body |= {"prompt": prompt} | ({"n_probs": alternatives} if question.logprobs else {})
             stream = completions.complete(self.worker, body)
-            if asked.must_call:
+            if question.must_call:
                 stream = completions.as_call(stream)
         else:
-            body |= {"messages": self.messages} | asked.template
-            if asked.logprobs:
+            body |= {"messages": self.messages} | question.template
+            if question.logprobs:
                 body |= {"logprobs": True, "top_logprobs": alternatives}
                 # llama.cpp streams either calls of tools or log-probabilities.
-                body["stream"] = asked.stream and not asked.tools
+                body["stream"] = question.stream and not question.tools
             stream = completions.chat(self.worker, body)
         async with contextlib.aclosing(stream):
             async for piece in stream:
@@ -130,37 +130,36 @@ async def prepare(engine: Engine, question: Question) -> AsyncIterator[Prepared]
     Raises:
         ApiError: it cannot be loaded, or the prompt is too long and must not be cut.
     """
-    asked = question
     async with (
         engine.admit(),
-        engine.loaded(asked.model, asked.options, asked.keep_alive) as worker,
+        engine.loaded(question.model, question.options, question.keep_alive) as worker,
     ):
         loaded_at = time.perf_counter_ns()
-        prompt, messages, truncated = await _fit(worker, asked)
-        content = messages if asked.raw is None else [{"content": asked.raw}]
+        prompt, messages, truncated = await _fit(worker, question)
+        content = messages if question.raw is None else [{"content": question.raw}]
         seen = images.of(content)
-        yield Prepared(asked, worker, prompt, messages, seen, truncated, loaded_at)
+        yield Prepared(question, worker, prompt, messages, seen, truncated, loaded_at)
 
 
 async def _fit(
-    worker: Worker, asked: Question
+    worker: Worker, question: Question
 ) -> tuple[str | list[int], list[dict[str, Any]], bool]:
     """The prompt as text, or as tokens where it had to be cut; the messages that are left in it.
 
     Like Ollama, a conversation first loses its oldest messages (never the system's nor the
     last), and what is then still too long keeps its first ``num_keep`` tokens and its end.
     """
-    messages, truncated, limit = asked.messages, False, worker.settings.num_ctx
-    raw = None if asked.raw is None else images.marked(asked.raw, worker.image_marker)
+    messages, truncated, limit = question.messages, False, worker.settings.num_ctx
+    raw = None if question.raw is None else images.marked(question.raw, worker.image_marker)
     if messages and all(message["role"] == "system" for message in messages):
-        messages = await llama_cpp.with_a_turn(worker, asked.model, messages, asked.template)
-    if raw is not None and asked.suffix:
+        messages = await llama_cpp.with_a_turn(worker, question.model, messages, question.template)
+    if raw is not None and question.suffix:
         before, after, gap = await llama_cpp.words_of_a_gap(worker)
-        raw = f"{before}{raw}{after}{asked.suffix}{gap}"
+        raw = f"{before}{raw}{after}{question.suffix}{gap}"
     while True:
         prompt = raw
         if prompt is None:
-            prompt = await llama_cpp.render(worker, asked.model, messages, asked.template)
+            prompt = await llama_cpp.render(worker, question.model, messages, question.template)
         seen = images.of(messages)
         room = limit - images.TOKENS * len(seen)
         # A token is at least one byte, so a short text cannot be too long.
@@ -170,16 +169,16 @@ async def _fit(
         if len(tokens) < room:
             return prompt, messages, truncated
         oldest = next((i for i, m in enumerate(messages) if m["role"] != "system"), None)
-        if asked.raw is not None or oldest is None or oldest >= len(messages) - 1:
+        if question.raw is not None or oldest is None or oldest >= len(messages) - 1:
             break
-        if not asked.truncate:
+        if not question.truncate:
             break
         messages, truncated = messages[:oldest] + messages[oldest + 1 :], True
     if seen:  # how many tokens they take, llama.cpp knows; it refuses a prompt that is too long
         return prompt, messages, truncated
     # llama.cpp tells thoughts and calls apart only in the answer to messages, which stay whole.
-    if not (asked.truncate and asked.shift) or asked.parsed:
+    if not (question.truncate and question.shift) or question.parsed:
         raise ApiError(400, llama_cpp.TOO_LONG)
-    keep = max(0, min(asked.options["num_keep"], limit - 1))
+    keep = max(0, min(question.options["num_keep"], limit - 1))
     cut = limit - max((limit - keep) // 2, 1)
     return tokens[:keep] + tokens[len(tokens) - (cut - keep) :], messages, True

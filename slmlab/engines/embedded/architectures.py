@@ -43,10 +43,10 @@ async def is_known(architecture: str) -> bool:
                 stderr=asyncio.subprocess.PIPE,
             )
             try:
-                _, said = await process.communicate()
+                _, log_text = await process.communicate()
             finally:
                 if process.returncode is None:
                     process.kill()
                     await process.wait()
-        _known[architecture] = b"unknown model architecture" not in said
+        _known[architecture] = b"unknown model architecture" not in log_text
     return _known[architecture]

@@ -62,12 +62,12 @@ async def chat(worker: Worker, body: dict[str, Any]) -> AsyncGenerator[Piece, No
             if not event.get("choices"):
                 continue
             choice = event["choices"][0]
-            said = choice.get("delta") or choice.get("message") or {}
-            for part in said.get("tool_calls") or []:
+            message = choice.get("delta") or choice.get("message") or {}
+            for part in message.get("tool_calls") or []:
                 _gather(calls, part)
             piece = Piece(
-                text=said.get("content") or "",
-                thinking=said.get("reasoning_content") or "",
+                text=message.get("content") or "",
+                thinking=message.get("reasoning_content") or "",
                 logprobs=(choice.get("logprobs") or {}).get("content") or [],
             )
             if reason := choice.get("finish_reason"):

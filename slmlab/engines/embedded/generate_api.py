@@ -64,13 +64,13 @@ async def complete(
     elif model.chat_template is None and not model.messages:
         raw = images.with_images(f"{system}\n\n{args.prompt}", pictures) if system else prompt
 
-    def said(piece: Piece) -> dict[str, Any]:
+    def shaped(piece: Piece) -> dict[str, Any]:
         return {"response": piece.text} | ({"thinking": piece.thinking} if piece.thinking else {})
 
     suffix = "" if args.raw else args.suffix or ""
     question = _question(request, model, args, messages=messages, raw=raw, suffix=suffix)
     nothing_to_do = not args.prompt
-    return await _run(engine, request, args, question, said, nothing_to_do, translated)
+    return await _run(engine, request, args, question, shaped, nothing_to_do, translated)
 
 
 async def chat(engine: Engine, request: Request) -> Response:
@@ -99,7 +99,7 @@ async def converse(
     if model.system and not any(one["role"] == "system" for one in given):
         messages.insert(0, {"role": "system", "content": model.system})
 
-    def said(piece: Piece) -> dict[str, Any]:
+    def shaped(piece: Piece) -> dict[str, Any]:
         message: dict[str, Any] = {"role": "assistant", "content": piece.text}
         if piece.thinking:
             message["thinking"] = piece.thinking
@@ -118,7 +118,7 @@ async def converse(
         grammar = llama_cpp.grammar_of_a_call(tools)
         question = dataclasses.replace(question, must_call=True, grammar=grammar)
     nothing_to_do = not args.messages
-    return await _run(engine, request, args, question, said, nothing_to_do, translated)
+    return await _run(engine, request, args, question, shaped, nothing_to_do, translated)
 
 
 def _check_logprobs(args: GenerateRequest | ChatRequest) -> None:
@@ -208,7 +208,7 @@ async def _run(
     request: Request,
     args: GenerateRequest | ChatRequest,
     question: Question,
-    said: Callable[[Piece], dict[str, Any]],
+    shaped: Callable[[Piece], dict[str, Any]],
     nothing_to_do: bool,
     translated: Translate,
 ) -> Response:
@@ -219,7 +219,7 @@ async def _run(
         request: whose client may hang up meanwhile.
         args: the request's body.
         question: what it asks.
-        said: puts a piece where this route has it.
+        shaped: puts a piece where this route has it.
         nothing_to_do: there is no prompt, so the model is only loaded or unloaded.
         translated: puts the parts of the answer in the shape of the API that was asked.
     """
@@ -231,7 +231,7 @@ async def _run(
         return {
             "model": args.model,
             "created_at": now,
-            **said(piece),
+            **shaped(piece),
             **({"logprobs": rows} if args.logprobs and rows else {}),
             "done": piece.stop_reason is not None,
             **more,

