@@ -91,8 +91,8 @@ class Silent:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # Closing does not wake a thread that waits in accept(). After any signal the system calls it
-        # again with the same descriptor, which may be another server's by then.
+        # Closing does not wake a thread that waits in accept(). After any signal the system calls
+        # that again with the same descriptor, which may be another server's by then.
         with contextlib.suppress(OSError):
             self.listener.shutdown(socket.SHUT_RDWR)
         self.thread.join(10)
