@@ -197,19 +197,34 @@ def _cpu_quota(cgroup: Path) -> float | None:
 def _container_memory(
     total: int, available: int, cgroup: Path = Path("/sys/fs/cgroup")
 ) -> tuple[int, int]:
-    """Total and free bytes, reduced to the container's limit if it has one."""
-    for limit_file, used_file in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    """Total and free bytes, reduced to the container's limit if it has one.
+
+    What a container uses includes files that the system keeps in memory (its page cache), such as a
+    model's right after its download. It drops them as soon as memory is needed, so they count as
+    free, as they do in ``/proc/meminfo``'s ``MemAvailable``.
+    """
+    for folder, limit_file, used_file, total_of in (
+        (cgroup, "memory.max", "memory.current", ""),
+        (cgroup / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
     ):
         try:
-            limit = int((cgroup / limit_file).read_text())
-            used = int((cgroup / used_file).read_text())
+            limit = int((folder / limit_file).read_text())
+            used = int((folder / used_file).read_text())
         except (OSError, ValueError):
             continue
         if limit < total:
-            return limit, max(0, min(available, limit - used))
+            cached = _cached_files(folder / "memory.stat", total_of)
+            return limit, max(0, min(available, limit - used + cached))
     return total, available
+
+
+def _cached_files(stat: Path, total_of: str) -> int:
+    """Bytes of a container's page cache; 0 where the system does not tell."""
+    try:
+        fields = dict(line.split() for line in stat.read_text().splitlines())
+        return sum(int(fields[f"{total_of}{one}_file"]) for one in ("active", "inactive"))
+    except (OSError, ValueError, KeyError):
+        return 0
 
 
 def _platform() -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -100,6 +101,20 @@ def free_for(engine: str) -> tuple[int, str]:
     machine = hardware.machine()
     gpu = machine.gpu
     return machine.model_memory, f"{gpu.name}'s memory" if gpu and gpu.total_memory else "memory"
+
+
+def freed_by_unloading(held: int, weights: int) -> int:
+    """Bytes of main memory that become free when a loaded model is unloaded, roughly.
+
+    Engines map the weights from their file. On Linux the pages of a mapped file count as free
+    already, since the system drops them when memory is needed; only the rest is freed. (Weights
+    that the engine copied into another order are freed too, but servers do not say how many.)
+
+    Args:
+        held: bytes that the model holds now, by ``/api/ps``.
+        weights: bytes of its file.
+    """
+    return max(0, held - weights) if sys.platform == "linux" else held
 
 
 def cache_type() -> str:

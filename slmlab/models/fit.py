@@ -17,6 +17,7 @@ from slmlab.memory import (
     effective_context,
     embedding_buffer,
     free_for,
+    freed_by_unloading,
     kv_cache_bytes,
     memory_needed,
     parallel_requests,
@@ -140,6 +141,9 @@ def will_it_fit(model: str, num_ctx: int = 4096, *, host: str | None = None) -> 
             raise
         weights = size
     available, place = free_for(engine)
+    held = sum(one.memory for one in resident)
+    if place == "memory":
+        held = freed_by_unloading(held, weights)
     return Fit(
         model=model,
         num_ctx=length,
@@ -149,7 +153,7 @@ def will_it_fit(model: str, num_ctx: int = 4096, *, host: str | None = None) -> 
         needed=memory_needed(weights, shape, length, parallel, batch_size(info, length))
         + embedding_buffer(info, length),
         # Memory that the model itself holds now is available to it.
-        available=available + sum(one.memory for one in resident),
+        available=available + held,
         place=place,
         requested_ctx=num_ctx,
     )

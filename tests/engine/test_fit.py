@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 import slmlab
 from slmlab import models
 from slmlab.errors import ModelError
+from slmlab.models import fit
 from slmlab.show import plots
-from tests.support.engines import GEMMA, SHALLOW, SMOL
+from tests.support.engines import GEMMA, SHALLOW, SMOL, runners
 
 
 class TestFit:
@@ -42,6 +45,19 @@ class TestFit:
         assert "8,192 tokens, the most that it has" in str(longer)
         models.load(SMOL, 100_000_000)
         assert [one.context_length for one in models.loaded() if one.name == SMOL] == [8192]
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="other systems count mapped files as used")
+    def test_a_loaded_model_frees_no_more_than_it_has_to_itself(self, here, monkeypatch):
+        """Its file, mapped into memory, is among what the system counts as free already."""
+        free = 5 * 2**30
+        monkeypatch.setattr(fit, "free_for", lambda engine: (free, "memory"))
+        models.load(SMOL, 8192)
+        own = max(one.memory_info().rss - one.memory_info().shared for one in runners(here.url))
+        libraries = 64 * 2**20  # files of the process too, mapped beside the model's
+        found = slmlab.will_it_fit(SMOL, 8192)
+        assert free + own - found.weights <= found.available <= free + own + libraries
+        models.unload(SMOL)
+        assert slmlab.will_it_fit(SMOL, 8192).available == free
 
     def test_a_model_that_is_nowhere(self, here):
         with pytest.raises(ModelError, match="no model 'nope'"):

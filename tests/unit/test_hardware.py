@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from slmlab import hardware
 from slmlab.devices import GPU, gpus_from_smi, gpus_without_driver
 
@@ -35,6 +37,28 @@ class TestHardware:
         (tmp_path / "memory.max").write_text("1000\n")
         (tmp_path / "memory.current").write_text("400\n")
         assert hardware._container_memory(5000, 3000, tmp_path) == (1000, 600)
+
+    @pytest.mark.parametrize(
+        ("limit", "used", "folder", "total_of"),
+        [
+            ("memory.max", "memory.current", "", ""),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "memory", "total_"),
+        ],
+    )
+    def test_files_that_a_container_keeps_in_memory_count_as_free(
+        self, limit, used, folder, total_of, tmp_path
+    ):
+        group = tmp_path / folder
+        group.mkdir(exist_ok=True)
+        (group / limit).write_text("1000\n")
+        (group / used).write_text("900\n")
+        (group / "memory.stat").write_text(
+            f"anon 250\n{total_of}inactive_file 50\n{total_of}active_file 600\nfile 700\n"
+        )
+        assert hardware._container_memory(5000, 3000, tmp_path) == (1000, 750)
+        assert hardware._container_memory(5000, 300, tmp_path) == (1000, 300)
+        (group / "memory.stat").write_text("of another kind\n")
+        assert hardware._container_memory(5000, 3000, tmp_path) == (1000, 100)
 
     def test_nvidia_smi(self):
         (gpu,) = gpus_from_smi("Tesla T4, 15360, 15095, 550.54.15\n")

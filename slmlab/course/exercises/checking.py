@@ -77,8 +77,8 @@ def near(value: float, right: float, tolerance: float = 0.02) -> bool:
     return abs(float(value) - right) <= tolerance * abs(right)
 
 
-def prompt_text(prompt: str | Sequence[Mapping[str, Any]]) -> str:
-    """A prompt as text: of a conversation the messages, one below the other."""
+def prompt_contents(prompt: str | Sequence[Mapping[str, Any]]) -> str:
+    """The words of a prompt: of a conversation the messages, without who says them."""
     if isinstance(prompt, str):
         return prompt
     return "\n".join(message["content"] for message in prompt)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from slmlab.course.exercises.checking import exercise, near, prompt_text
+from slmlab.course.exercises.checking import exercise, near, prompt_contents
 
 HELLO = "Say hello to a class of students in one sentence."
 
@@ -18,7 +18,7 @@ def check_00_1(record: Any, names: Any) -> str | None:
         return f"The model did not answer: {record.error}"
     if not record.text:
         return "The answer is empty, as a base model's may be: ask once more with seed=1."
-    if HELLO.rstrip(".").lower() not in " ".join(prompt_text(record.prompt).lower().split()):
+    if HELLO.rstrip(".").lower() not in " ".join(prompt_contents(record.prompt).lower().split()):
         return f"Ask the question from above: {HELLO}"
     if len(names) > 1 and is_among(record.model, names[:1]):
         return f"{names[0]} has answered above: ask another one of `names`, such as names[1]."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from slmlab.course.exercises.checking import exercise, near, prompt_text
+from slmlab.course.exercises.checking import exercise, near, prompt_contents
 
 
 @exercise("04.1")
@@ -77,11 +77,11 @@ def check_06_1(frame: Any, reviews: Any, ways: Any, verdict: Any) -> str | None:
     rows = [
         row
         for row in frame.to_dict("records")
-        if isinstance(row.get("system"), str) or prompt_text(row["prompt"]) not in known
+        if isinstance(row.get("system"), str) or prompt_contents(row["prompt"]) not in known
     ]
     if not rows:
         return "Ask in words of your own: all of these prompts are from the five ways above."
-    asked = "\n".join(prompt_text(row["prompt"]) for row in rows)
+    asked = "\n".join(prompt_contents(row["prompt"]) for row in rows)
     missing = [one for one in reviews["review"] if one not in asked]
     if missing:
         return (
