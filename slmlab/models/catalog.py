@@ -260,5 +260,10 @@ def _installed_as(tag: str | None, installed: list[str], latest: bool = False) -
     tags = [tag, f"{tag.split(':')[0]}:latest"] if latest else [tag]
     exact = [name for name in installed if any(inventory.is_among(one, [name]) for one in tags)]
     # smollm2:135m is installed as smollm2:135m-instruct-q4_1, but llama3.2 not as llama3.2-vision.
-    longer = [name for name in installed if ":" in tag and name.startswith(f"{tag}-")]
+    others = {one["ollama_tag"] for one in _models()}  # as deepseek-r1:8b-llama-distill-q4_K_M
+    longer = [
+        name
+        for name in installed
+        if ":" in tag and name.startswith(f"{tag}-") and name not in others
+    ]
     return next(iter(exact + longer), None)

@@ -109,3 +109,9 @@ class TestCatalogData:
         name = catalog._installed_as("llama3.2:3b", ["llama3.2:latest"], True)
         assert name == "llama3.2:latest"
         assert catalog._installed_as("llama3.2:1b", ["llama3.2:latest"]) is None
+
+    def test_a_tag_that_begins_like_another_is_that_of_its_own_model(self):
+        llama = "deepseek-r1:8b-llama-distill-q4_K_M"
+        assert catalog._installed_as(llama, [llama]) == llama
+        assert catalog._installed_as("deepseek-r1:8b", [llama]) is None
+        assert catalog._installed_as("deepseek-r1:8b", ["deepseek-r1:8b-q8_0"]) is not None
