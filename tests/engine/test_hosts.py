@@ -12,7 +12,7 @@ from slmlab import models
 from slmlab.engines.client import client
 from slmlab.errors import ModelError
 from tests.support.dask import dask_executor
-from tests.support.engines import GEMMA, SMOL, give_models
+from tests.support.engines import SHALLOW, SMOL, give_models, give_shallow
 from tests.support.processes import free_port, serving
 from tests.support.records import same
 
@@ -21,7 +21,7 @@ SHORT = {"num_predict": 8, "temperature": 0}
 
 class TestHosts:
     @pytest.fixture
-    def two(self, models_home, tmp_path):
+    def two(self, models_home, shallow_gguf, tmp_path):
         """Two servers with the same models."""
         with pytest.MonkeyPatch.context():
             ports = [free_port(), free_port()]
@@ -30,6 +30,7 @@ class TestHosts:
             for home in homes:
                 home.mkdir()
                 give_models(models_home, home)
+                give_shallow(shallow_gguf, home)
             command = [sys.executable, "-m", "slmlab", "serve", "--port"]
             first, second = (
                 serving([*command, str(port)], url, home / "log", SLMLAB_HOME=str(home))
@@ -42,7 +43,7 @@ class TestHosts:
         prompts = [f"The number after {n} is" for n in range(6)]
         # Two servers with two threads each on two cores spend their time on waiting for each other.
         arguments = {"fresh": True, "quiet": True, "num_predict": 6, "num_thread": 1}
-        names = [SMOL, GEMMA]
+        names = [SMOL, SHALLOW]
         alone = slmlab.compare(names, prompts, hosts=two[0], **arguments)
         threads = slmlab.compare(names, prompts, hosts=two, **arguments)
         with dask_executor(2) as executor:
@@ -56,7 +57,7 @@ class TestHosts:
     def test_any_executor_does(self, two):
         with ThreadPoolExecutor(3) as pool:
             frame = slmlab.compare(
-                SMOL,
+                SHALLOW,
                 ["One", "Two", "Three"],
                 hosts=two,
                 executor=pool,

@@ -11,7 +11,7 @@ import time
 
 import slmlab
 from slmlab import paths
-from tests.support.engines import GEMMA, SHALLOW
+from tests.support.engines import SHALLOW, SMOL
 from tests.support.faults import times
 from tests.support.processes import wait_for
 from tests.support.records import same, stored
@@ -21,7 +21,7 @@ class TestKilled:
     """A process that runs a grid is killed at a random moment, over and over."""
 
     CODE = (
-        f"import slmlab; slmlab.compare({[SHALLOW, GEMMA]}, "
+        f"import slmlab; slmlab.compare({[SHALLOW, SMOL]}, "
         "[f'The number after {n} is' for n in range(12)], repeats=2, num_predict=6, quiet=True)"
     )
 
@@ -54,8 +54,8 @@ class TestKilled:
         arguments = {"repeats": 2, "num_predict": 6, "quiet": True}
         prompts = [f"The number after {n} is" for n in range(12)]
         ran: list = []
-        resumed = slmlab.compare([SHALLOW, GEMMA], prompts, on_cell=ran.append, **arguments)
+        resumed = slmlab.compare([SHALLOW, SMOL], prompts, on_cell=ran.append, **arguments)
         assert not ran
-        undisturbed = slmlab.compare([SHALLOW, GEMMA], prompts, fresh=True, **arguments)
+        undisturbed = slmlab.compare([SHALLOW, SMOL], prompts, fresh=True, **arguments)
         assert len(resumed) == 48
         same(resumed, undisturbed)

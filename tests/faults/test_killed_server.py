@@ -17,7 +17,7 @@ from slmlab.engines import supervisor
 from slmlab.errors import ServerError, ServerGone
 from slmlab.run import compare
 from slmlab.run.store import RecordStore
-from tests.support.engines import GEMMA, SHALLOW, engine_process, give_models, runners
+from tests.support.engines import SHALLOW, SMOL, engine_process, give_models, runners
 from tests.support.faults import note, times
 from tests.support.processes import answers, free_port, serving, wait_for
 from tests.support.records import stored
@@ -36,7 +36,7 @@ class TestKilledServer:
         prompts = [f"The number after {n} is" for n in range(prompts_n)]
         # One at a time: llama.cpp's arithmetic depends a little on what else is in its batch.
         grid = {"num_predict": 6, "quiet": True}
-        undisturbed = slmlab.compare([SHALLOW, GEMMA], prompts, **grid)
+        undisturbed = slmlab.compare([SHALLOW, SMOL], prompts, **grid)
         rng, killed, over = random.Random(5), [], threading.Event()
 
         def kill() -> None:
@@ -59,7 +59,7 @@ class TestKilledServer:
             lines = 0
             for _ in range(20):
                 with contextlib.suppress(ServerError):  # killed before the first cell
-                    again = slmlab.compare([SHALLOW, GEMMA], prompts, store=store.folder, **grid)
+                    again = slmlab.compare([SHALLOW, SMOL], prompts, store=store.folder, **grid)
                     assert stored(store.folder) >= lines, "nothing that was stored went away"
                     lines = stored(store.folder)
                     if again["error"].isna().all():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from slmlab.evaluation import votes
-from tests.support.engines import GEMMA, SMOL, engines_of
+from tests.support.engines import SHALLOW, SMOL, engines_of
 from tests.support.faults import note, times
 from tests.support.processes import wait_for
 
@@ -49,8 +49,8 @@ while True:
     def test_the_next_run_picks_up(self, how, world, lab_with_models, tmp_path, monkeypatch):
         if world == "Colab":  # there the callback stays until the answers are there
             monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab-test")
-        show = self.SHOW.format(names=[SMOL, GEMMA], tokens=2000)
-        short = self.SHOW.format(names=[SMOL, GEMMA], tokens=4)
+        show = self.SHOW.format(names=[SMOL, SHALLOW], tokens=2000)
+        short = self.SHOW.format(names=[SMOL, SHALLOW], tokens=4)
         moments, n = tmp_path / "moments", times(1, 15)
         with kernel(tmp_path) as (manager, client):
             for moment in itertools.islice(itertools.cycle(self.MOMENTS), n):

@@ -86,6 +86,7 @@ def reached(milestone: Callable[[Path, subprocess.Popen], object], starter: Star
     while not milestone(where, starter.process):
         assert time.monotonic() < deadline
         assert starter.process.poll() is None, starter.process.stderr.read()
+        time.sleep(0.001)  # the processor is for the one that starts
 
 
 def supervisor_of(starter: subprocess.Popen) -> list[psutil.Process]:

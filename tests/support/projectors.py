@@ -9,6 +9,8 @@ from pathlib import Path
 import gguf
 import numpy as np
 
+from slmlab.course import weights
+
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 WIDTH, PATCH, SIDE = 32, 14, 4
 
@@ -19,7 +21,7 @@ def write(path: Path, model: Path) -> Path:
     It takes the mean colour of an image to the model's own embedding of the word for it, with a
     transformer layer that adds nothing. So to the model an image is one word of its prompt.
     """
-    reader = gguf.GGUFReader(model)
+    reader = weights._FastReader(model)
     words = reader.fields["tokenizer.ggml.tokens"].contents()
     table = next(one for one in reader.tensors if one.name == "token_embd.weight")
     rows = [words.index(f"Ġ{colour}") for colour in COLOURS]

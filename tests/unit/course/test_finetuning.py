@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 
-import jax
 import numpy as np
 import pytest
 
@@ -98,6 +97,8 @@ def test_prompts_without_answers_and_base_models_are_told(model, tiny):
 
 
 def test_numpy_and_jax_give_the_same_logits(model):
+    import jax  # a second that each process of the tests would take otherwise
+
     tokens = [3, 1, 4, 1, 5, 9, 2, 6]
     on_jax = replace(model, tensors={n: jax.numpy.asarray(t) for n, t in model.tensors.items()})
     ours = transformer.forward(model, tokens)
