@@ -11,11 +11,11 @@ from tests.support.engines import Engine
 
 @pytest.fixture
 def http(engine: Engine):
-    with httpx.Client(base_url=engine.url, timeout=120, trust_env=False) as client:
+    with httpx.Client(base_url=engine.url, timeout=120, trust_env=False, verify=False) as client:
         yield client
 
 
 @pytest.fixture
 def client(engine: Engine):
-    with ollama.Client(engine.url, timeout=120, trust_env=False) as client:
+    with ollama.Client(engine.url, timeout=120, trust_env=False, verify=False) as client:
         yield client

@@ -130,7 +130,7 @@ def test_conversations_keep_out_of_each_others_way(embedded):
         [{"role": "user", "content": f"Let us speak of {subject}. " * 12}]
         for subject in ("cats", "ships", "bread")
     ]
-    with httpx.Client(base_url=embedded.url, timeout=120, trust_env=False) as http:
+    with httpx.Client(base_url=embedded.url, timeout=120, trust_env=False, verify=False) as http:
         for _ in range(2):
             for talk in talks:
                 asked = {"model": SMOL, "messages": talk, "options": options, "stream": False}

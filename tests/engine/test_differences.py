@@ -309,11 +309,15 @@ class TestBothSides:
     """Requests that both accept and answer differently."""
 
     def post(self, engine: Engine, path: str, **body: object) -> httpx.Response:
-        return httpx.post(f"{engine.url}/api/{path}", json=body, timeout=120, trust_env=False)
+        return httpx.post(
+            f"{engine.url}/api/{path}", json=body, timeout=120, trust_env=False, verify=False
+        )
 
     @differs("version has an engine")
     def test_version(self, embedded, real):
-        ours, theirs = (httpx.get(f"{one.url}/api/version").json() for one in (embedded, real))
+        ours, theirs = (
+            httpx.get(f"{one.url}/api/version", verify=False).json() for one in (embedded, real)
+        )
         assert ours["engine"] == "embedded"
         numbers = re.sub(r"^v|-.*", "", ours["version"]).split(".")  # as Open WebUI reads it
         assert len([int(one) for one in numbers]) == 3
@@ -327,14 +331,18 @@ class TestBothSides:
         ours, theirs = (lines(self.post(one, "pull", **ask))[-1] for one in (embedded, real))
         assert "bytes according to its manifest" in ours["error"]
         assert theirs == {"status": "success"}
-        gone = httpx.request("DELETE", f"{real.url}/api/delete", json={"model": ask["model"]})
+        gone = httpx.request(
+            "DELETE", f"{real.url}/api/delete", json={"model": ask["model"]}, verify=False
+        )
         assert gone.status_code == 200
 
     @differs("error texts of JSON that does not parse")
     def test_no_json(self, embedded, real):
         errors = []
         for one in (embedded, real):
-            answer = httpx.post(f"{one.url}/api/generate", content=b"{", trust_env=False)
+            answer = httpx.post(
+                f"{one.url}/api/generate", content=b"{", trust_env=False, verify=False
+            )
             assert answer.status_code == 400
             errors.append(answer.json()["error"])
         assert len(set(errors)) == 2
@@ -373,7 +381,9 @@ class TestBothSides:
             else:
                 assert made.json() == {"status": "success"}
                 delete = {"model": "mine:x"}
-                httpx.request("DELETE", f"{one.url}/api/delete", json=delete, trust_env=False)
+                httpx.request(
+                    "DELETE", f"{one.url}/api/delete", json=delete, trust_env=False, verify=False
+                )
 
     @differs("logprobs", "shift false")
     def test_what_0_5_4_ignores(self, real):
@@ -401,7 +411,9 @@ class TestBothSides:
         ask = {"messages": [{"role": "user", "content": "x"}], "prompt": "x", "max_tokens": 1}
         for one in (embedded, real):
             body = {"model": one.model, field: value} | ask
-            answer = httpx.post(f"{one.url}/v1/{path}", json=body, timeout=120, trust_env=False)
+            answer = httpx.post(
+                f"{one.url}/v1/{path}", json=body, timeout=120, trust_env=False, verify=False
+            )
             if one.kind == "embedded":
                 assert answer.status_code == 400
                 assert field in answer.json()["error"]["message"]
@@ -414,21 +426,25 @@ class TestBothSides:
             if one.kind == "ollama" and not one.since(0, 30):
                 continue
             body = {"model": one.model, "input": "Hi", "max_output_tokens": 2}
-            answer = httpx.post(f"{one.url}/v1/responses", json=body, timeout=120, trust_env=False)
+            answer = httpx.post(
+                f"{one.url}/v1/responses", json=body, timeout=120, trust_env=False, verify=False
+            )
             wanted = "incomplete" if one.kind == "embedded" else "completed"
             assert answer.json()["status"] == wanted
 
     @differs("unknown routes of OpenAI's API")
     def test_unknown_routes_of_openais_api(self, embedded, real):
         for one in (embedded, real):
-            answer = httpx.post(f"{one.url}/v1/images/generations", json={}, trust_env=False)
+            answer = httpx.post(
+                f"{one.url}/v1/images/generations", json={}, trust_env=False, verify=False
+            )
             assert answer.status_code == 404
             if one.kind == "embedded":
                 message = answer.json()["error"]["message"]
                 assert message.startswith("no route POST /v1/images/generations; of OpenAI's API")
             else:
                 assert answer.text == "404 page not found"
-        answer = httpx.get(f"{embedded.url}/v1/chat/completions", trust_env=False)
+        answer = httpx.get(f"{embedded.url}/v1/chat/completions", trust_env=False, verify=False)
         assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
         assert "has no method GET" in answer.json()["error"]["message"]
 

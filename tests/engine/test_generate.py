@@ -58,7 +58,7 @@ class TestGenerate:
                     "Tell a long story.",
                     on_text=lambda _: server_process.suspend(),
                     num_predict=2000,
-                    timeout=5,
+                    timeout=2,
                 )
         finally:
             server_process.resume()

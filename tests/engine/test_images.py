@@ -146,7 +146,9 @@ class TestBadInput:
     def test_an_address_is_not_fetched(self, engine):
         part = {"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}
         body = {"model": NAME, "messages": [{"role": "user", "content": [part]}]}
-        answer = httpx.post(f"{engine.url}/v1/chat/completions", json=body, trust_env=False)
+        answer = httpx.post(
+            f"{engine.url}/v1/chat/completions", json=body, trust_env=False, verify=False
+        )
         assert answer.status_code == 400
         assert "data URL" in answer.json()["error"]["message"]
 

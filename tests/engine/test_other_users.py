@@ -118,7 +118,7 @@ def test_the_key_of_ollamas_cloud_stays_here(lab, monkeypatch):
         monkeypatch.setenv("OLLAMA_HOST", other.url)
         ollama.Client(other.url, **client_kwargs(other.url)).generate(SMOL, "x")
         slmlab.chain(SMOL).invoke({"question": "x"})
-        with httpx.Client(trust_env=False) as bare:
+        with httpx.Client(trust_env=False, verify=False) as bare:
             bare.get(other.url, headers={"Authorization": "Bearer cloud-key"})  # it would tell
         requests = [one for one in other.end() if one["path"] != "/api/version"]
     told = ["cloud-key" in str(one) for one in requests]
@@ -181,7 +181,9 @@ def test_the_engine_answers_its_owner_only(lab_with_models, monkeypatch):
     # The owner is, whatever a client sends: OpenAI's insists on some key.
     bare = {"trust_env": False, "headers": {"Authorization": f"Bearer {wrong}"}}
     assert httpx.get(f"{host}/v1/models", **bare).status_code == 200
-    assert SMOL in [one.model for one in ollama.Client(host, trust_env=False).list().models]
+    assert SMOL in [
+        one.model for one in ollama.Client(host, trust_env=False, verify=False).list().models
+    ]
     assert slmlab.models.installed() == before
 
 

@@ -35,7 +35,7 @@ def server(tmp_path_factory):
 
 @pytest.fixture
 def http(server):
-    with httpx.Client(base_url=server[0], timeout=60, trust_env=False) as client:
+    with httpx.Client(base_url=server[0], timeout=60, trust_env=False, verify=False) as client:
         yield client
         for one in client.get("/api/tags").json()["models"]:
             client.request("DELETE", "/api/delete", json={"model": one["name"]})

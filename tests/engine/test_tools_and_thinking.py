@@ -65,9 +65,9 @@ def able(
 ) -> Iterator[httpx.Client]:
     """An HTTP client of the engine, which has the model."""
     path = gguf_files.with_template(smol_gguf, tmp_path_factory.mktemp("able") / "a.gguf", TEMPLATE)
-    client = ollama.Client(embedded.url, timeout=120, trust_env=False)
+    client = ollama.Client(embedded.url, timeout=120, trust_env=False, verify=False)
     client.create(NAME, files={"a.gguf": client.create_blob(path)}, stream=False)
-    with httpx.Client(base_url=embedded.url, timeout=120, trust_env=False) as http:
+    with httpx.Client(base_url=embedded.url, timeout=120, trust_env=False, verify=False) as http:
         yield http
     client.delete(NAME)
 
@@ -98,7 +98,7 @@ class TestTools:
         assert not any("tool_call" in one["message"]["content"] for one in pieces)
 
     def test_ollamas_own_client_reads_it(self, able, embedded):
-        client = ollama.Client(embedded.url, timeout=120, trust_env=False)
+        client = ollama.Client(embedded.url, timeout=120, trust_env=False, verify=False)
         for stream in (False, True):
             answer = client.chat(
                 NAME,
@@ -190,7 +190,7 @@ class TestOpenAI:
 
     @pytest.fixture
     def create(self, able, embedded):
-        http = httpx.Client(trust_env=False, timeout=120)
+        http = httpx.Client(trust_env=False, verify=False, timeout=120)
         client = openai.OpenAI(base_url=f"{embedded.url}/v1", api_key="any", http_client=http)
         options = {"model": NAME, "temperature": 0, "seed": 1, "max_tokens": 60}
         return lambda **more: client.chat.completions.create(**options, **more)

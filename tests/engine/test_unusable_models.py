@@ -120,5 +120,7 @@ class TestMessages:
 
     @staticmethod
     def messages(at, name: str) -> list[dict[str, str]]:
-        answer = httpx.post(f"{at.url}/api/show", json={"model": name}, trust_env=False).json()
+        answer = httpx.post(
+            f"{at.url}/api/show", json={"model": name}, trust_env=False, verify=False
+        ).json()
         return answer["messages"]

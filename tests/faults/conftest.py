@@ -37,5 +37,5 @@ def engine_url(engine_home):
 
 @pytest.fixture(scope="module")
 def client(engine_url):
-    with httpx.Client(base_url=engine_url, timeout=60, trust_env=False) as one:
+    with httpx.Client(base_url=engine_url, timeout=60, trust_env=False, verify=False) as one:
         yield one

@@ -40,7 +40,7 @@ def seconds_for_an_answer(url: str, **options: int) -> float:
     started = time.perf_counter()
     body = {"model": SHALLOW, "prompt": "Say A.", "stream": False}
     options = {"num_predict": 2, "num_ctx": 256} | options
-    with httpx.Client(base_url=url, timeout=60, trust_env=False) as one:
+    with httpx.Client(base_url=url, timeout=60, trust_env=False, verify=False) as one:
         answer = one.post("/api/generate", json=body | {"options": options})
     assert answer.status_code == 200, answer.text
     return time.perf_counter() - started
@@ -53,7 +53,7 @@ def test_nobody_stops_the_rest(few_files):
     memory, stop = process.memory_info().rss, threading.Event()
 
     def send_brackets() -> None:
-        with httpx.Client(base_url=url, timeout=60, trust_env=False) as one:
+        with httpx.Client(base_url=url, timeout=60, trust_env=False, verify=False) as one:
             while not stop.is_set():
                 assert one.post("/api/generate", content=BRACKETS).status_code in (400, 413)
 
@@ -116,7 +116,7 @@ def test_an_upload_ends_before_the_disk_is_full(tmp_path):
     command = [sys.executable, "-c", code]
     digest = f"sha256:{hashlib.sha256(b'x').hexdigest()}"
     with serving(command, url, tmp_path / "log", SLMLAB_HOME=str(tmp_path)):
-        with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
+        with httpx.Client(base_url=url, timeout=30, trust_env=False, verify=False) as client:
             blocks = (b"x" * 2**18 for _ in range(40))
             answer = client.post(f"/api/blobs/{digest}", content=blocks)
         assert (answer.status_code, answer.json()["error"]) == (500, "no space left on device")

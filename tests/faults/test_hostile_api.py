@@ -155,7 +155,9 @@ def test_numbers_of_the_environment_that_are_none(value, engine_home):
     command = [sys.executable, "-m", "slmlab", "serve", "--port", str(port)]
     body = {"model": SHALLOW, "prompt": "Hi", "stream": False, "options": {"num_predict": 2}}
     with serving(command, url, engine_home.parent / f"log{value}", **env):
-        found = httpx.post(f"{url}/api/generate", json=body, timeout=60, trust_env=False)
-        loaded = httpx.get(f"{url}/api/ps", trust_env=False).json()["models"]
+        found = httpx.post(
+            f"{url}/api/generate", json=body, timeout=60, trust_env=False, verify=False
+        )
+        loaded = httpx.get(f"{url}/api/ps", trust_env=False, verify=False).json()["models"]
     assert found.json()["done"]
     assert loaded[0]["context_length"] == 4096

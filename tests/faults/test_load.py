@@ -28,13 +28,17 @@ class TestLoad:
             "stream": False,
             "options": {"num_predict": 8, "num_ctx": 512},
         }
-        httpx.post(f"{engine.url}/api/generate", json=ask, timeout=60, trust_env=False)
+        httpx.post(
+            f"{engine.url}/api/generate", json=ask, timeout=60, trust_env=False, verify=False
+        )
         before, until = tree_memory(process), time.monotonic() + seconds
         got: list[list[int]] = [[] for _ in range(clients)]
         waits: list[float] = []
 
         def ask_on(number: int) -> None:
-            with httpx.Client(base_url=engine.url, timeout=120, trust_env=False) as client:
+            with httpx.Client(
+                base_url=engine.url, timeout=120, trust_env=False, verify=False
+            ) as client:
                 while time.monotonic() < until:
                     started = time.monotonic()
                     answer = client.post("/api/generate", json=ask)
@@ -81,7 +85,7 @@ class TestLoad:
 
         def one() -> None:
             with (
-                httpx.Client(base_url=host, timeout=300, trust_env=False) as client,
+                httpx.Client(base_url=host, timeout=300, trust_env=False, verify=False) as client,
                 client.stream("POST", "/api/generate", json=ask) as answer,
             ):
                 statuses[answer.status_code] += 1

@@ -34,7 +34,10 @@ def wait_for(condition, seconds: float = 60.0, what: str = "it"):
 
 def answers(url: str) -> bool:
     with contextlib.suppress(httpx.HTTPError):
-        return httpx.get(f"{url}/api/version", timeout=2, trust_env=False).status_code == 200
+        return (
+            httpx.get(f"{url}/api/version", timeout=2, trust_env=False, verify=False).status_code
+            == 200
+        )
     return False
 
 
