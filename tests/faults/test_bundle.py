@@ -28,10 +28,12 @@ NO_NETWORK = [
 
 
 def without_network(*command: object, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    # Nobody waits for whole packages to be compiled, nor for long answers. pip takes 0 for "yes".
+    short = {"PIP_NO_COMPILE": "0", "SLMLAB_TOKENS": "16"}
     return subprocess.run(
         [*NO_NETWORK, *map(str, command)],
         cwd=cwd,
-        env={"PATH": os.environ["PATH"], **env},
+        env={"PATH": os.environ["PATH"], **short, **env},
         capture_output=True,
         text=True,
         timeout=600,

@@ -28,7 +28,7 @@ def frozen(python: Path) -> dict[str, str]:
 
 def pip_install(python: Path, *what: str | Path) -> None:
     """Install by uv, which takes a tenth of pip's time; by pip where uv does not get it."""
-    uv = (sys.executable, "-m", "uv", "pip", "install", "--quiet", "--compile-bytecode")
+    uv = (sys.executable, "-m", "uv", "pip", "install", "--quiet")
     command = [*map(str, uv), "--python", str(python), *map(str, what)]
     if subprocess.run(command, capture_output=True).returncode:
         run(python, "-m", "pip", "install", "--quiet", *what)
