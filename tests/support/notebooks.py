@@ -18,7 +18,7 @@ import pytest
 
 from slmlab.engines.embedded.model_store import ModelStore
 from slmlab.models import speed
-from tests.support.engines import QWEN, SMOL, give_models
+from tests.support.engines import GEMMA, QWEN, SMOL, give_models
 from tests.support.paths import ROOT
 from tests.support.processes import free_port, run
 
@@ -33,19 +33,24 @@ def note(event, arguments):
                 file.write(f"{event} {to[0]} {sys.argv}\\n")
 sys.addaudithook(note)
 """
-# Starts the server and uses it until a line comes. Gives the lessons' model, in another format, a
-# name; and, where nothing has to be right, a third of its neurons to those who read its weights.
+# Starts the server and uses it until a line comes. Where it is told to, it gives models' names to a
+# quicker file, made of the lessons' model with some of its layers; one without a chat template
+# completes texts. And it leaves a share of its neurons to those who read that model's weights.
 USER = """
 import os, sys, slmlab
+from dataclasses import replace
+from slmlab import weights
 slmlab.start("embedded", quiet=True)
 if sys.argv[1:]:
-    name, file, tensor_type = sys.argv[1:]
-    model = slmlab.weights.read()
-    slmlab.add(name, slmlab.weights.write(model, file, tensor_type))
-    if tensor_type == "Q4_0":
-        fewer = slmlab.weights.keep_neurons(model, 1 / 3)
-        written = slmlab.weights.write(fewer, f"{file}.part", "Q8_0")
-        os.replace(written, slmlab.weights.default_model_file())
+    file, share, layers, tensor_type, chats, *completes = sys.argv[1:]
+    model = weights.read()
+    quick = weights.drop_layers(model, range(int(layers), model.layers))
+    slmlab.add(chats, weights.write(quick, file, tensor_type))
+    for name in completes:
+        plain = {k: v for k, v in quick.metadata.items() if k != "tokenizer.chat_template"}
+        slmlab.add(name, weights.write(replace(quick, metadata=plain), file, tensor_type))
+    fewer = weights.keep_neurons(model, float(share))
+    os.replace(weights.write(fewer, f"{file}.part", "Q8_0"), weights.default_model_file())
 print("up", flush=True)
 input()
 """
@@ -96,10 +101,11 @@ def world(
     """A world with a home of its own.
 
     Its server is the one at ``host``; else the embedded engine, which this Python starts and keeps.
-    On a ``slow`` machine notebooks do without the largest model, which takes most of the time, and
-    the smallest has its weights in a format that llama.cpp computes in two thirds of the time.
-    In a ``rough`` world nothing that they compute has to be right: there it has four bits a weight,
-    which takes half, and Python reads a model with a third of its neurons, which is half as large.
+    On a ``slow`` machine notebooks do without the largest model, which takes most of the time, the
+    smallest has its weights in a format that llama.cpp computes in two thirds of the time, and
+    Python reads it with a third of its neurons, which is half as large. In a ``rough`` world
+    nothing that they compute has to be right: both models are ten of the smallest one's thirty
+    layers, with four bits a weight, and Python reads a tenth of its neurons.
     """
     home, spy = folder / "home", folder / "spy"
     home.mkdir()
@@ -125,8 +131,9 @@ def world(
     if host:
         yield made
         return
-    arguments = [SMOL, str(folder / "quick.gguf"), "Q4_0" if rough else "Q8_0"]
-    command = [python, "-c", USER, *(arguments if slow else [])]
+    made_of = ["0.1", "10", "Q4_0", SMOL, GEMMA] if rough else ["0.34", "30", "Q8_0", SMOL]
+    arguments = [str(folder / "quick.gguf"), *made_of] if slow else []
+    command = [python, "-c", USER, *arguments]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     user = subprocess.Popen(command, env=env, **pipes)  # a server without users ends
     try:
