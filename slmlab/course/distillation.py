@@ -14,7 +14,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from slmlab.course.transformer import Array, Transformer, forward, log_softmax, softmax, tokenizer
+from slmlab.course.transformer import (
+    Array,
+    Transformer,
+    log_softmax,
+    logits_after,
+    softmax,
+    tokenizer,
+)
 
 Tokens = npt.NDArray[np.int64]
 
@@ -54,6 +61,7 @@ def examples(
     context_length: int = 4,
     *,
     like: Examples | None = None,
+    prompt: str = "",
 ) -> Examples:
     """Examples from texts, with the teacher's logits for the token after each position.
 
@@ -67,6 +75,8 @@ def examples(
         like: the examples that a student learns from. Others, to validate and to test, take their
             vocabulary, since what a test contains is not known beforehand; positions at which
             another token is expected, or in sight, are left out.
+        prompt: what the teacher reads before each text, such as ``weights.chat_text`` gives. The
+            student does not see it.
 
     Examples:
         >>> teacher = slmlab.weights.read()
@@ -80,8 +90,9 @@ def examples(
     used = like.teacher_tokens if like else sorted({token for ids in encoded for token in ids})
     index = {token: position for position, token in enumerate(used)}
     contexts, targets, logits = [], [], []
+    read = logits_after(teacher, prompt)
     for ids in encoded:
-        teacher_logits = forward(teacher, ids)[:, list(used)]
+        teacher_logits = read(ids)[:, list(used)]
         # A text is padded on the left with its first token.
         padded = [ids[0]] * context_length + ids
         for position in range(1, len(ids)):

@@ -17,6 +17,7 @@ from slmlab.course.transformer import (
     tokens_of_a_text,
 )
 from slmlab.errors import SlmlabError
+from slmlab.hardware import env_cap
 
 Integers = npt.NDArray[np.int32]
 END_OF_ANSWER = "tokenizer.ggml.eos_token_id"
@@ -81,14 +82,20 @@ def from_answers(model: Transformer, prompts: Sequence[str], answers: Sequence[s
     return _padded([(before + after, len(before) - 1) for before, after in pairs])
 
 
-def from_texts(model: Transformer, texts: Sequence[str], length: int = 128) -> Examples:
-    """Examples in which every token but the first is learned.
+def from_texts(
+    model: Transformer, texts: Sequence[str], length: int = 128, prompt: str = ""
+) -> Examples:
+    """Examples in which every token of a text but the first is learned.
+
+    The environment variables ``SLMLAB_TOKENS`` and ``SLMLAB_ITEMS`` cap how many tokens of a text,
+    and how many texts, are learned from, for runs that only have to show that everything works;
+    lines on stderr say so, once.
 
     Args:
         model: whose tokenizer is used.
         texts: one example each.
-        length: after how many tokens a text is cut; a step's memory grows with it. The environment
-            variable ``SLMLAB_TOKENS`` caps it, as in ``slmlab.weights.losses``.
+        length: after how many tokens a text is cut; a step's memory grows with it.
+        prompt: what is read before each text, such as ``weights.chat_text`` gives; not learned.
 
     Raises:
         SlmlabError: there are no texts, or one has fewer than two tokens.
@@ -99,8 +106,11 @@ def from_texts(model: Transformer, texts: Sequence[str], length: int = 128) -> E
         2
     """
     encode = tokenizer(model).encode
-    length = min(length, tokens_of_a_text() or length)
-    return _padded([(encode(text).ids[:length], 0) for text in texts])
+    most = tokens_of_a_text()
+    length = min(length, most or length)
+    before = encode(prompt).ids[-(most or 0) :]
+    items = env_cap("SLMLAB_ITEMS", "at most {} texts are learned from")
+    return _padded([(before + encode(text).ids[:length], len(before)) for text in texts[:items]])
 
 
 def _padded(sequences: Sequence[tuple[list[int], int]]) -> Examples:

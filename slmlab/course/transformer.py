@@ -264,7 +264,7 @@ def log_softmax(logits: npt.NDArray[Floats]) -> npt.NDArray[Floats]:
     return cast("npt.NDArray[Floats]", shifted - normalizer)
 
 
-def losses(model: Transformer, texts: Sequence[str]) -> list[float]:
+def losses(model: Transformer, texts: Sequence[str], prompt: str = "") -> list[float]:
     """How surprised the model is by each text: the mean -log(probability) of its tokens, in nats.
 
     e to the power of it is the text's perplexity. For two models the losses of the same texts come
@@ -273,12 +273,18 @@ def losses(model: Transformer, texts: Sequence[str]) -> list[float]:
     NaN. The environment variable ``SLMLAB_TOKENS`` caps how much of each text is read, as it caps
     answers, for runs that only have to show that everything works; a line on stderr says so, once.
 
+    Args:
+        model: the model.
+        texts: the texts.
+        prompt: what the model reads before each of them, such as ``chat_text`` gives; not counted.
+
     Examples:
         >>> model = slmlab.weights.read()
         >>> len(slmlab.weights.losses(model, ["The cat sat on the mat.", "It slept."]))
         2
     """
-    return [float(np.mean(each)) if len(each) else np.nan for each in _losses(model, texts)]
+    found = _losses(model, texts, prompt)
+    return [float(np.mean(each)) if len(each) else np.nan for each in found]
 
 
 def perplexity(model: Transformer, texts: str | Sequence[str]) -> float:
@@ -304,16 +310,27 @@ def perplexity(model: Transformer, texts: str | Sequence[str]) -> float:
     return float(np.exp(np.mean(np.concatenate(found))))
 
 
-def _losses(model: Transformer, texts: Sequence[str]) -> list[Array]:
+def _losses(model: Transformer, texts: Sequence[str], prompt: str = "") -> list[Array]:
     """-log(probability) of each token of each text but the first, in nats."""
     encode = _kept_tokenizer(model).encode
     most = tokens_of_a_text()
+    logits = logits_after(model, prompt)
     found = []
     for text in texts:
         ids = encode(text).ids[:most]
-        log_probabilities = log_softmax(forward(model, ids)[:-1])
+        log_probabilities = log_softmax(logits(ids)[:-1])
         found.append(-log_probabilities[np.arange(len(ids) - 1), ids[1:]])
     return found
+
+
+def logits_after(model: Transformer, prompt: str) -> Callable[[Sequence[int]], Array]:
+    """``forward`` for texts that stand after a prompt, which is read once; "": after nothing."""
+    cache: KVCache = {}
+    if prompt:
+        forward(
+            model, _kept_tokenizer(model).encode(prompt).ids[-(tokens_of_a_text() or 0) :], cache
+        )
+    return lambda tokens: forward(model, tokens, cache.copy())
 
 
 def tokens_of_a_text() -> int | None:

@@ -61,3 +61,12 @@ class TestDistillation:
         assert distillation.kl(test.teacher_logits, test.teacher_logits) == pytest.approx(
             0, abs=1e-6
         )
+
+    def test_the_teacher_reads_each_text_after_a_prompt(self, tiny):
+        texts = ["abc", "cab"]
+        found = distillation.examples(tiny, texts, prompt="xyz")
+        whole = weights.forward(tiny, weights.tokenizer(tiny).encode("xyzcab").ids)
+        np.testing.assert_allclose(
+            found.teacher_logits[2:], whole[3:5, list(found.teacher_tokens)], rtol=1e-4, atol=1e-4
+        )
+        assert found.vocabulary == ("a", "b", "c"), "nothing of the prompt is learned"

@@ -73,6 +73,18 @@ def test_each_token_of_a_text_is_learned_after_the_first(model):
     assert texts.targets[0].tolist() == slmlab.weights.tokenizer(model).encode("bcd").ids
 
 
+def test_a_prompt_is_read_before_each_text_and_not_learned(model):
+    texts = ["abcdef", "ab"]
+    alone, after = (finetuning.from_texts(model, texts, prompt=prompt) for prompt in ("", "<xy>"))
+    before = slmlab.weights.tokenizer(model).encode("<xy>").ids
+    assert [row[:4].tolist() for row in after.tokens] == [before, before]
+    assert (after.targets == alone.targets).all()
+    assert after.positions[0].tolist() == [4, 5, 6, 7, 8]
+    found = slmlab.weights.losses(model, texts, "<xy>")
+    assert found[0] == pytest.approx(loss_of(model, after[:1]), rel=1e-5)
+    assert found[0] != pytest.approx(slmlab.weights.losses(model, texts)[0], rel=1e-3)
+
+
 def test_a_text_is_cut_where_all_texts_are(model, monkeypatch):
     monkeypatch.setenv("SLMLAB_TOKENS", "3")
     assert finetuning.from_texts(model, ["abcdef"], length=4).counted.sum() == 2
@@ -81,6 +93,10 @@ def test_a_text_is_cut_where_all_texts_are(model, monkeypatch):
     cut = finetuning.from_answers(model, ["is it"], ["yes"])
     assert cut.tokens[0, :3].tolist() == whole[-3:]
     assert cut.positions[0].tolist() == [2, 3, 4, 5]
+    cut = finetuning.from_texts(model, ["abcdef"], prompt="<is it>")
+    assert cut.tokens[0, :3].tolist() == whole[-3:]
+    monkeypatch.setenv("SLMLAB_ITEMS", "1")
+    assert len(finetuning.from_texts(model, ["abcdef", "ab"])) == 1
 
 
 @pytest.mark.parametrize("texts", [[], ["a"], ["ab", "a"]])

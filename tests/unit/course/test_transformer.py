@@ -28,7 +28,7 @@ class Words:
 @pytest.fixture(autouse=True)
 def three_words(monkeypatch):
     monkeypatch.setattr(transformer, "_kept_tokenizer", lambda _: Words())
-    monkeypatch.setattr(transformer, "forward", lambda _, ids: np.zeros((len(ids), 3)))
+    monkeypatch.setattr(transformer, "forward", lambda _, ids, cache=None: np.zeros((len(ids), 3)))
 
 
 def test_a_single_text_is_as_good_as_a_list():
