@@ -41,8 +41,8 @@ from slmlab import models
 from slmlab.engines import server
 from slmlab.engines.embedded.pypi_models import PYPI_MODELS
 from slmlab.run import grid, prompts
-from slmlab.run.compare import _targets
 from slmlab.run.options import full_options
+from slmlab.run.servers import on_engines
 from slmlab.run.store import RecordStore, key
 
 NAMES = [model.name for model in PYPI_MODELS]
@@ -335,8 +335,9 @@ def stored_cells() -> None:
     for cells in (100, 1_000, 10_000, 100_000):
         texts = [f"{GRID[0]} ({n})" for n in range(cells // 2)]
         with tempfile.TemporaryDirectory() as store:
-            planned = grid.plan(NAMES, texts, **OPTIONS)
-            targets = _targets(planned, [server.host()])
+            planned, targets, _ = on_engines(
+                grid.plan(NAMES, texts, **OPTIONS), [server.host()], logprobs=0
+            )
             records = RecordStore(Path(store))
             for cell in planned:
                 found = replace(record, model=cell.model, prompt=cell.prompt)

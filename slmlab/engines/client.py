@@ -10,7 +10,8 @@ import ssl
 import threading
 import weakref
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from typing import Any, TypeVar
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
@@ -20,16 +21,8 @@ from slmlab.engines.address import is_local, speaks_openai
 from slmlab.engines.openai_server import OpenAIServer
 from slmlab.errors import ServerError
 
-try:
+if TYPE_CHECKING:
     import ollama
-except Exception:
-    # The package creates a client on import, which fails if the environment has a proxy that httpx
-    # cannot use, or an OLLAMA_HOST that is not an address.
-    with proxies.hidden_environment():
-        import ollama
-
-# For those who catch it; only here is the package imported with care.
-ResponseError = ollama.ResponseError
 
 ClientT = TypeVar("ClientT")
 
@@ -37,6 +30,34 @@ ClientT = TypeVar("ClientT")
 TIMEOUT = 600.0
 # Seconds that connecting may take.
 CONNECT_TIMEOUT = 5.0
+
+
+@functools.cache
+def ollama_package() -> ModuleType:
+    """The package ``ollama``, imported when it is needed: that takes as long as a short program.
+
+    To be called before LangChain imports it too.
+    """
+    try:
+        import ollama
+    except Exception:
+        # The package creates a client on import, which fails if the environment has a proxy that
+        # httpx cannot use, or an OLLAMA_HOST that is not an address.
+        with proxies.hidden_environment():
+            import ollama
+    return ollama
+
+
+def open_client(host: str, **kwargs: Any) -> ollama.Client:
+    """A new ``ollama`` client."""
+    found: ollama.Client = ollama_package().Client(host, **kwargs)
+    return found
+
+
+def response_error() -> type[ollama.ResponseError]:
+    """The error of an answer that reports one; for ``except``, which calls this only then."""
+    found: type[ollama.ResponseError] = ollama_package().ResponseError
+    return found
 
 
 def client_kwargs(host: str, timeout: float = TIMEOUT) -> dict[str, Any]:
@@ -90,7 +111,7 @@ class Session:
         """The ``ollama`` client for one server."""
         key = ("ollama", host, timeout)
         return self.get_or_create(
-            key, lambda: ollama.Client(host, **self.client_kwargs(host, timeout))
+            key, lambda: open_client(host, **self.client_kwargs(host, timeout))
         )
 
     def client_kwargs(self, host: str, timeout: float = TIMEOUT) -> dict[str, Any]:
@@ -152,13 +173,28 @@ def lines(host: str, path: str, body: Mapping[str, Any]) -> Iterator[dict[str, A
     To be read within ``errors_as_sentences``, for its errors are those of that client.
     """
     with _shared_httpx(host).stream("POST", path, json=body) as answer:
-        if answer.status_code != 200:
-            raise ResponseError(answer.read().decode(errors="replace"), answer.status_code)
+        _raise_for_status(answer)
         for line in answer.iter_lines():
             found = json.loads(line)
             if "error" in found:
-                raise ResponseError(found["error"])
+                raise response_error()(found["error"])
             yield found
+
+
+def facts(host: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """A server's answer to a short question, without Ollama's client.
+
+    To be read within ``errors_as_sentences``, for its errors are those of that client.
+    """
+    answer = _shared_httpx(host).request("GET" if body is None else "POST", path, json=body)
+    _raise_for_status(answer)
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def _raise_for_status(answer: httpx.Response) -> None:
+    if answer.status_code != 200:
+        raise response_error()(answer.read().decode(errors="replace"), answer.status_code)
 
 
 def _shared_httpx(host: str) -> httpx.Client:

@@ -17,10 +17,10 @@ from slmlab.engines import supervisor
 from slmlab.engines.address import OPENAI_ROUTE, credentials_for, is_local, speaks_openai
 from slmlab.engines.client import (
     CONNECT_TIMEOUT,
-    ResponseError,
     ask_version,
     asks_for_a_key,
     get_version,
+    response_error,
 )
 from slmlab.errors import ModelError, ServerError, ServerLost, did_you_mean
 
@@ -55,7 +55,7 @@ def errors_as_sentences(
     """
     try:
         yield
-    except ResponseError as error:
+    except response_error() as error:
         log.debug("%s answered %d to a request for %s: %s", host, error.status_code, model, error)
         text = _text(error.error)
         if any(words in text.lower() for words in RUNNER_DIED):

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
+from typing import TYPE_CHECKING
 
 from slmlab.errors import SlmlabError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
 
@@ -54,35 +60,72 @@ def interval(values: Sequence[float]) -> Interval:
     if n < 2 or np.ptp(known) == 0:
         # A single value, or values that are all equal, say nothing about the spread of others.
         return Interval(mean, math.nan, math.nan, n, "none")
-    from scipy import stats  # takes as long to import as all the rest
+    return Interval(mean, *_bca(known), n, "bootstrap")
 
-    found = stats.bootstrap(
-        (known,),
-        np.mean,
-        confidence_level=CONFIDENCE,
-        method="BCa",
-        rng=np.random.default_rng(0),
-        n_resamples=9_999,
-        batch=1_000,
-    ).confidence_interval
-    return Interval(mean, float(found.low), float(found.high), n, "bootstrap")
+
+# scipy has all of this, and the tests compare with it. But importing scipy.stats takes as much
+# processor time as a whole check of a finished evaluation, and scipy.special a fifth of it.
+
+
+def _bca(values: NDArray[np.float64]) -> tuple[float, float]:
+    """The bias-corrected and accelerated bootstrap interval of a mean (Efron 1987)."""
+    import numpy as np
+
+    n, rng, normal = len(values), np.random.default_rng(0), NormalDist()
+    means = np.concatenate(
+        [values[rng.integers(0, n, (rows, n))].mean(axis=1) for rows in [1_000] * 9 + [999]]
+    )
+    mean = values.mean()
+    below = ((means < mean).sum() + (means <= mean).sum()) / (2 * len(means))
+    bias = normal.inv_cdf(float(below))
+    # The skewness of the means of all values but one; those are linear in the value left out.
+    gaps = values - mean
+    acceleration = float((gaps**3).sum() / (6 * (gaps**2).sum() ** 1.5))
+    tail = (1 - CONFIDENCE) / 2
+    shares = []
+    for z in (normal.inv_cdf(tail), normal.inv_cdf(1 - tail)):
+        shares.append(normal.cdf(bias + (bias + z) / (1 - acceleration * (bias + z))))
+    low, high = np.quantile(means, shares)
+    return float(low), float(high)
+
+
+def binomial_below(k: int, n: int, share: float) -> float:
+    """The probability of at most ``k`` successes in ``n`` trials that succeed with this share.
+
+    Examples:
+        >>> binomial_below(1, 2, 0.5)
+        0.75
+    """
+    import numpy as np
+
+    if share in (0, 1) or k in (-1, n):
+        return float(k == n or (share == 0 and k >= 0))
+    logs = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])  # of the factorials
+    i = np.arange(k + 1)
+    terms = logs[n] - logs[i] - logs[n - i] + i * math.log(share) + (n - i) * math.log1p(-share)
+    return min(1.0, float(np.exp(terms).sum()))
 
 
 def _clopper_pearson(k: int, n: int) -> tuple[float, float]:
-    """The exact interval of a rate, by quantiles of the beta distribution."""
-    from scipy.special import betaincinv
-
+    """The exact interval of a rate: the shares for which so many or so few would be rare."""
     tail = (1 - CONFIDENCE) / 2
-    low = float(betaincinv(k, n - k + 1, tail)) if k else 0.0
-    high = float(betaincinv(k + 1, n - k, 1 - tail)) if k < n else 1.0
+    low = _share_where(lambda share: 1 - binomial_below(k - 1, n, share) < tail) if k else 0.0
+    high = _share_where(lambda share: binomial_below(k, n, share) > tail) if k < n else 1.0
     return low, high
+
+
+def _share_where(holds: Callable[[float], bool]) -> float:
+    """The share up to which something holds, by bisection."""
+    low, high = 0.0, 1.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low
 
 
 def _wilson(k: int, n: int) -> tuple[float, float]:
     """Wilson's interval of a rate (1927)."""
-    from scipy.special import ndtri
-
-    z = float(ndtri((1 + CONFIDENCE) / 2))
+    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
     middle = (k + z**2 / 2) / (n + z**2)
     half = z / (n + z**2) * math.sqrt(k * (n - k) / n + z**2 / 4)
     return max(0.0, middle - half) if k else 0.0, min(1.0, middle + half) if k < n else 1.0

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from slmlab.errors import SlmlabError, did_you_mean
-from slmlab.evaluation.intervals import Interval, difference, interval
+from slmlab.evaluation.intervals import Interval, binomial_below, difference, interval
 from slmlab.run.frames import COMPARED, need, prompt_keys
 from slmlab.run.options import DEFAULT_OPTIONS
 
@@ -169,9 +169,7 @@ def sign_tests(
 
 def _sign_test(better: int, worse: int) -> float:
     """The two-sided p value of so many wins and losses."""
-    from scipy.special import bdtr
-
-    return min(1.0, 2 * float(bdtr(min(better, worse), better + worse, 0.5)))
+    return min(1.0, 2 * binomial_below(min(better, worse), better + worse, 0.5))
 
 
 def _adjusted(p_values: Sequence[float]) -> list[float]:
@@ -224,7 +222,8 @@ def _sentence(row: dict[str, Any], pairs: int) -> str:
         if needed
         else "by these counts, no number of prompts would"
     )
-    return f"These {n} prompts can't tell {a} and {b} apart ({counts}; {test}); {more}."
+    these = f"These {n} prompts" if n > 1 else "This prompt"
+    return f"{these} can't tell {a} and {b} apart ({counts}; {test}); {more}."
 
 
 def prompts_needed(better: int, worse: int, same: int, comparisons: int = 1) -> int | None:

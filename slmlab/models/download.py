@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import httpx
-import ollama
 
 from slmlab import hardware, paths
 from slmlab.engines import server
 from slmlab.engines.address import is_local
-from slmlab.engines.client import client, client_kwargs, engine_of
+from slmlab.engines.client import client, client_kwargs, engine_of, response_error
 from slmlab.engines.model_names import DEFAULT_HOST, NameNotValid, read_name
 from slmlab.errors import ModelError, ServerError, SlmlabError
 from slmlab.models.inventory import (
@@ -132,7 +131,7 @@ def _pull_one(model: str, host: str, events: queue.SimpleQueue[_Event]) -> None:
 
 def _worth_another_try(error: BaseException) -> bool:
     """Whether this is a broken connection, here or in Ollama: then pulling again resumes."""
-    if isinstance(error, ollama.ResponseError):
+    if isinstance(error, response_error()):
         low = error.error.lower()
         words = ("max retries", "timeout", "connection reset", "unexpected eof", "tls handshake")
         return any(word in low for word in words)
@@ -150,7 +149,7 @@ def _pull_once(model: str, host: str, events: queue.SimpleQueue[_Event]) -> None
             done, total = map(sum, zip(*layers.values(), strict=True))
             events.put(_Event(model, done, total))
     if status != "success":
-        raise ollama.ResponseError(f"the download ended early ({status}): unexpected EOF")
+        raise response_error()(f"the download ended early ({status}): unexpected EOF")
 
 
 def _partly_here() -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from slmlab.engines import server, server_errors
 from slmlab.engines.address import speaks_openai
-from slmlab.engines.client import client
+from slmlab.engines.client import client, facts
 from slmlab.engines.embedded import gguf_header
 from slmlab.engines.embedded.pypi_models import PYPI_MODELS
 from slmlab.engines.model_names import NameNotValid, full_name
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # The five models of the tutorial, by their Ollama names.
 TUTORIAL_MODELS = ("llama3.2", "phi3.5", "qwen2:1.5b", "gemma2:2b", "mistral")
+# What a server may leave out of a model's facts where there is none.
+SHOWN = ("template", "modelfile", "license", "details", "parameters", "capabilities")
 # The first bytes of every GGUF file.
 GGUF_MAGIC = b"GGUF"
 
@@ -67,17 +69,18 @@ def installed(*, host: str | None = None) -> list[InstalledModel]:
     """
     host = server.address_of(host)
     with errors_as_sentences(host):
-        found = client(host).list().models
+        found = facts(host, "/api/tags").get("models") or ()
     return [
         InstalledModel(
-            name=one.model or "",
-            size=int(one.size or 0),
-            parameters=one.details.parameter_size or "" if one.details else "",
-            quantization=one.details.quantization_level or "" if one.details else "",
-            family=one.details.family or "" if one.details else "",
-            digest=one.digest or "",
+            name=one.get("model") or "",
+            size=int(one.get("size") or 0),
+            parameters=details.get("parameter_size") or "",
+            quantization=details.get("quantization_level") or "",
+            family=details.get("family") or "",
+            digest=one.get("digest") or "",
         )
         for one in found
+        for details in [one.get("details") or {}]
     ]
 
 
@@ -172,8 +175,8 @@ def resolve(model: str, *, host: str | None = None) -> InstalledModel:
     names = [one.name for one in have]
     raise ModelError(
         f"There is no model {model!r} on {host}.{did_you_mean(model, names)} "
-        + (f"Here now: {', '.join(names)}. " if names else "No model is here yet. ")
-        + ("" if speaks_openai(host) else f"Get it with slmlab.pull({model!r}).")
+        + (f"Here now: {', '.join(names)}." if names else "No model is here yet.")
+        + ("" if speaks_openai(host) else f" Get it with slmlab.pull({model!r}).")
     )
 
 
@@ -187,7 +190,9 @@ def show(model: str, *, host: str | None = None) -> dict[str, Any]:
     """
     host = server.address_of(host)
     with errors_as_sentences(host, validate_model(model)):
-        return client(host).show(model).model_dump()
+        found = facts(host, "/api/show", {"model": model})
+    info = found.pop("model_info", None)  # which Ollama's client names otherwise
+    return {**dict.fromkeys(SHOWN), **found, "modelinfo": info}
 
 
 def remove(*models: str | Iterable[str], host: str | None = None) -> None:
@@ -235,14 +240,16 @@ def loaded(*, host: str | None = None) -> list[LoadedModel]:
     """
     host = server.address_of(host)
     with errors_as_sentences(host):
-        found = client(host).ps().models
+        found = facts(host, "/api/ps").get("models") or ()
     return [
         LoadedModel(
-            name=one.model or "",
-            memory=int(one.size or 0),
-            gpu_share=one.size_vram / one.size if one.size and one.size_vram is not None else None,
-            context_length=getattr(one, "context_length", None),
-            digest=one.digest or "",
+            name=one.get("model") or "",
+            memory=int(one.get("size") or 0),
+            gpu_share=one["size_vram"] / one["size"]
+            if one.get("size") and one.get("size_vram") is not None
+            else None,
+            context_length=one.get("context_length"),
+            digest=one.get("digest") or "",
         )
         for one in found
     ]

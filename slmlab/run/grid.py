@@ -138,24 +138,34 @@ def plan(
     with_systems = [
         (
             _with_system(prompt, text),
-            columns | ({"system": text} if system is not None else {}),
+            columns if system is None else {**columns, "system": text},
             own,
         )
         for prompt, columns, own in filled
         for text in systems
     ]
+    # Cells share what is equal: from tens of thousands of cells on, Python's garbage collector
+    # takes as long to look through many small objects as it takes to make them.
+    seeded = [
+        ({**sent, "seed": sent["seed"] + repeat}, repeat)
+        for sent in settings
+        for repeat in range(repeats)
+    ]
+    sent_as = [
+        (as_chat(prompt) if chats or "tools" in own else prompt, columns, own)
+        for prompt, columns, own in with_systems
+    ]
     return [
         Cell(
             model=_with_tag(name, tag),
-            prompt=as_chat(prompt) if chats or "tools" in own else prompt,
-            options={**sent, **own, "seed": sent["seed"] + repeat},
+            prompt=prompt,
+            options={**sent, **own} if own else sent,
             repeat=repeat,
-            columns=columns | ({"quantization": tag} if tag else {}),
+            columns={**columns, "quantization": tag} if tag else columns,
         )
         for name, tag in itertools.product(names, tags)
-        for sent in settings
-        for repeat in range(repeats)
-        for prompt, columns, own in with_systems
+        for sent, repeat in seeded
+        for prompt, columns, own in sent_as
     ]
 
 

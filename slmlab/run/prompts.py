@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from slmlab.engines import server
 from slmlab.engines.address import speaks_openai
-from slmlab.engines.client import client_kwargs
+from slmlab.engines.client import client_kwargs, ollama_package
 from slmlab.engines.embedded import CACHE_PROMPT
 from slmlab.errors import PromptError, did_you_mean
 from slmlab.models.inventory import validate_model
@@ -198,6 +198,7 @@ def chain(
             f"{', '.join(sorted(dropped))} cannot be set in a chain: LangChain's OllamaLLM drops "
             "it from its options. slmlab.generate and compare send it."
         )
+    ollama_package()
     from langchain_core.prompts import PromptTemplate
     from langchain_ollama import OllamaLLM
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from slmlab.engines.client import Session, client_kwargs
+from slmlab.engines.client import Session, client_kwargs, ollama_package, open_client
 from slmlab.engines.embedded import CACHE_PROMPT, PROMPT_TRUNCATED
 from slmlab.run.options import Prompt
 from slmlab.run.tools import request_fields
@@ -156,6 +156,7 @@ def _langchain(session: Session, host: str, timeout: float, chat: bool) -> Any:
     """The session's ``ChatOllama`` or ``OllamaLLM``; each call gets its model and options."""
 
     def make() -> Any:
+        ollama_package()
         from langchain_ollama import ChatOllama, OllamaLLM
 
         return (ChatOllama if chat else OllamaLLM)(
@@ -170,9 +171,7 @@ def _langchain(session: Session, host: str, timeout: float, chat: bool) -> Any:
 
 def _ollama(session: Session, host: str, timeout: float) -> ollama.Client:
     def make() -> ollama.Client:
-        import ollama
-
-        return ollama.Client(host, **_client_kwargs(session, host, timeout))
+        return open_client(host, **_client_kwargs(session, host, timeout))
 
     return session.get_or_create(("ollama, reading headers", host, timeout), make)
 

@@ -23,6 +23,15 @@ class TestImport:
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert done.stdout == "[]\n", done.stderr
 
+    def test_a_finished_evaluation_needs_neither_client_nor_scipy(self):
+        code = (
+            "import sys, slmlab; slmlab.start, slmlab.evaluate; "
+            "slmlab.statistics.interval([0, 1]); slmlab.statistics.interval([0, 0.5, 0.8]); "
+            "print(sorted({'ollama', 'scipy', 'langchain_core', 'rich'} & set(sys.modules)))"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.stdout == "[]\n", done.stderr
+
     def test_every_verb_is_there(self):
         assert slmlab.__all__ == sorted(slmlab.__all__)
         for name in slmlab.__all__:

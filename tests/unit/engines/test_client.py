@@ -226,6 +226,15 @@ class TestSocksProxy:
         assert "Traceback" not in done.stderr
         assert "Server: none at" in done.stdout
 
+    def test_a_chain_is_made(self, lab):
+        done = subprocess.run(
+            [sys.executable, "-c", "import slmlab; slmlab.chain('m', host='127.0.0.1:1')"],
+            env=os.environ | {"ALL_PROXY": "socks4://x:1", "OLLAMA_HOST": "127.0.0.1:99999"},
+            capture_output=True,
+            text=True,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+
     def test_an_ollama_host_that_is_no_address_is_a_sentence(self, lab):
         done = subprocess.run(
             [sys.executable, "-m", "slmlab", "models"],

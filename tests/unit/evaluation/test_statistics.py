@@ -31,6 +31,27 @@ class TestStatistics:
         half = 1.96 * values.std() / 10
         assert found.high - found.low == pytest.approx(2 * half, rel=0.1)
 
+    @pytest.mark.parametrize("draw", ["random", "standard_cauchy"])
+    @pytest.mark.parametrize("n", [2, 7, 300])
+    def test_it_is_the_bootstrap_of_scipy(self, n, draw):
+        values = getattr(np.random.default_rng(n), draw)(n)
+        wanted = stats.bootstrap(
+            (values,), np.mean, method="BCa", rng=np.random.default_rng(0), batch=1_000
+        ).confidence_interval
+        found = statistics.interval(values)
+        assert (found.low, found.high) == pytest.approx((wanted.low, wanted.high), rel=1e-9)
+
+    @pytest.mark.parametrize(
+        ("k", "n"), [(0, 1), (1, 1), (3, 3), (1, 100), (80, 100), (5_000, 10_000), (1, 50_000)]
+    )
+    def test_rates_and_the_sign_test_are_those_of_scipy(self, k, n):
+        wanted = stats.binomtest(k, n).proportion_ci()
+        found = statistics.interval([1] * k + [0] * (n - k))
+        assert (found.low, found.high) == pytest.approx((wanted.low, wanted.high), rel=1e-7)
+        tested = statistics.sign_tests([("a", "b", [1] * n, [0] * k + [2] * (n - k))])
+        p_value = stats.binomtest(k, n).pvalue
+        assert tested["p"].item() == pytest.approx(p_value, rel=1e-7, abs=1e-300)
+
     def test_the_interval_covers_as_often_as_it_says(self):
         rng = np.random.default_rng(2)
         hits = [
