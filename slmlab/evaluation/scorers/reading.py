@@ -22,6 +22,18 @@ class MissingColumn(KeyError):
     """A scorer needs a column that the table does not have."""
 
 
+class Noted(float):
+    """A score with a sentence that says what a reader of the score has to know."""
+
+    note: str
+
+    def __new__(cls, value: float, note: str) -> Noted:
+        """The score with its note."""
+        found = super().__new__(cls, value)
+        found.note = note
+        return found
+
+
 def answer(text: Any) -> str:
     """The answer in a model's text: everything but its thoughts (``<think>…</think>``).
 

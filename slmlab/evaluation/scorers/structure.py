@@ -184,6 +184,13 @@ def _json(text: str, wanted: str) -> Any:
     return _ABSENT
 
 
+def objects(text: str) -> list[dict[str, Any]]:
+    """The outermost JSON objects in a text, also those of a list of them."""
+    found = [one for part in _parts(text) for one in _values(part)]
+    lists = [one if isinstance(one, list) else [one] for one in found]
+    return [one for several in lists for one in several if isinstance(one, dict)]
+
+
 def _whole(text: str) -> Any:
     """The value, such as a number, that the text or a code block is; ``_ABSENT`` if none is."""
     for part in _parts(text):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from slmlab.errors import TaskError, Unscorable
 from slmlab.evaluation import tasks
 from slmlab.evaluation.scorers.python_code import code, tests_of
-from slmlab.evaluation.scorers.reading import MissingColumn, Row, Scorer, is_blank
+from slmlab.evaluation.scorers.reading import MissingColumn, Noted, Row, Scorer, is_blank
 from slmlab.evaluation.scorers.registry import SCORERS, named
 from slmlab.run.cells import plain
 from slmlab.run.frames import need
@@ -39,12 +39,13 @@ def score(
     *,
     run_code: bool = False,
 ) -> pd.DataFrame:
-    """The table with two more columns: each answer's score, and why an answer has none.
+    """The table with two more columns: each answer's score, and a note on it where there is one.
 
     An answer has no score (NaN) where the generation failed, and where its row cannot be used: a
     blank ``expected``, a regular expression that is none, … Then ``score_note`` has the reason, a
-    line on stderr says how many there are, and the other rows are scored all the same. Another
-    line says how many of the answers were cut by ``num_predict`` and not asked for again.
+    line on stderr says how many there are, and the other rows are scored all the same. A score has
+    a note where an answer only writes the call of a tool. Another line says how many of the answers
+    were cut by ``num_predict`` and not asked for again.
 
     Args:
         frame: what ``slmlab.compare`` returned.
@@ -78,13 +79,18 @@ def score(
     given, rows = _prepared(frame, scorer, run_code)
     results = [_score_row(given, number, row, run_code) for number, row in enumerate(rows)]
     notes = [note for _, note in results]
-    if reasons := [(number, note) for number, note in enumerate(notes) if note]:
-        number, note = reasons[0]
-        line = (
-            f"{len(reasons)} of {len(rows)} answers have no score; in row {number}: {note} "
-            f"The column `{column}_note` has all reasons."
-        )
-        _say(line)
+    for what, scored in (("no score", False), ("a note on their score", True)):
+        found = [
+            (number, note)
+            for number, (value, note) in enumerate(results)
+            if note and (value is not None) == scored
+        ]
+        if found:
+            number, note = found[0]
+            _say(
+                f"{len(found)} of {len(rows)} answers have {what}; in row {number}: {note} "
+                f"The column `{column}_note` has all of them."
+            )
     if cut := sum(_cut_short(row) for row in rows):
         _say(
             f"{cut} of {len(rows)} scored answers were cut by num_predict, perhaps before their "
@@ -133,10 +139,10 @@ def check_prompts(
             if "tests" not in row or is_blank(plain(row["tests"])):
                 raise TaskError(f"Row {number}: the scorer code needs a column `tests`.")
             continue
-        reason = _score_row(
+        value, reason = _score_row(
             chosen, number, {**row, "text": "", "error": None, "tool_calls": []}, run_code
-        )[1]
-        if reason:
+        )
+        if value is None:
             raise TaskError(f"Row {number}: {reason}")
 
 
@@ -183,7 +189,7 @@ def _own_tests() -> frozenset[str]:
 def _score_row(
     scorer: Scorer | None, number: int, row: Row, run_code: bool
 ) -> tuple[float | None, str | None]:
-    """A row's score, or the reason why it has none; neither if the generation failed."""
+    """A row's score and a note on it, or why it has none; neither if the generation failed."""
     if isinstance(row.get("error"), str) and row["error"]:
         return None, None
     text = "" if is_blank(plain(row["text"])) else row["text"]
@@ -209,4 +215,6 @@ def _score_row(
         if sys.version_info >= (3, 11):
             error.add_note(where)
         raise
-    return (None, f"The scorer {name} returned none.") if is_blank(found) else (float(found), None)
+    if is_blank(found):
+        return None, f"The scorer {name} returned none."
+    return float(found), found.note if isinstance(found, Noted) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pandas as pd
@@ -66,6 +67,52 @@ def test_rows_as_files_have_them():
 def test_what_cannot_be_scored(row, words):
     with pytest.raises(Unscorable, match=words):
         call("", row)
+
+
+TOOLS = [{"type": "function", "function": {"name": name}} for name in ("f", "get_weather")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '```json\n{"name": "get_weather", "arguments": {"city": "Oslo"}}\n```',
+        'I call it: {"name": "get_weather", "arguments": {}} now.',
+        '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Oslo"}}\n</tool_call>',
+        '[{"type": "function", "function": {"name": "get_weather", "arguments": "{}"}}]',
+        'get_weather(city="Oslo")',
+        "```python\nprint(get_weather('Oslo'))\n```",
+    ],
+)
+def test_a_call_that_is_only_written_gets_a_note(text, capsys):
+    rows = [
+        {"text": one, "error": None, "tool_calls": calls, "tools": json.dumps(TOOLS)}
+        for one, calls in ((text, []), (text, [made(city="Oslo", count=2)]), ("No.", []))
+    ]
+    for scorer in ("call", "call_name"):
+        scored = slmlab.score(pd.DataFrame(rows).assign(expected=[WANTED] * 3), scorer)
+        assert scored["score"].tolist() == [0, 1, 0]
+        note = "The call of get_weather is only written in the text, where no program runs it."
+        assert scored["score_note"].tolist() == [note, None, None]
+        assert f"1 of 3 answers have a note on their score; in row 0: {note}" in (
+            capsys.readouterr().err
+        )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "You could use get_weather() or get_weather(city).",
+        '{"name": "Oslo", "arguments": {}}',
+        '{"name": ["get_weather"]}',
+        '<think>{"name": "get_weather"}</think>It is sunny.',
+        '{"name": "get_weather", "arg',
+        "",
+    ],
+)
+def test_what_is_no_call_gets_none(text):
+    row = {"expected": WANTED, "tool_calls": [], "tools": TOOLS}
+    assert not hasattr(call(text, row), "note")
+    assert not hasattr(call('{"name": "get_weather"}', {**row, "tools": None}), "note")
 
 
 def test_in_a_table_a_row_without_tools_has_no_score(capsys):
