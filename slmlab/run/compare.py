@@ -99,8 +99,9 @@ def compare(
         host: the server (default: ``slmlab.server.host()``), or several. Those of one engine share
             the work, and must have the same models; of several engines each answers every prompt,
             one after the other. With ``/v1`` at its end it is a server that is used through
-            OpenAI's API, such as llama-server, vLLM or LM Studio. Beside another engine, options
-            that it does not take are left out there, as the column ``ignored`` says.
+            OpenAI's API, such as llama-server, vLLM or LM Studio; several of one program answer
+            for the models that each of them has. Beside another engine, options that it does not
+            take are left out there, as the column ``ignored`` says.
         hosts: another name for ``host``.
         quiet: show no progress.
         on_cell: called before each generation that runs.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from slmlab import models
@@ -65,37 +66,77 @@ def on_engines(
 
     Servers of one engine share the work. What they say is asked for once and not for each cell. Of
     several engines some may not take all options, and then their records say which; one alone has
-    to take all.
+    to take all. Several servers of one program that speak only OpenAI's API count as engines of
+    their own, each for the models that no other of them has: usually one each.
 
     Raises:
         ModelError: a server lacks a model, or has another one than its engine's first.
         PromptError: an engine cannot do what is asked.
     """
-    names = dict.fromkeys(cell.model for cell in cells)
     num_ctx = {cell.model: cell.options["num_ctx"] for cell in reversed(cells)}
-    targets = {
-        (host, name): resolve_target(name, num_ctx[name], host)
-        for host in servers
-        for name in names
-    }
+    targets = _targets(num_ctx, servers)
+    programs = {host: _program(targets, host) for host in servers}
     engines: dict[str, list[str]] = {}
     for host in servers:
-        engine = targets[host, cells[0].model].engine
+        engine = programs[host]
+        if speaks_openai(host) and [*programs.values()].count(engine) > 1:
+            engine = f"{engine} at {host}"
         engines.setdefault(engine, []).append(host)
-        for name in names:
-            _check_same(targets[host, name], targets[engines[engine][0], name])
+        for name in num_ctx:
+            if (host, name) in targets:
+                _check_same(targets[host, name], targets[engines[engine][0], name])
     if len(engines) > 1:
-        cells = [replace(cell, engine=engine) for engine in engines for cell in cells]
+        cells = [
+            replace(cell, engine=engine)
+            for engine, (host, *_) in engines.items()
+            for cell in cells
+            if (host, cell.model) in targets
+        ]
     firsts = [hosts[0] for hosts in engines.values()]
+    same_program = len({*programs.values()}) == 1
     for one in targets.values() if logprobs else ():
         need_logprobs(one.engine, one.engine_version, one.host)
     for cell in cells:
         host = engines[cell.engine][0] if cell.engine else firsts[0]
         need_vision(cell.prompt, cell.model, host)
         need_tools(cell.options, cell.model, host)
-        if len(engines) == 1:
+        if same_program:
             need_options(targets[host, cell.model], dict(cell.options))
     return [*cells], targets, engines
+
+
+def _program(targets: Targets, host: str) -> str:
+    return next(one.engine for (of, _), one in targets.items() if of == host)
+
+
+def _targets(num_ctx: Mapping[str, int], servers: Sequence[str]) -> Targets:
+    """What each server says of each model; of several of OpenAI's API each for its own models."""
+    several = [host for host in servers if speaks_openai(host)]
+    targets: Targets = {}
+    lacking: dict[tuple[str, str], ModelError] = {}
+    for host, name in itertools.product(servers, num_ctx):
+        try:
+            targets[host, name] = resolve_target(name, num_ctx[name], host)
+        except ModelError as error:
+            if len(several) < 2 or host not in several:
+                raise
+            lacking[host, name] = error
+    for host in several:
+        if all((host, name) in lacking for name in num_ctx):
+            raise lacking[host, next(iter(num_ctx))]
+    programs = {host: _program(targets, host) for host in several}
+    for program, name in itertools.product({*programs.values()}, num_ctx):
+        group = [host for host, of in programs.items() if of == program]
+        having = [host for host in group if (host, name) in targets]
+        if not having:
+            raise lacking[group[0], name]
+        if len(having) > 1:
+            raise ModelError(
+                f"{' and '.join(having)} both have a model {name!r}, and both are {program}, so no "
+                "table could tell their answers apart. Start one of them with another name for it: "
+                "llama-server takes one as --alias, vLLM as --served-model-name."
+            )
+    return targets
 
 
 def _check_same(found: Target, first: Target) -> None:

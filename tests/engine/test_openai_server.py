@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -27,11 +28,11 @@ GREEDY = {"temperature": 0, "num_predict": 12}
 OF_OPENAI = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "seed", "num_predict")
 
 
-@pytest.fixture(scope="module")
-def place(smol_gguf: Path) -> Iterator[str]:
+@contextlib.contextmanager
+def listening(gguf: Path) -> Iterator[str]:
     """Where llama.cpp's own HTTP server listens, with a key and a context of 512 tokens."""
     config = {
-        "path": str(smol_gguf),
+        "path": str(gguf),
         "socket": "",
         "key": KEY,
         "num_ctx": CONTEXT,
@@ -51,6 +52,12 @@ def place(smol_gguf: Path) -> Iterator[str]:
             yield json.loads(process.stdout.readline())["address"].removeprefix("http://")
         finally:
             process.kill()
+
+
+@pytest.fixture(scope="module")
+def place(smol_gguf: Path) -> Iterator[str]:
+    with listening(smol_gguf) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -176,10 +183,31 @@ class TestLlamaServer:
                 call()
         with pytest.raises(PromptError, match="ChatOpenAI"):
             slmlab.chain(model, host=llama_server)
-        with pytest.raises(ModelError, match=r"There is no model 'x' on .* Here now: [^ ]+\. $"):
+        with pytest.raises(ModelError, match=r"There is no model 'x' on .* Here now: [^ ]+\.$"):
             slmlab.generate("x", "Hi", host=llama_server)
         with pytest.raises(ServerError, match=r"not Ollama but .* give the address http.*/v1$"):
             slmlab.generate(model, "Hi", host=f"http://{place}")
+
+    def test_two_of_a_program_run_a_model_each(self, llama_server, model, smol_gguf, tmp_path):
+        other = tmp_path / "other.gguf"
+        other.symlink_to(smol_gguf)
+        ways = {"quiet": True, "store": tmp_path / "store", **GREEDY}
+        with listening(other) as there:
+            hosts = [llama_server, f"http://:{KEY}@{there}/v1"]
+            names = [str(other), model]
+            frame = slmlab.compare(names, ["Say A.", "Say B."], hosts=hosts, **ways)
+            assert frame["error"].isna().all()
+            ran = [(one.model, one.host.split("//")[1]) for one in frame.itertuples()]
+            own = llama_server.split("@")[1]
+            assert ran == [(model, own)] * 2 + [(str(other), f"{there}/v1")] * 2
+            assert frame["text"][:2].tolist() == frame["text"][2:].tolist()
+            assert len(slmlab.results.summary(frame)) == 2
+            with pytest.raises(ModelError, match="There is no model 'nope'"):
+                slmlab.compare([*names, "nope"], "Hi", hosts=hosts, **ways)
+            with pytest.raises(ModelError, match=f"There is no model '{model}' on .*{there}"):
+                slmlab.compare(model, "Hi", hosts=hosts, **ways)
+            with pytest.raises(PromptError, match="num_ctx cannot be set"):
+                slmlab.compare(names, "Hi", hosts=hosts, num_ctx=1024, **ways)
 
     def test_a_wrong_key_is_said_to_be_wrong(self, place, model):
         try:
@@ -259,6 +287,15 @@ class TestAnyServer:
         )
         assert looks == [2, 2]
         assert frame["engine"].tolist() == ["openai-api"] * 2 + ["embedded"] * 2
+
+    def test_a_model_on_two_of_a_program_could_not_be_told_apart(self, embedded, tmp_path):
+        with (
+            ReverseProxy(embedded.url, only="/v1") as one,
+            ReverseProxy(embedded.url, only="/v1") as other,
+        ):
+            hosts = [f"http://{IN_ADDRESS}@{at.place}/v1" for at in (one, other)]
+            with pytest.raises(ModelError, match=f"both have a model '{SMOL}'.*another name"):
+                slmlab.compare(SMOL, "Hi", hosts=hosts, quiet=True, store=tmp_path)
 
     def test_a_server_with_ollamas_api_is_asked_through_that(self, embedded):
         with pytest.raises(ServerError, match=rf"give its own address, {embedded.url}$"):
