@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from slmlab.errors import did_you_mean
 from slmlab.evaluation.scorers.reading import Scorer
 from slmlab.evaluation.scorers.registry import SCORERS
 from slmlab.evaluation.scorers.text import words
 from slmlab.evaluation.yaml_lines import Document, Place
-from slmlab.run.options import full_options
+from slmlab.run.options import ALL_OPTIONS, full_options
 
 TOTAL = "score"
+
+
+def _several(given: Any) -> Any:
+    return [given] if isinstance(given, (str, Mapping)) else given
+
+
+def _short(given: Any) -> Any:
+    if not isinstance(given, Mapping):
+        return given
+    return {k: {"scorer": v} if isinstance(v, str) else v for k, v in given.items()}
+
+
+# One name stands for a list of one, and a scorer's name for that scorer; also in the JSON schema.
+Names = Annotated[list[str], BeforeValidator(_several, json_schema_input_type=str | list[str])]
+ScorerName = Annotated[str, Field(json_schema_extra={"enum": [*SCORERS]})]
 
 
 class _Part(BaseModel):
@@ -24,9 +48,14 @@ class _Part(BaseModel):
 class NamedScorer(_Part):
     """A scorer under a name of its own."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"not": {"required": ["scorer", "at_most_words"]}},
+    )
+
     scorer: str | None = Field(
         default=None,
         description=f"A scorer's name: {', '.join(SCORERS)}. Without one, each row's own.",
+        json_schema_extra={"enum": [*SCORERS, None]},
     )
     at_most_words: int | None = Field(
         default=None, ge=1, description="Instead of a scorer: the answer has at most so many words."
@@ -53,6 +82,13 @@ class NamedScorer(_Part):
 
 class Threshold(_Part):
     """What has to hold, for each model unless one is named."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [{"required": ["at_least"]}, {"required": ["not_worse_than"]}],
+            "dependentRequired": {"margin": ["not_worse_than"]},
+        }
+    )
 
     score: str = Field(default=TOTAL, description="A scorer's name here; by default the total.")
     model: str | None = Field(default=None, description="Only for this model.")
@@ -95,11 +131,20 @@ class Budget(_Part):
 class Suite(_Part):
     """An evaluation: who answers what, how it is scored, and what has to hold."""
 
-    models: list[str] = Field(min_length=1, description="One model or several.")
-    tasks: list[str] = Field(
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": ["tasks"]}, {"required": ["prompts"]}]}
+    )
+
+    models: Names = Field(
+        min_length=1, description="One model or several.", json_schema_extra={"minItems": 1}
+    )
+    tasks: Names = Field(
         default=[], description="Task sets by name, or table files, relative to this file."
     )
-    prompts: list[Any] = Field(
+    prompts: Annotated[
+        list[Any],
+        BeforeValidator(_several, json_schema_input_type=str | dict[str, Any] | list[Any]),
+    ] = Field(
         default=[], description="Instead of task sets: texts, or rows with a column `prompt`."
     )
     items: int | None = Field(
@@ -115,32 +160,31 @@ class Suite(_Part):
     template: str | None = Field(default=None, description="A template's name or text.")
     system: str | None = Field(default=None, description="A system prompt.")
     settings: dict[str, Any] = Field(
-        default={}, description="Sampling options, the same for all models: temperature, seed, …"
+        default={},
+        description="Sampling options, the same for all models: temperature, seed, …",
+        json_schema_extra={
+            "propertyNames": {"enum": [*ALL_OPTIONS]},
+            "properties": {"stop": {}, "tools": {}},
+            "additionalProperties": {"not": {"type": "array"}},
+        },
     )
     think: bool = Field(default=False, description="Let models think that can.")
     repeats: int = Field(default=1, ge=1, description="Answers to each prompt.")
-    scorers: dict[str, NamedScorer] = Field(
-        default={}, description="Scorers by a name of yours; without any, each row's own."
+    scorers: Annotated[
+        dict[str, NamedScorer],
+        BeforeValidator(_short, json_schema_input_type=dict[str, NamedScorer | ScorerName]),
+    ] = Field(
+        default={},
+        description="Scorers by a name of yours; without any, each row's own.",
+        json_schema_extra={"propertyNames": {"not": {"pattern": f"^({TOTAL}|(.*_)?note)$"}}},
     )
     thresholds: list[Threshold] = Field(default=[], description="What has to hold.")
     budget: Budget = Field(default=Budget(), description="When to stop.")
-
-    @field_validator("models", "tasks", "prompts", mode="before")
-    @classmethod
-    def _list(cls, given: Any) -> Any:
-        return [given] if isinstance(given, (str, Mapping)) else given
 
     @field_validator("models")
     @classmethod
     def _once(cls, given: list[str]) -> list[str]:
         return [*dict.fromkeys(given)]  # as compare() asks them
-
-    @field_validator("scorers", mode="before")
-    @classmethod
-    def _short(cls, given: Any) -> Any:
-        if not isinstance(given, Mapping):
-            return given
-        return {k: {"scorer": v} if isinstance(v, str) else v for k, v in given.items()}
 
     @field_validator("scorers")
     @classmethod
@@ -212,8 +256,10 @@ def _sentence(error: Any, place: Place) -> str:
     message = message[0].lower() + message[1:]
     given = error["input"]
     if isinstance(given, (int, float)) or (isinstance(given, str) and given not in message):
-        message += f"; it is {str(given)[:60]}"
-    return f"{name}: {message}." if name else f"{message}."
+        message += f"; it is {textwrap.shorten(repr(given), 60, placeholder=' …')}"
+    if not message.endswith("?"):
+        message += "."
+    return f"{name}: {message}" if name else message
 
 
 def _fields(place: Place) -> list[str]:
