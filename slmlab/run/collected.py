@@ -103,19 +103,16 @@ def _table(
 ) -> tuple[list[Generation], list[dict[str, Any]]]:
     labels = _labels(found)
     numbers: dict[str, int] = {}
-    seeds: dict[str, set[int]] = {}
     for one in found:
         numbers.setdefault(key_of(one.record.prompt), len(numbers))
-        seeds.setdefault(_group(one.record), set()).add(one.record.seed)
-    repeats = {group: _repeats(of) for group, of in seeds.items()}
     rows_of = []
-    for one in found:
+    for one, repeat in zip(found, _repeats(found), strict=True):
         prompt = key_of(one.record.prompt)
         own = {"prompt_id": numbers[prompt]} if asked is None else asked[prompt]
         columns = {
             "machine": labels[one.machine["id"]],
             **{name: one.machine.get(name) for name in ("cpu", "cores", "gpu")},
-            "repeat": repeats[_group(one.record)][one.record.seed],
+            "repeat": repeat,
             **own,
         }
         rows_of.append((one.record, columns))
@@ -123,18 +120,38 @@ def _table(
     return [record for record, _ in rows_of], [columns for _, columns in rows_of]
 
 
-def _group(record: Generation) -> str:
-    """What the repeats of a prompt have in common, on all machines."""
-    options = {name: value for name, value in record.options.items() if name != "seed"}
-    return key_of([record.model, record.prompt, options, record.think])
+def _repeats(found: Sequence[Entry]) -> list[int]:
+    """The repeat that each record is: seeds of repeats follow each other, others do not.
+
+    A seed that failed for a prompt leaves no hole if any other answer with the same settings has
+    it. Repeats count from a prompt's first seed, on whatever machine and by whatever model, so that
+    those with the same number have the same seed.
+    """
+    settings = [_settings(one) for one in found]
+    prompts = [key_of([one.record.prompt, of]) for one, of in zip(found, settings, strict=True)]
+    seeds: dict[str, set[int]] = {}
+    for one, *groups in zip(found, settings, prompts, strict=True):
+        for group in groups:
+            seeds.setdefault(group, set()).add(one.record.seed)
+    numbers: dict[str, dict[int, int]] = {}
+    for prompt, of in dict(zip(prompts, settings, strict=True)).items():
+        here: dict[int, int] = {}
+        first = last = min(seeds[prompt])
+        for seed in sorted(seeds[prompt]):
+            if not all(one in seeds[of] for one in range(last, seed)):
+                first = seed
+            here[seed] = seed - first
+            last = seed
+        numbers[prompt] = here
+    return [numbers[prompt][one.record.seed] for one, prompt in zip(found, prompts, strict=True)]
 
 
-def _repeats(seeds: Iterable[int]) -> dict[int, int]:
-    """The repeat that each seed stands for: seeds of repeats follow each other, others do not."""
-    found: dict[int, int] = {}
-    for seed in sorted(seeds):
-        found[seed] = found.get(seed - 1, -1) + 1
-    return found
+def _settings(one: Entry) -> str:
+    """What the repeats of all prompts have in common, on all machines."""
+    options = {name: value for name, value in one.record.options.items() if name != "seed"}
+    if one.asked_again:
+        options["num_predict"] //= ASKED_AGAIN_FOR
+    return key_of([options, one.record.think])
 
 
 def _labels(found: Sequence[Entry]) -> dict[str, str]:

@@ -97,6 +97,23 @@ def test_repeats_are_told_by_their_seeds(laptop, tmp_path):
     assert frame[["text", "repeat"]].to_numpy().tolist() == [["7", 0], ["8", 1], ["ben", 1]]
 
 
+def test_a_seed_that_failed_for_a_prompt_leaves_no_hole(laptop, tmp_path):
+    others = (answer("Q", seed=seed) for seed in (1, 2, 3))
+    other_model = answer("P", "other", seed=3, model="other")
+    laptop("ada", *others, *(answer("P", str(seed), seed=seed) for seed in (1, 3)), other_model)
+    frame = slmlab.results.load(tmp_path)
+    found = frame[frame["prompt"] == "P"].set_index("text")["repeat"]
+    assert found.to_dict() == {"1": 0, "3": 2, "other": 2}
+
+
+def test_an_answer_that_was_asked_for_again_is_a_repeat_too(laptop, tmp_path):
+    first = [answer("P", str(seed), seed=seed) for seed in (0, 2)]
+    again = [answer("P", "long", seed=1, num_predict=32)]
+    laptop("ada", *first, again=again)
+    frame = slmlab.results.load(tmp_path)
+    assert frame.set_index("text")["repeat"].to_dict() == {"0": 0, "long": 1, "2": 2}
+
+
 def test_seeds_far_apart_are_no_repeats(laptop, tmp_path):
     laptop("ada", *(answer("P", str(seed), seed=seed) for seed in (1, 2, 100)))
     assert slmlab.results.load(tmp_path)["repeat"].tolist() == [0, 1, 0]
