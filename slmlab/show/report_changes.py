@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 from slmlab.evaluation.runs import CHANGES, Changes
@@ -71,8 +72,10 @@ def _prompt(row: dict[str, Any], begin: int, several: bool) -> dict[str, Any]:
         before, after = marked(before, after), marked(after, before)
     known = [plain(row.get(name)) for name in ("task", "id")]
     parts = [str(part) for part in known if part is not None]
-    # "arithmetic-02" says its task itself.
-    place = parts[-1] if parts and parts[-1].startswith(parts[0]) else " ".join(parts)
+    # "arithmetic-02" says its task itself; "a2" does not say that it is of the task "a".
+    if len(parts) == 2 and re.match(rf"{re.escape(parts[0])}(?![^\W_])", parts[1]):
+        del parts[0]
+    place = " ".join(parts)
     model = sanitize.harmless(row["model"])
     sides = (("before", before, "", 0), ("after", after, row["change"], 1))
     return {

@@ -63,6 +63,10 @@ def test_a_prompt_is_named_by_its_id_and_the_task_that_this_does_not_say(tmp_pat
     found = page(BEFORE.assign(**names), AFTER.assign(**names), tmp_path)
     first = found.select_one("details.prompt").summary.get_text(" ", strip=True)
     assert first == "sky-1 Sky? ▼ worse"
+    names["id"][2] = "skyline"  # which is no number of the task "sky"
+    found = page(BEFORE.assign(**names), AFTER.assign(**names), tmp_path)
+    first = found.select_one("details.prompt").summary.get_text(" ", strip=True)
+    assert first == "sky skyline Sky? ▼ worse"
 
 
 def test_it_says_first_who_did_worse(tmp_path):
