@@ -45,6 +45,10 @@ def from_hub(name: str, split: str) -> pd.DataFrame:
     except ImportError as error:
         raise TaskError(f"To load {name}, install datasets: pip install datasets.") from error
     parts = name.removeprefix(HUB).split("/")
+    if len(parts) > 3 or not all(re.fullmatch(r"\w[\w.-]*", part) for part in parts):
+        raise TaskError(
+            f"{name!r} names no dataset: it is hf:owner/name, or hf:owner/name/configuration."
+        )
     path = "/".join(parts[:2])
     try:
         found = datasets.load_dataset(path, *parts[2:3], split=split)
@@ -76,17 +80,27 @@ def as_tasks(table: pd.DataFrame, name: str, where: str) -> pd.DataFrame:
         try:
             found.append({**_item(row), "task": row.get("subject") or name})
         except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
-            if number == 0:
+            if number == 0 and not ("question" in row and {"choices", "answer"} & row.keys()):
                 raise TaskError(
                     f"{where} has no column `prompt`; it has {', '.join(map(str, table.columns))}, "
                     "which are the columns of no benchmark that is known here. Say which are "
                     'which: columns={"prompt": "…", "expected": "…"}.'
                 ) from error
-            raise TaskError(f"{where}, row {number + 1}, is broken: {row!r:.200}") from error
+            hint = "" if number else ". If it is of another benchmark, say columns={…}"
+            raise TaskError(
+                f"{where}, row {number + 1}, is broken{_why(error)}: {row!r:.200}{hint}"
+            ) from error
     return frame_of(found)
 
 
-def with_rules(table: pd.DataFrame, name: str) -> tuple[pd.DataFrame, str]:
+def _why(error: Exception) -> str:
+    """What is wrong with a row, in parentheses, if it is known."""
+    if isinstance(error, KeyError):
+        return f" (it has no {error})"
+    return f" ({error})" if type(error) is ValueError else ""
+
+
+def with_rules(table: pd.DataFrame, name: str, where: str) -> tuple[pd.DataFrame, str]:
     """IFEval's prompts with what its rules need, and a sentence on those that are left out.
 
     A prompt with a rule that is not checked here is left out as a whole, since nobody could say
@@ -99,6 +113,8 @@ def with_rules(table: pd.DataFrame, name: str) -> tuple[pd.DataFrame, str]:
     for number, row in enumerate(records(table)):
         try:
             kinds, given = _list(row[INSTRUCTIONS]), _list(row["kwargs"])
+            if len(kinds) != len(given):
+                raise ValueError(f"{len(kinds)} instructions and {len(given)} kwargs")
             wanted = [
                 {"type": str(kind), **{k: v for k, v in (more or {}).items() if v is not None}}
                 for kind, more in zip(kinds, given, strict=True)
@@ -106,7 +122,9 @@ def with_rules(table: pd.DataFrame, name: str) -> tuple[pd.DataFrame, str]:
             if not wanted or not isinstance(row["prompt"], str):
                 raise ValueError("nothing is asked")
         except (KeyError, ValueError, TypeError, AttributeError) as error:
-            raise TaskError(f"{name}, row {number + 1}, is broken: {row!r:.200}") from error
+            raise TaskError(
+                f"{where}, row {number + 1}, is broken{_why(error)}: {row!r:.200}"
+            ) from error
         if unknown := UNCHECKED & {*map(str, kinds)}:
             left.update(unknown)
             continue
@@ -120,9 +138,9 @@ def with_rules(table: pd.DataFrame, name: str) -> tuple[pd.DataFrame, str]:
                 "num_predict": LONG * 3,
             }
         )
-    if not found:
-        raise TaskError(f"{name} has no prompt whose rules are all checked here.")
     rules = ", ".join(f"{rule} ({count})" for rule, count in left.items())
+    if not found:
+        raise TaskError(f"{where} has no prompt whose rules are all checked here; not {rules}.")
     count = f"{len(table) - len(found)} of {len(table)} prompts"
     return frame_of(found), f"Left out of {name}: {count}, for the rules {rules}." if left else ""
 
@@ -131,7 +149,7 @@ def _list(value: Any) -> list[Any]:
     """A list, which a CSV file has as text."""
     found = parse(value) if isinstance(value, str) else value
     if not isinstance(found, list):
-        raise ValueError("no list")
+        raise ValueError(f"{value!r:.40} is no list")
     return found
 
 
@@ -140,7 +158,7 @@ def _item(row: Mapping[str, Any]) -> dict[str, Any]:
     question = row["question"]
     stem = question["stem"] if isinstance(question, dict) else question
     if not isinstance(stem, str) or not stem.strip():
-        raise ValueError("no question")
+        raise ValueError("it has no question")
     if isinstance(question, dict):
         row = {**row, "choices": question["choices"]}
     identity = {"id": row["id"]} if row.get("id") is not None else {}
@@ -149,7 +167,7 @@ def _item(row: Mapping[str, Any]) -> dict[str, Any]:
             r"[-+]?\d[\d,]*(?:\.\d+)?", row["answer"].rpartition("####")[2].strip()
         )
         if "####" not in row["answer"] or result is None:
-            raise ValueError("no result")
+            raise ValueError("its answer has no number after ####")
         return identity | {
             "prompt": f"{stem}\n\n{CALCULATE}",
             "expected": result[0].replace(",", ""),
@@ -158,14 +176,17 @@ def _item(row: Mapping[str, Any]) -> dict[str, Any]:
         }
     labels, texts = _choices(row["choices"])
     answer = row["answerKey"] if "answerKey" in row else row["answer"]
-    if isinstance(answer, bool):
-        raise ValueError("no position")
-    place = answer if isinstance(answer, int) else labels.index(str(answer))
+    if isinstance(answer, int) and not isinstance(answer, bool) and 0 <= answer < len(texts):
+        place = answer
+    elif str(answer) in labels:
+        place = labels.index(str(answer))
+    else:
+        raise ValueError(f"the answer {answer!r} is none of its {len(texts)} choices")
     letters = list(string.ascii_uppercase[: len(texts)])
     listed = "\n".join(f"{one}) {text}" for one, text in zip(letters, texts, strict=True))
     return identity | {
         "prompt": f"{stem}\n\n{listed}\n\n{CHOOSE}",
-        "expected": letters[place] if place >= 0 else letters[len(letters)],
+        "expected": letters[place],
         "labels": letters,
         "choices": texts,
         "scorer": "label",
@@ -182,7 +203,7 @@ def _choices(given: Any) -> tuple[list[str], list[str]]:
     else:
         labels, texts = string.ascii_uppercase[: len(given)], given
     if len(labels) != len(texts) or not 2 <= len(texts) <= 26:
-        raise ValueError("labels and texts")
+        raise ValueError(f"{len(labels)} labels for {len(texts)} choices, of which 2 to 26 can be")
     return [str(one) for one in labels], [str(one) for one in texts]
 
 

@@ -20,6 +20,7 @@ from slmlab.facts import facts_html
 from slmlab.run import results
 from slmlab.run.compare import compare
 from slmlab.run.files import ending
+from slmlab.run.frames import key_of
 from slmlab.run.grid import plan
 from slmlab.run.record import Generation
 from slmlab.run.servers import of_one_engine
@@ -280,6 +281,12 @@ def _notes(frame: pd.DataFrame, answers: int, spent: _Spending) -> list[str]:
     found = []
     if flags := results.warnings(frame, of_times=False):
         found.append(f"Flags: {flags}.")
+    texts = dict(zip(frame["prompt_id"], map(key_of, frame["prompt"]), strict=True))
+    if doubled := len(texts) - len({*texts.values()}):
+        found.append(
+            f"{doubled} of {len(texts)} prompts are the same as others. They get the same answers, "
+            "so the intervals are too narrow; `repeats` asks again with other seeds."
+        )
     if len(frame) < answers:
         found.append(
             f"The budget was spent after {spent.tokens:,} tokens and {spent.seconds:.0f} s, with "

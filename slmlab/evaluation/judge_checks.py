@@ -333,6 +333,8 @@ def _numbers(given: Sequence[Any], what: str) -> Numbers:
 
     try:
         values = [math.nan if (one := plain(value)) is None else float(one) for value in given]
+        if any(map(math.isinf, values)):
+            raise ValueError("one is infinite")
     except (TypeError, ValueError) as error:
         raise SlmlabError(f"The scores in `{what}` are numbers or None: {error}.") from error
     return np.array(values, dtype=float)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slmlab.errors import SlmlabError
-from slmlab.evaluation.scorers.reading import answer, is_blank
+from slmlab.evaluation.scorers.reading import answer, as_text, is_blank
 from slmlab.evaluation.statistics import SIGNIFICANT, sign_tests
 from slmlab.facts import facts_html
 from slmlab.run import results
@@ -113,7 +113,8 @@ def compare_runs(
         score: the column of scores; without it only the words are compared.
 
     Raises:
-        SlmlabError: one of them is not a comparison, or they have no prompt in common.
+        SlmlabError: one of them is not a comparison, they have no prompt in common, an id stands
+            for several prompts, or a score is no number.
 
     Examples:
         >>> slmlab.results.to_json(frame, "monday.json")
@@ -126,6 +127,8 @@ def compare_runs(
     import pandas as pd
 
     first, second = _read(before), _read(after)
+    if score != "score" and score not in first:
+        need(second, score)
     old, new = _Run(first, second), _Run(second, first)
     shared = [key for key in old.cases if key in new.cases]
     if not shared:
@@ -174,10 +177,18 @@ class _Run:
         self.cases: dict[str, list[dict[str, Any]]] = {}
         for row in records(frame):
             by_id = with_ids and not is_blank(row["id"])
-            prompt = {"id": row["id"]} if by_id else {"prompt": without_system(row)}
+            # A file may have made a text of a number.
+            prompt = {"id": as_text(row["id"])} if by_id else {"prompt": without_system(row)}
             settings = [row.get(name) for name in axes]
             key = key_of(["" if single else row["model"], row.get("task"), prompt, *settings])
-            self.cases.setdefault(key, []).append(row)
+            same = self.cases.setdefault(key, [])
+            if same and by_id and key_of(without_system(same[0])) != key_of(without_system(row)):
+                raise SlmlabError(
+                    f"The id {row['id']!r} stands for several prompts, so it does not tell which "
+                    "belong together. Give each prompt an id of its own, or each set of prompts "
+                    "its name in a column `task`."
+                )
+            same.append(row)
 
     def about(self) -> str:
         """Its size and models in a few words."""
@@ -220,15 +231,28 @@ def _said(row: Mapping[str, Any]) -> str:
 
 
 def _mean(rows: Sequence[Mapping[str, Any]], score: str) -> float:
-    values = [float(row[score]) for row in rows if not is_blank(row.get(score))]
+    given = [row[score] for row in rows if not is_blank(row.get(score))]
+    try:
+        values = [float(one) for one in given]
+        if not all(map(math.isfinite, values)):
+            raise ValueError("a score is finite")
+    except (TypeError, ValueError) as error:
+        raise SlmlabError(
+            f"The column {score!r} has something that is no score: {given[:5]!r:.80}."
+        ) from error
     return sum(values) / len(values) if values else math.nan
 
 
 def _same_words(old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the answers of all repeats that both runs have are the same, thoughts apart."""
+    """Whether the answers of all repeats that both runs have are the same, thoughts apart.
+
+    Repeats are told by their seeds, if the runs share some: a table of stored records may not know
+    how many repeats failed before one.
+    """
+    seeds = [{row.get("seed") for row in rows} - {None} for rows in (old, new)]
+    by = "seed" if seeds[0] & seeds[1] else "repeat"
     before, after = (
-        {row["repeat"]: (row["error"], answer(_said(row)).strip()) for row in rows}
-        for rows in (old, new)
+        {row[by]: (row["error"], answer(_said(row)).strip()) for row in rows} for rows in (old, new)
     )
     return all(before[one] == after[one] for one in before.keys() & after.keys())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from slmlab.evaluation.statistics import SIGNIFICANT
 from slmlab.facts import Sentence
 from slmlab.models.inventory import as_names
 from slmlab.run.compare import compare
+from slmlab.run.frames import key_of
 from slmlab.run.grid import as_list, axes_of
 from slmlab.run.options import full_options, parameters_of
 from slmlab.run.servers import of_one_engine
@@ -97,7 +98,8 @@ def decide(
 ) -> Decision:
     """Ask two models until it is clear which of them does better, or the prompts run out.
 
-    The prompts are put in a random order (always the same), so that the first ones stand for all.
+    The prompts are put in a random order (always the same), so that the first ones stand for all;
+    one that is there twice counts once.
     After every few, ``evidence`` says whether the scores tell the models apart; if so, or if the
     remaining prompts could not change that, it stops. So a clear winner takes some 10 to 30 prompts
     however many there are. If it says that one is better, it is wrong in at most 5 % of the
@@ -139,7 +141,8 @@ def decide(
     pair = as_names([models])
     if len(pair) != 2:
         raise PromptError(f"decide() compares two models; got {len(pair)}: {', '.join(pair)}.")
-    given = rows(prompts)
+    # The same prompt again gets the same answer, and tells no more about the models.
+    given = [*{key_of(_without_id(one)): one for one in rows(prompts)}.values()]
     order = [given[number] for number in np.random.default_rng(0).permutation(len(given))]
     if evidence(len(order), 0) < DECISIVE:
         raise PromptError(f"{len(order)} prompts can never decide; give at least {FEWEST}.")
@@ -160,6 +163,11 @@ def decide(
         **options,
     )
     return looks.decision()
+
+
+def _without_id(row: Any) -> Any:
+    """A row of a table without what only names it."""
+    return {k: v for k, v in row.items() if k != "id"} if isinstance(row, Mapping) else row
 
 
 class _Looks:

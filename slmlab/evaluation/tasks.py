@@ -109,7 +109,7 @@ def load(
         if columns:
             table = benchmarks.renamed(table, columns, task)
         if benchmarks.INSTRUCTIONS in table:
-            table, note = benchmarks.with_rules(table, task)
+            table, note = benchmarks.with_rules(table, task, str(one))
             if note:
                 log.info(note)
                 print(note, file=sys.stderr)

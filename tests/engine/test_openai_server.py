@@ -265,7 +265,7 @@ class TestAnyServer:
         assert len(asked) == 4
         assert again["text"].tolist() == frame["text"].tolist()
         with pytest.raises(PromptError, match="run embedded and openai-api, and this takes one"):
-            slmlab.decide([SMOL, "x"], ["A"] * 8, "exact", host=hosts)
+            slmlab.decide([SMOL, "x"], list("ABCDEFGH"), "exact", host=hosts)
         page = slmlab.report(frame, tmp_path / "r.html").read_text()
         assert "options ignored" in page
 

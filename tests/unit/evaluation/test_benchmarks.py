@@ -107,14 +107,20 @@ def test_a_subset_drawn_by_a_seed(load, capsys):
 
 
 def test_a_broken_row_is_named(load):
-    with pytest.raises(TaskError, match=r"bench\.jsonl, row 2, is broken: .*no result"):
+    with pytest.raises(TaskError, match=r"bench\.jsonl, row 2, is broken .*no number after ####"):
         load([GSM8K[0], {"question": "x", "answer": "no result"}])
     with pytest.raises(TaskError, match="row 2, is broken"):
         load([GSM8K[0], {"question": "x", "answer": "#### 1.2.3"}])
     with pytest.raises(TaskError, match="row 2, is broken"):
         load([MMLU[0], {**MMLU[1], "answer": True}])
-    with pytest.raises(TaskError, match="row 2, is broken"):
+    with pytest.raises(
+        TaskError, match=r"row 2, is broken .*the answer 4 is none of its 4 choices"
+    ):
         load([MMLU[0], {**MMLU[1], "answer": 4}])
+    with pytest.raises(TaskError, match=r"row 1, is broken .*answer 4 .* say columns=\{…\}"):
+        load([{**MMLU[1], "answer": 4}])
+    with pytest.raises(TaskError, match=r"row 1, is broken .*it has no 'answer'"):
+        load([{name: MMLU[1][name] for name in ("question", "choices")}])
     with pytest.raises(TaskError, match="row 2, is broken"):
         load([ARC[0], {**ARC[1], "answerKey": "C"}])
 

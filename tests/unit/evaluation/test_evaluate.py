@@ -9,6 +9,7 @@ import pytest
 import slmlab
 from slmlab.errors import FileError
 from slmlab.evaluation import evaluate as module
+from tests.support.records import comparison
 
 
 class Asked(Exception):
@@ -47,3 +48,12 @@ def test_slmlabs_own_tests_run(made):
     made.write_text("models: m\ntasks: code\nitems: 1\nscorers: {right: code}\n")
     with pytest.raises(Asked):
         slmlab.evaluate(made)
+
+
+@pytest.mark.parametrize(("prompts", "notes"), [("ABC", 0), ("ABA", 1)])
+def test_prompts_that_are_the_same_are_told(prompts, notes):
+    frame = comparison(
+        [{"prompt": one, "prompt_id": at, "repeat": 0} for at, one in enumerate(prompts)] * 2
+    )
+    found = module._notes(frame, len(frame), module._Spending(module.Budget()))
+    assert len([one for one in found if "1 of 3 prompts are the same as others" in one]) == notes

@@ -139,8 +139,8 @@ def test_the_question_file(tmp_path, capsys):
     assert not scorers.SCORERS["instructions"]("Now three words", table.to_dict("records")[0])
     assert "1 of 2 prompts, for the rules language:response_language (1)" in capsys.readouterr().err
     path.write_text(json.dumps(rows[0] | {"kwargs": [{}]}))
-    with pytest.raises(TaskError, match="ifeval, row 1, is broken"):
+    with pytest.raises(TaskError, match=r"ifeval\.jsonl, row 1, is broken \(2 instr.* 1 kwargs\)"):
         tasks.load(path)
     path.write_text(json.dumps(rows[1]))
-    with pytest.raises(TaskError, match="no prompt whose rules"):
+    with pytest.raises(TaskError, match=r"no prompt whose rules .* not language:response_language"):
         tasks.load(path)

@@ -79,6 +79,24 @@ class TestPairs:
         before, after = run([1, 0], id=["", None]), run([0, 1], id=[None, ""])
         assert compare_runs(before, after).cases["change"].tolist() == ["worse", "better"]
 
+    def test_ids_are_the_same_after_a_file_made_texts_of_them(self):
+        before, after = run([0, 1], id=[1, 2]), run([1, 1], id=["1", "2"])
+        assert compare_runs(before, after).cases["change"].tolist() == ["better", "same"]
+
+    def test_an_id_of_several_prompts_is_refused(self):
+        before = run([0, 1], id=["x", "x"])
+        with pytest.raises(SlmlabError, match="The id 'x' stands for several prompts"):
+            compare_runs(before, before)
+        apart = before.assign(task=["a", "b"])
+        assert len(compare_runs(apart, apart).cases) == 2
+
+    def test_a_score_that_is_none_is_refused(self):
+        for wrong in ("x", math.inf):
+            with pytest.raises(SlmlabError, match="'score' has something that is no score"):
+                compare_runs(run([0]).astype({"score": object}).assign(score=[wrong]), run([0]))
+        with pytest.raises(SlmlabError, match="no column 'points'"):
+            compare_runs(run([0]), run([0]), score="points")
+
     def test_one_model_each_is_paired_whatever_its_name(self):
         changes = compare_runs(run([0], "old"), run([1], "new"))
         assert changes.cases[["model", "change"]].values.tolist() == [["new", "better"]]
@@ -97,6 +115,13 @@ class TestPairs:
         before = pd.concat([run([0]), run([1]).assign(repeat=1)])
         (case,) = compare_runs(before, run([1])).cases.to_dict("records")
         assert (case["score_before"], case["score_after"], case["change"]) == (0.5, 1, "better")
+
+    def test_answers_of_one_seed_are_compared_even_if_their_repeats_are_not_known(self):
+        rows = [{"prompt": "P", "text": str(seed), "options": {"seed": seed}} for seed in (1, 3)]
+        before = comparison([{**row, "prompt_id": 0, "repeat": 0} for row in rows])
+        after = before.assign(text=["other", "3"])
+        assert compare_runs(before, before).cases["change"].tolist() == ["same"]
+        assert compare_runs(before, after).cases["change"].tolist() == ["other words"]
 
     def test_a_run_without_scores_is_named(self):
         before, after = run([1.0, 0.0]), run([1.0, 0.0])

@@ -165,6 +165,12 @@ class TestDecide:
         with pytest.raises(PromptError):
             decide(["a", "b"], [], "exact")
 
+    def test_a_prompt_that_is_there_twice_counts_once(self):
+        rows = [{"id": number, "prompt": "A"} for number in range(20)]
+        for same in (["A"] * 20, rows):
+            with pytest.raises(PromptError, match="1 prompts can never decide"):
+                slmlab.decide(["a", "b"], same, "exact")
+
     def test_too_few_prompts_are_told_before_anything_runs(self):
         with pytest.raises(PromptError, match="7 prompts can never decide; give at least 8"):
             decide(["a", "b"], self.prompts(7), "exact")
