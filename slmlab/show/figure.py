@@ -130,6 +130,8 @@ def _shown(figure: Figure, alt: str, *_: Any, **__: Any) -> tuple[dict[str, Any]
 
 # Words.
 
+UNKNOWN = "unknown"
+
 
 def flagged(meaning: str, frame: pd.DataFrame, of_times: bool = True) -> str:
     """A note: what the marks mean, and how many runs carry a flag."""
@@ -139,14 +141,14 @@ def flagged(meaning: str, frame: pd.DataFrame, of_times: bool = True) -> str:
 
 def words(values: Mapping[Any, Any] | pd.Series, unit: str = "") -> str:
     """Names and numbers as a list in text, for alternative texts."""
-    pairs = (f"{shorten(name)} {number(value)}{unit}" for name, value in dict(values).items())
-    return "; ".join(pairs) + "."
+    pairs = ((shorten(name), number(value)) for name, value in dict(values).items())
+    return "; ".join(f"{name} {n}{'' if n == UNKNOWN else unit}" for name, n in pairs) + "."
 
 
 def number(value: float | None) -> str:
     """A number with three significant digits, or without decimals from 1,000 on."""
     if value is None or value != value:
-        return "unknown"
+        return UNKNOWN
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 

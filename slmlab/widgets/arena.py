@@ -268,7 +268,7 @@ class Arena(AnswersPanel):
 
     def static_html(self) -> str:
         """A summary, one blind pair, and the ratings so far."""
-        return Markup("<p><strong>Arena</strong> · {}</p>{}{}{}").format(
+        return Markup("<p>{}</p>{}{}{}").format(
             str(self).splitlines()[0],
             markup.shown(self.question),
             side_by_side_html(map(markup.shown, self.sides)),

@@ -285,6 +285,10 @@ def test_long_texts_are_cut():
     assert figure.shorten("x" * 40) == "x" * 40
 
 
+def test_what_is_not_known_has_no_unit():
+    assert figure.words({"a": 1.5, "b": float("nan")}, " s") == "a 1.5 s; b unknown."
+
+
 def test_figures_are_described_in_words():
     frame = pd.DataFrame({"x": [1, 2, 3], "y": [2.0, 3.0, 5.0], "name": ["a", "b", "<c>"]})
     for drawn, words in (
