@@ -27,7 +27,7 @@ def test_its_code_runs(document, lab_with_models, monkeypatch):
     # (test_exports.py), Drive and MLflow.
     elsewhere = (
         *("executor=", "models_that_see", "/content/drive"),
-        *("hf:", "mlflow", "read_votes", '"class"', ":KEY@", "inspect_ai"),
+        *("hf:", "mlflow", "read_votes", '"class"', ":KEY@", "gpu-host", "inspect_ai"),
     )
     for block in [one for one in blocks if not any(word in one for word in elsewhere)]:
         for line in ast.parse(block).body:
