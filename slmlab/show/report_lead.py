@@ -131,9 +131,8 @@ def _quality(frame: pd.DataFrame, rows: list[dict[str, Any]]) -> tuple[str, list
         return f"{best} did better" + (" than all others" if len(ranked) > 2 else ""), sentences
     highest = [row["name"] for row in ranked if row["mean"] == ranked[0]["mean"]]
     if len(highest) == len(ranked):
-        return "None did better than the others" if len(
-            ranked
-        ) > 2 else "Neither did better", sentences
+        none = "None did better than the others" if len(ranked) > 2 else "Neither did better"
+        return none, sentences
     if len(highest) > 1:
         return f"{', '.join(highest[:-1])} and {highest[-1]} scored highest", sentences
     return f"{best} scored highest, which may be chance", sentences

@@ -232,8 +232,9 @@ class Arena(AnswersPanel):
 
     def _set_buttons(self, running: bool) -> None:
         self.run_button.disabled, self.stop_button.disabled = running, not running
+        to_vote = not running and not self.verdict and self._pair() is not None
         for one in (self.left, self.tie, self.bad, self.right):
-            one.disabled = running or bool(self.verdict) or self._pair() is None
+            one.disabled = not to_vote
         self.next_button.disabled = not self.verdict
 
     def _draw_pair(self, pairs: list[Pair], pair: Pair | None) -> None:

@@ -36,7 +36,6 @@ class TemplateFields(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no t
 
     def __init__(self, template: str, question: str, changed: Callable[[], None], say: Say) -> None:
         text = prompts.template_text(template)
-        prompts.variables(text)
         super().__init__(layout=widgets.Layout(width="auto"))
         self.choice = widgets.Dropdown(
             description="Template",
