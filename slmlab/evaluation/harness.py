@@ -8,14 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slmlab.errors import FileError, PromptError
-from slmlab.evaluation import benchmarks, patterns
-from slmlab.evaluation.yaml_lines import Document, Place, read_yaml
+from slmlab.errors import PromptError
+from slmlab.evaluation import benchmarks
+from slmlab.evaluation.harness_task import Task
 from slmlab.run.tables import frame_of, read_table, records
 
 if TYPE_CHECKING:
     import pandas as pd
-    from jinja2 import Environment
 
 READ = {
     *("task", "include", "dataset_path", "dataset_name", "dataset_kwargs", "output_type"),
@@ -37,59 +36,6 @@ FILES = {"json", "csv", "parquet"}
 LONGEST = 256  # tokens of an answer, where the task does not say
 
 
-class _Task:
-    """One task: its file, and how its templates are filled in."""
-
-    def __init__(self, document: Document, values: Mapping[str, Any], notes: list[str]) -> None:
-        self.document, self.values, self.notes = document, values, notes
-        self.environment = _environment()
-
-    def error(self, key: str, message: str) -> FileError:
-        return self.document.error((key,), message)
-
-    def part(self, key: str) -> dict[str, Any]:
-        """A value that is an object; an empty one where there is none."""
-        given = self.values.get(key)
-        if given is not None and not isinstance(given, dict):
-            raise self.error(key, f"{key} is an object with keys; got {given!r:.80}.")
-        return given or {}
-
-    def parts(self, key: str, given: Any) -> list[dict[str, Any]]:
-        """A list of objects in the value of a key; an empty one where there is none."""
-        found = given or []
-        if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
-            raise self.error(key, f"{key} takes a list of objects with keys; got {given!r:.80}.")
-        return found
-
-    def leave_out(self, place: Place, what: str) -> None:
-        """Note something that is not read, with its line."""
-        line = next(
-            (
-                self.document.lines[place[:n]]
-                for n in range(len(place), 0, -1)
-                if place[:n] in self.document.lines
-            ),
-            None,
-        )
-        self.notes.append(what + (f" (line {line})" if line else ""))
-
-    def filled(self, key: str, doc: Mapping[str, Any]) -> Any:
-        """A template, or the column that it names, for one row."""
-        given = self.values.get(key)
-        if not isinstance(given, str):
-            return given
-        if given in doc:
-            return doc[given]
-        import jinja2
-
-        try:
-            return self.environment.from_string(given).render(**doc)
-        except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError) as error:
-            raise self.error(
-                key, f"{key} cannot be filled in: {str(error).rstrip('.')}."
-            ) from error
-
-
 def load(path: Path) -> tuple[pd.DataFrame, str, str]:
     """The items of a task, its name, and a sentence on what of it is not read, with lines.
 
@@ -103,17 +49,13 @@ def load(path: Path) -> tuple[pd.DataFrame, str, str]:
         TaskError: its dataset cannot be loaded.
         PromptError: a table file cannot be read.
     """
-    document = read_yaml(path)
-    if not isinstance(document.value, dict):
-        raise document.error((), "it is no task: `task`, `dataset_path`, `doc_to_text`, …")
-    notes: list[str] = []
-    task = _Task(document, _included(document, path), notes)
+    task = Task(path)
     for key in NEEDED:
         if task.values.get(key) is not None:
             raise task.error(key, f"{key!r} needs lm-evaluation-harness itself.")
     for key, value in task.values.items():
         if key not in READ | IDLE | {*NEEDED} and not (key == "repeats" and value == 1):
-            task.leave_out((key,), f"the key {key!r}")
+            task.leave_out(f"the key {key!r}", key)
     kind = task.values.get("output_type", "generate_until")
     if kind not in ("generate_until", "multiple_choice"):
         raise task.error(
@@ -130,7 +72,7 @@ def load(path: Path) -> tuple[pd.DataFrame, str, str]:
     metrics = task.parts("metric_list", task.values.get("metric_list"))
     for number, one in enumerate(metrics):
         if one.get("metric") not in known:
-            task.leave_out(("metric_list", number), f"the metric {one.get('metric')!r}")
+            task.leave_out(f"the metric {one.get('metric')!r}", "metric_list", number)
     more = _scored(task, metrics) if kind == "generate_until" else {}
     rows = []
     for number, doc in enumerate(docs):
@@ -143,33 +85,11 @@ def load(path: Path) -> tuple[pd.DataFrame, str, str]:
         else:
             row["expected"] = _target(task, doc)
         rows.append(row)
-    said = f"Left out of {path.name}: {'; '.join(notes)}." if notes else ""
-    return frame_of(rows), str(task.values.get("task") or path.stem), said
+    left_out = f"Left out of {path.name}: {'; '.join(task.notes)}." if task.notes else ""
+    return frame_of(rows), str(task.values.get("task") or path.stem), left_out
 
 
-def _environment() -> Environment:
-    from jinja2 import StrictUndefined
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    made = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
-    made.filters["regex_replace"] = lambda text, pattern, by: patterns.sub(
-        str(pattern), str(by), str(text), literal=False
-    )
-    return made
-
-
-def _included(document: Document, path: Path, depth: int = 0) -> dict[str, Any]:
-    """The task's values over those of the file that it includes."""
-    given = dict(document.value)
-    if "include" not in given:
-        return given
-    other = read_yaml(path.parent / str(given["include"]))
-    if depth > 5 or not isinstance(other.value, dict):
-        raise document.error(("include",), f"{given['include']} is no task, or includes itself.")
-    return {**_included(other, path.parent / str(given["include"]), depth + 1), **given}
-
-
-def _docs(task: _Task, path: Path) -> tuple[list[dict[str, Any]], str]:
+def _docs(task: Task, path: Path) -> tuple[list[dict[str, Any]], str]:
     """The rows of the split that is tested, and its name."""
     given = task.values
     split = given.get("test_split") or given.get("validation_split") or given.get("training_split")
@@ -181,7 +101,7 @@ def _docs(task: _Task, path: Path) -> tuple[list[dict[str, Any]], str]:
     return docs, str(split)
 
 
-def _split(task: _Task, path: Path, split: str) -> list[dict[str, Any]]:
+def _split(task: Task, path: Path, split: str) -> list[dict[str, Any]]:
     source, configuration = str(task.values["dataset_path"]), task.values.get("dataset_name")
     if source not in FILES:
         name = source if configuration is None else f"{source}/{configuration}"
@@ -203,7 +123,7 @@ def _split(task: _Task, path: Path, split: str) -> list[dict[str, Any]]:
 
 
 def _examples(
-    task: _Task, path: Path, docs: list[dict[str, Any]], split: str
+    task: Task, path: Path, docs: list[dict[str, Any]], split: str
 ) -> list[dict[str, Any]]:
     """The rows that examples before a question come from."""
     count, config = task.values.get("num_fewshot") or 0, task.part("fewshot_config")
@@ -214,7 +134,7 @@ def _examples(
     known = {"sampler", "split", "samples"}
     for key in config:
         if key not in known:
-            task.leave_out(("fewshot_config", key), f"fewshot_config's {key!r}")
+            task.leave_out(f"fewshot_config's {key!r}", "fewshot_config", key)
     given = config.get("samples")
     if isinstance(given, list):
         found = [one for one in given if isinstance(one, dict)]
@@ -229,7 +149,7 @@ def _examples(
 
 
 def _prompt(
-    task: _Task, doc: Mapping[str, Any], number: int, examples: Sequence[dict[str, Any]]
+    task: Task, doc: Mapping[str, Any], number: int, examples: Sequence[dict[str, Any]]
 ) -> str:
     """The description, the examples with their answers, and the question."""
     text = str(task.filled("doc_to_text", doc))
@@ -246,7 +166,7 @@ def _prompt(
     return f"{task.filled('description', doc) or ''}{''.join(shown)}{text}"
 
 
-def _answer(task: _Task, doc: Mapping[str, Any]) -> str:
+def _answer(task: Task, doc: Mapping[str, Any]) -> str:
     if task.values.get("doc_to_choice") is None:
         target = _target(task, doc)
         return target if isinstance(target, str) else target[0]
@@ -254,7 +174,7 @@ def _answer(task: _Task, doc: Mapping[str, Any]) -> str:
     return choices[_place(task, doc, choices)]
 
 
-def _target(task: _Task, doc: Mapping[str, Any]) -> str | list[str]:
+def _target(task: Task, doc: Mapping[str, Any]) -> str | list[str]:
     """The right answer, or several that are right; a template may write these as a list."""
     found = task.filled("doc_to_target", doc)
     if isinstance(found, str) and task.values["doc_to_target"] not in doc:
@@ -266,7 +186,7 @@ def _target(task: _Task, doc: Mapping[str, Any]) -> str | list[str]:
     return str(found)
 
 
-def _choices(task: _Task, doc: Mapping[str, Any]) -> list[str]:
+def _choices(task: Task, doc: Mapping[str, Any]) -> list[str]:
     found = task.filled("doc_to_choice", doc)
     if isinstance(found, str):
         found = _literal(found)
@@ -283,7 +203,7 @@ def _literal(text: str) -> Any:
         return None
 
 
-def _place(task: _Task, doc: Mapping[str, Any], choices: Sequence[str]) -> int:
+def _place(task: Task, doc: Mapping[str, Any], choices: Sequence[str]) -> int:
     """Which choice is right."""
     found = task.filled("doc_to_target", doc)
     # As in the harness, digits that a template writes are a position, even among numbers.
@@ -297,14 +217,12 @@ def _place(task: _Task, doc: Mapping[str, Any], choices: Sequence[str]) -> int:
     raise task.error("doc_to_target", f"{found!r} is not one of {list(choices)}, nor its number.")
 
 
-def _scored(task: _Task, metrics: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _scored(task: Task, metrics: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """What ``exact_match`` needs: where answers end, how long they may be, and the filters."""
     given = task.part("generation_kwargs")
     until = given.get("until", task.values.get("fewshot_delimiter", "\n\n")) or []
-    until, longest = (
-        [until] if isinstance(until, str) else until,
-        given.get("max_gen_toks", LONGEST),
-    )
+    until = [until] if isinstance(until, str) else until
+    longest = given.get("max_gen_toks", LONGEST)
     if not isinstance(until, list) or not all(isinstance(one, str) for one in until):
         raise task.error("generation_kwargs", f"until is a text or a list of texts; got {until!r}.")
     if isinstance(longest, bool) or not isinstance(longest, int) or longest < 1:
@@ -313,24 +231,31 @@ def _scored(task: _Task, metrics: Sequence[dict[str, Any]]) -> dict[str, Any]:
         )
     for key in given:
         if key not in ("until", "max_gen_toks") and given[key] not in (False, 0):
-            task.leave_out(("generation_kwargs", key), f"generation_kwargs' {key!r}")
+            task.leave_out(f"generation_kwargs' {key!r}", "generation_kwargs", key)
     extract: dict[str, Any] = {"until": [one for one in until if one]}
-    used = None
-    pipelines = task.parts("filter_list", task.values.get("filter_list"))
-    for number, pipeline in enumerate(pipelines):
-        steps = [_step(one) for one in task.parts("filter_list", pipeline.get("filter"))]
-        readable = all(step.get("function") in FILTERS for step in steps)
-        if used is None and readable:
-            used = extract["filters"] = steps
-        else:
-            name = pipeline.get("name", number)
-            task.leave_out(("filter_list", number), f"the filter pipeline {name!r}")
-    used_metrics = metrics or [{"metric": "exact_match"}]
-    chosen = [one for one in used_metrics if one.get("metric") == "exact_match"]
-    if not chosen:
-        raise task.error("metric_list", "none of its metrics is read here; exact_match is.")
-    extract |= {key: chosen[0][key] for key in IGNORED if chosen[0].get(key)}
+    filters = _filters(task)
+    if filters is not None:
+        extract["filters"] = filters
+    extract |= _ignored(task, metrics)
     return {"scorer": "exact_match", "extract": extract, "num_predict": longest}
+
+
+def _filters(task: Task) -> list[dict[str, Any]] | None:
+    """The steps of the first pipeline that can be read; None if there is none."""
+    used = None
+    for number, pipeline in enumerate(task.parts("filter_list", task.values.get("filter_list"))):
+        given = task.parts("filter_list", pipeline.get("filter"))
+        steps = [_step(one) for one in given]
+        if used is not None or not all(step.get("function") in FILTERS for step in steps):
+            name = pipeline.get("name", number)
+            task.leave_out(f"the filter pipeline {name!r}", "filter_list", number)
+            continue
+        used = steps
+        for place, step in enumerate(steps):
+            if step["function"] == "regex" and (pattern := step.get("regex_pattern")):
+                inner = ["filter", place, *(() if "regex_pattern" in given[place] else ("kwargs",))]
+                task.check_pattern(pattern, "filter_list", number, *inner, "regex_pattern")
+    return used
 
 
 def _step(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -338,3 +263,17 @@ def _step(given: Mapping[str, Any]) -> dict[str, Any]:
     more = given.get("kwargs")
     rest = {key: value for key, value in given.items() if key != "kwargs"}
     return rest | (more if isinstance(more, dict) else {})
+
+
+def _ignored(task: Task, metrics: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What ``exact_match`` ignores."""
+    if not metrics:
+        return {}
+    places = [n for n, one in enumerate(metrics) if one.get("metric") == "exact_match"]
+    if not places:
+        raise task.error("metric_list", "none of its metrics is read here; exact_match is.")
+    metric = metrics[places[0]]
+    ignored = metric.get("regexes_to_ignore")
+    for pattern in ignored if isinstance(ignored, list) else ():
+        task.check_pattern(pattern, "metric_list", places[0], "regexes_to_ignore")
+    return {key: metric[key] for key in IGNORED if metric.get(key)}

@@ -19,6 +19,15 @@ _REPEATED = re.compile(r"(\)?)\{(\d+)(?:,\d*)?\}")
 _BRACE = re.compile(r"\\N\{[^}]*\}|\\.|\{(?!\d+\}|\d*,\d*\})", re.DOTALL)
 
 
+def check(pattern: str) -> None:
+    """Check that a regular expression can be used, before there is a text.
+
+    Raises:
+        Unscorable: it is not a regular expression, is too long, or repeats something too often.
+    """
+    _with(pattern, 0, lambda _: None)
+
+
 def matches(pattern: str, text: str, flags: int = 0) -> bool:
     """Whether a regular expression, in the syntax of Python's ``re``, is found in a text.
 

@@ -36,13 +36,19 @@ class Document:
     value: Any = None
     lines: dict[Place, int] = field(default_factory=dict)
 
-    def error(self, place: Place, message: str) -> FileError:
-        """The error that names the file and the line of the value there, or of what it is in."""
+    def line(self, place: Place) -> int | None:
+        """The line of the value there, or of what it is in; None for the document as a whole."""
         while place and place not in self.lines:
             place = place[:-1]
+        return self.lines[place] if place else None
+
+    def error(self, place: Place, message: str) -> FileError:
+        """The error that names the file and that line."""
         if self.path is None:
             return FileError(f"The evaluation cannot run: {message}")
-        return FileError(f"{self.path}, line {self.lines.get(place, 1)}: {message}")
+        return FileError(
+            f"{self.path}, line {self.line(place) or self.lines.get((), 1)}: {message}"
+        )
 
 
 def read_yaml(path: str | Path) -> Document:

@@ -248,6 +248,35 @@ def test_mistakes_are_told_with_their_line(folder, old, new, said):
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (r'"#### (\\-?[0-9\\.\\,]+)"', '"("', "line 16: '(' is not a regular expression"),
+        (
+            r'regex_pattern: "#### (\\-?[0-9\\.\\,]+)"',
+            'kwargs: {regex_pattern: "a{9999999}"}',
+            "line 16: The regular expression 'a{9999999}' is longer",
+        ),
+        (r'"\\$"', '"*"', "line 22: '*' is not a regular expression"),
+    ],
+)
+def test_a_broken_regular_expression_is_told_with_its_file_and_line(folder, old, new, said):
+    assert old in GENERATE
+    written(folder, GENERATE.replace(old, new))
+    child = folder / "child.yaml"
+    child.write_text("include: task.yaml\n")
+    for path in (folder / "task.yaml", child):
+        with pytest.raises(FileError) as caught:
+            tasks.load(path)
+        assert f"task.yaml, {said}" in str(caught.value), "the file that it is in"
+
+
+def test_a_pipeline_that_is_not_used_may_be_broken(folder, capsys):
+    text = GENERATE.replace("function: majority_vote", "function: x\n        regex_pattern: '('")
+    assert len(tasks.load(written(folder, text))) == 3
+    assert "the filter pipeline 'maj'" in capsys.readouterr().err
+
+
 def test_a_regular_expression_may_use_what_it_found(folder):
     text = GENERATE.replace("{{question}}", "{{question | regex_replace('(.+)', '<\\\\1>')}}")
     prompts = tasks.load(written(folder, text))["prompt"]
