@@ -10,16 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from slmlab.errors import SlmlabError
 from slmlab.evaluation.intervals import CONFIDENCE, Interval, interval
+from slmlab.evaluation.scorers.reading import as_scores
 from slmlab.evaluation.statistics import SIGNIFICANT
 from slmlab.facts import Sentence
-from slmlab.run.cells import plain
 from slmlab.run.frames import need, prompt_text
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
-
-    Numbers = np.ndarray[Any, np.dtype[np.float64]]
 
 # Labels by people below which a judge is not tested.
 FEWEST = 10
@@ -72,21 +69,23 @@ def _bias(voter: str, rows: Sequence[Mapping[Any, Any]]) -> dict[str, Any]:
             first.append(sum(read) / len(read))
         if row["consistent"] and one in TURNED and row["length_a"] != row["length_b"]:
             longer.append(float((row["length_a"] > row["length_b"]) == (one == "a")))
-    found = {name: _or_none(values) for name, values in (("first", first), ("longer", longer))}
+    intervals = {
+        name: _interval_or_nan(values) for name, values in (("first", first), ("longer", longer))
+    }
     always, never = sum(one > 0.5 for one in first), sum(one < 0.5 for one in first)
     p = stats.binomtest(always, always + never).pvalue if always + never else 1.0
     consistent = sum(bool(row["consistent"]) for row in rows) / len(rows)
     place = "first" if always > never else "second"
-    said = (
+    preference = (
         f"prefers the answer that it reads {place} ({max(always, never)} of {always + never} "
         f"pairs on which the order decided, sign test, p = {p:.2g})"
         if p < SIGNIFICANT
         else "shows no preference for a place that these pairs could prove"
     )
-    share = found["longer"]
+    share = intervals["longer"]
     size = f"the longer answer won {share.value:.0%} of {share.n} decided pairs"
     sentence = f"{voter} gave the same verdict in both orders on {consistent:.0%} of "
-    sentence += f"{len(rows)} pairs, {said}; {size if share.n else 'it decided no pair'}."
+    sentence += f"{len(rows)} pairs, {preference}; {size if share.n else 'it decided no pair'}."
     if unread == 2 * len(rows):
         sentence = f"{voter} gave no verdict that can be read, so its biases are not known."
     return {
@@ -96,7 +95,7 @@ def _bias(voter: str, rows: Sequence[Mapping[Any, Any]]) -> dict[str, Any]:
         "consistent": consistent,
         **{
             name: value
-            for key, one in found.items()
+            for key, one in intervals.items()
             for name, value in (
                 (key, one.value),
                 (f"{key}_low", one.low),
@@ -107,7 +106,7 @@ def _bias(voter: str, rows: Sequence[Mapping[Any, Any]]) -> dict[str, Any]:
     }
 
 
-def _or_none(values: Sequence[float]) -> Interval:
+def _interval_or_nan(values: Sequence[float]) -> Interval:
     """The mean with its interval; NaN without values."""
     return interval(values) if values else Interval(math.nan, math.nan, math.nan, 0, "none")
 
@@ -294,7 +293,10 @@ def calibrate(judge: Sequence[Any], human: Sequence[Any]) -> Calibration:
     import numpy as np
     from scipy import stats
 
-    scores, labels = _numbers(judge, "judge"), _numbers(human, "human")
+    scores, labels = (
+        np.array(as_scores(values, f"`{name}`"))
+        for name, values in (("judge", judge), ("human", human))
+    )
     known = ~np.isnan(labels)
     n, rest = int(known.sum()), int((~known).sum())
     if len(scores) != len(labels) or n < FEWEST or np.isnan(scores).all():
@@ -326,15 +328,3 @@ def calibrate(judge: Sequence[Any], human: Sequence[Any]) -> Calibration:
         correlation = float(np.corrcoef(ours, theirs)[0, 1])
         p = _permuted(ours - ours.mean(), theirs - theirs.mean(), lambda x, y: float(x @ y))
     return Calibration(estimate, alone, float(scores.mean()), correlation, p, p < SIGNIFICANT)
-
-
-def _numbers(given: Sequence[Any], what: str) -> Numbers:
-    import numpy as np
-
-    try:
-        values = [math.nan if (one := plain(value)) is None else float(one) for value in given]
-        if any(map(math.isinf, values)):
-            raise ValueError("one is infinite")
-    except (TypeError, ValueError) as error:
-        raise SlmlabError(f"The scores in `{what}` are numbers or None: {error}.") from error
-    return np.array(values, dtype=float)

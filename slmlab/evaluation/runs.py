@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slmlab.errors import SlmlabError
-from slmlab.evaluation.scorers.reading import answer, as_text, is_blank
+from slmlab.evaluation.scorers.reading import answer, as_scores, as_text, is_blank
 from slmlab.evaluation.statistics import SIGNIFICANT, sign_tests
 from slmlab.facts import facts_html
 from slmlab.run import results
@@ -74,13 +74,14 @@ class Changes:
 
     def lines(self) -> list[tuple[str, str]]:
         """For each model what changed, and how sure that is."""
-        found = []
+        lines = []
         for row in self.summary.to_dict("records"):
             counts = ", ".join(f"{row[name]} {name}" for name in CHANGES if row[name])
-            sentence = row.get("sentence")
-            said = f" {sentence}" if isinstance(sentence, str) else ""
-            found.append((row["model"], f"{counts}.{said}"))
-        return found
+            test = row.get("sentence")  # of the sign test; none without scores
+            lines.append(
+                (row["model"], f"{counts}. {test}" if isinstance(test, str) else f"{counts}.")
+            )
+        return lines
 
     def __str__(self) -> str:
         """A line for each model, then the notes."""
@@ -216,31 +217,24 @@ def _case(
         "model": later["model"],
         **{name: later[name] for name in ("task", "id") if name in later},
         "prompt": later["prompt"],
-        "before": _said(old[0]),
-        "after": _said(later),
+        "before": _answer_text(old[0]),
+        "after": _answer_text(later),
         "score_before": before,
         "score_after": after,
         "change": change,
     }
 
 
-def _said(row: Mapping[str, Any]) -> str:
+def _answer_text(row: Mapping[str, Any]) -> str:
     """A row's error, or its answer with the calls of tools below it."""
     calls = written(row.get("tool_calls"))
     return str(row["error"] or "\n".join(filter(None, (row["text"], calls))))
 
 
 def _mean(rows: Sequence[Mapping[str, Any]], score: str) -> float:
-    given = [row[score] for row in rows if not is_blank(row.get(score))]
-    try:
-        values = [float(one) for one in given]
-        if not all(map(math.isfinite, values)):
-            raise ValueError("a score is finite")
-    except (TypeError, ValueError) as error:
-        raise SlmlabError(
-            f"The column {score!r} has something that is no score: {given[:5]!r:.80}."
-        ) from error
-    return sum(values) / len(values) if values else math.nan
+    scores = as_scores((row.get(score) for row in rows), f"The column {score!r}")
+    known = [one for one in scores if not math.isnan(one)]
+    return sum(known) / len(known) if known else math.nan
 
 
 def _same_words(old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> bool:
@@ -252,7 +246,8 @@ def _same_words(old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any
     seeds = [{row.get("seed") for row in rows} - {None} for rows in (old, new)]
     by = "seed" if seeds[0] & seeds[1] else "repeat"
     before, after = (
-        {row[by]: (row["error"], answer(_said(row)).strip()) for row in rows} for rows in (old, new)
+        {row[by]: (row["error"], answer(_answer_text(row)).strip()) for row in rows}
+        for rows in (old, new)
     )
     return all(before[one] == after[one] for one in before.keys() & after.keys())
 
@@ -291,8 +286,8 @@ def _conditions(before: pd.DataFrame, after: pd.DataFrame) -> list[str]:
     """What was the same within each run, and differs between them."""
     found = []
     for name in CONDITIONS:
-        there = sum(name in frame for frame in (before, after))
-        if name == "digest" or there < (1 if name in OPTIONAL else 2):
+        tables = sum(name in frame for frame in (before, after))
+        if name == "digest" or tables < (1 if name in OPTIONAL else 2):
             continue
         old, new = (
             {key_of(value) for value in frame[name]} if name in frame else {key_of(None)}
@@ -316,10 +311,10 @@ def _shown(key: str) -> str:
 
 def _missing(old: _Run, new: _Run, shared: int) -> list[str]:
     found = []
-    for one, which in ((len(old.cases), "earlier"), (len(new.cases), "later")):
-        if one > shared:
+    for count, which in ((len(old.cases), "earlier"), (len(new.cases), "later")):
+        if count > shared:
             found.append(
-                f"{one - shared} of {one} prompts, counted for each model and setting, are only in "
-                f"the {which} run."
+                f"{count - shared} of {count} prompts, counted for each model and setting, are "
+                f"only in the {which} run."
             )
     return found

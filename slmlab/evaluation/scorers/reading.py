@@ -7,10 +7,10 @@ through Arrow has arrays. These functions accept all of them, so that scores do 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from slmlab.errors import Unscorable
+from slmlab.errors import SlmlabError, Unscorable
 from slmlab.run import thoughts
 from slmlab.run.cells import parse, plain
 
@@ -91,6 +91,24 @@ def float_cell(row: Row, column: str) -> float | None:
     if not 0 <= number < math.inf:
         raise Unscorable(f"`{column}` is {value!r}, which is not a number of at least 0.")
     return number
+
+
+def as_scores(values: Iterable[Any], where: str) -> list[float]:
+    """Scores as numbers; NaN where a cell is empty.
+
+    Raises:
+        SlmlabError: one is no finite number; the message begins with ``where``.
+    """
+    scores = []
+    for value in map(plain, values):
+        try:
+            score = math.nan if is_blank(value) else float(value)
+            if not is_blank(value) and not math.isfinite(score):
+                raise ValueError("a score is finite")
+        except (TypeError, ValueError) as error:
+            raise SlmlabError(f"{where} has something that is no score: {value!r:.80}.") from error
+        scores.append(score)
+    return scores
 
 
 def as_text(value: Any) -> str:

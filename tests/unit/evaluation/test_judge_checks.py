@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -175,7 +177,8 @@ class TestCalibrate:
             ([1.0] * 20, [1.0] * 9 + [None] * 11, "9 labels"),
             ([1.0] * 19, [1.0] * 20, "19 scores, 20 places"),
             ([None] * 20, [1.0] * 20, "score by the judge"),
-            (["good"] * 20, [1.0] * 20, "`judge` are numbers"),
+            (["good"] * 20, [1.0] * 20, "`judge` has something that is no score"),
+            ([1.0] * 20, [math.inf] * 20, "`human` has something that is no score: inf"),
         ],
     )
     def test_what_cannot_be_calibrated(self, judge, human, said):
