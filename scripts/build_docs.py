@@ -168,8 +168,8 @@ def still(output: nbformat.NotebookNode, models: dict[str, Any]) -> list[nbforma
     drawn = [one for state in states for one in state.get("outputs", [])]
     sliders = [state for state in states if "readout" in state]
     places = " · ".join(f"{one['description']} {one['value']:g}" for one in sliders)
-    told = nbformat.v4.new_output("display_data", {"text/html": f"<p>{places}</p>"})
-    return [told, *drawn] if drawn else []
+    note = nbformat.v4.new_output("display_data", {"text/html": f"<p>{places}</p>"})
+    return [note, *drawn] if drawn else []
 
 
 if __name__ == "__main__":

@@ -257,15 +257,15 @@ def _fit(args: argparse.Namespace) -> None:
     for name in args.models:
         fit = slmlab.will_it_fit(name, args.num_ctx)
         print(printable(str(fit)))
-        said = "on a GPU, no speed is predicted"
+        sentence = "on a GPU, no speed is predicted"
         if fit.place == "memory":
-            said = f"predicted {speed.predicted(fit.weights):.0f} tokens/s"
+            sentence = f"predicted {speed.predicted(fit.weights):.0f} tokens/s"
         if args.measure:
             story = "Tell a long story about a lighthouse."
-            found = slmlab.generate(name, story, num_predict=64, num_ctx=args.num_ctx)
-            measured = found.tokens_per_s
-            said += f", measured {measured:.0f}" if measured else "; too few tokens to measure"
-        print(f"  {said}")
+            record = slmlab.generate(name, story, num_predict=64, num_ctx=args.num_ctx)
+            measured = record.tokens_per_s
+            sentence += f", measured {measured:.0f}" if measured else "; too few tokens to measure"
+        print(f"  {sentence}")
     if args.measure:
         print("By depth, threads and requests at once, with spread: python -m slmlab bench MODEL")
 

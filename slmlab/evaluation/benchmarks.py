@@ -215,11 +215,11 @@ def drawn(table: pd.DataFrame, items: int, seed: int, name: str) -> tuple[pd.Dat
         return table, ""
     chosen = np.sort(np.random.default_rng(seed).permutation(len(table))[:items])
     points = 98 / items**0.5  # half of the widest 95 % interval, 1.96 · √(¼ / n), in points
-    said = (
+    note = (
         f"{items} of {len(table):,} items of {name}, drawn with seed {seed}: a rate measured on "
         f"them is known to about ±{points:.0f} percentage points."
     )
-    return table.iloc[chosen], said
+    return table.iloc[chosen], note
 
 
 def renamed(table: pd.DataFrame, columns: Mapping[str, str], name: str) -> pd.DataFrame:

@@ -109,15 +109,15 @@ def arena_votes(votes: pd.DataFrame, path: str | Path) -> Path:
     need(votes, "id", "voter", "prompt", "model_a", "model_b", "winner", "time")
     lines = []
     for row in votes.to_dict("records"):
-        said = [{"role": "user", "content": row["prompt"]}]
+        messages = [{"role": "user", "content": row["prompt"]}]
         line = {
             "question_id": row["id"],
             "model_a": row["model_a"],
             "model_b": row["model_b"],
             "winner": WINNERS[row["winner"]],
             "judge": row["voter"],
-            "conversation_a": said,
-            "conversation_b": said,
+            "conversation_a": messages,
+            "conversation_b": messages,
             "turn": 1,
             "anony": True,
             "tstamp": datetime.fromisoformat(row["time"]).timestamp(),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slmlab.errors import PromptError, SlmlabError
-from slmlab.evaluation.judge import tell_unread
+from slmlab.evaluation.judge import warn_of_unread
 from slmlab.evaluation.scorers.reading import answer
 from slmlab.models.inventory import as_names
 from slmlab.run.compare import compare
@@ -86,7 +86,7 @@ def grade(
     if not len(answered):
         raise SlmlabError("There is no answer to grade.")
     fixed = {"rubric": rubric, "highest": highest}
-    asked = [
+    questions = [
         {"question": prompt_text(row[question]), "answer": answer(row["text"]), **fixed}
         for row in answered.to_dict("records")
     ]
@@ -96,7 +96,7 @@ def grade(
     for name in as_names([model]):
         replies = compare(
             name,
-            asked,
+            questions,
             template=GRADE_TEMPLATE,
             timing=False,
             store=store,
@@ -105,7 +105,7 @@ def grade(
             **sampling,
         )
         read = [read_grade(text, highest) for text in replies["text"]]
-        tell_unread(name, replies, read)
+        warn_of_unread(name, replies, read)
         grades = [found[0] if found else None for found in read]
         tables.append(
             answered.assign(

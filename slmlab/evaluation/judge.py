@@ -114,7 +114,7 @@ def judge(
             **sampling,
         )
         verdicts = [read_verdict(text) for text in replies["text"]]
-        tell_unread(name, replies, verdicts)
+        warn_of_unread(name, replies, verdicts)
         for (one, two), first, turned in zip(pairs, verdicts[::2], verdicts[1::2], strict=True):
             # In the reversed order, the first answer is our second.
             second = {"a": "b", "b": "a", "tie": "tie", None: None}[turned]
@@ -138,7 +138,7 @@ def judge(
     return pd.DataFrame(votes)
 
 
-def tell_unread(name: str, replies: pd.DataFrame, verdicts: Sequence[object]) -> None:
+def warn_of_unread(name: str, replies: pd.DataFrame, verdicts: Sequence[object]) -> None:
     """Say on stderr which of a judge's replies were not as asked for (None), and the first's why.
 
     Args:

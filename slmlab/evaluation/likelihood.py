@@ -148,27 +148,31 @@ def multiple_choice(
         >>> bool(table["score"].isin([0, 1]).all())
         True
     """
-    asked = [(row, *_question(row, number, choices)) for number, row in enumerate(rows(questions))]
-    if not asked:
+    items = [(row, *_question(row, number, choices)) for number, row in enumerate(rows(questions))]
+    if not items:
         raise PromptError("There are no questions.")
-    equal = [number for number, (_, texts, _) in enumerate(asked) if _are_equal(texts)]
-    if len(equal) == len(asked):
-        raise PromptError(f"Every question has equal choices, such as {asked[0][1]}.")
+    equal = [number for number, (_, texts, _) in enumerate(items) if _are_equal(texts)]
+    if len(equal) == len(items):
+        raise PromptError(f"Every question has equal choices, such as {items[0][1]}.")
     if equal:
-        said = f"{len(equal)} of {len(asked)} questions are left out, since some of their choices "
-        print(f"{said}are equal: {', '.join(map(str, equal))}", file=sys.stderr)
+        warning = (
+            f"{len(equal)} of {len(items)} questions are left out, since some of their choices "
+        )
+        print(f"{warning}are equal: {', '.join(map(str, equal))}", file=sys.stderr)
     address = server.address_of(host)
-    every = as_names([names])
-    for name in every:
+    model_names = as_names([names])
+    for name in model_names:
         resolve_target(name, num_ctx, address)
-    found: list[dict[str, Any]] = []
-    for name in every:
-        for number, (row, texts, right) in enumerate(asked):
+    results: list[dict[str, Any]] = []
+    for name in model_names:
+        for number, (row, texts, right) in enumerate(items):
             # A benchmark may say what stands between its prompts and choices.
             between = row.get("before") if before is None else before
             base = {**row, "model": name, "prompt_id": number, choices: texts}
             if number in equal:
-                found.append(base | {"text": "", "score": None, "error": "Some choices are equal."})
+                results.append(
+                    base | {"text": "", "score": None, "error": "Some choices are equal."}
+                )
                 continue
             try:
                 table = choose(
@@ -181,20 +185,20 @@ def multiple_choice(
                     host=address,
                 )
             except (KeyboardInterrupt, ServerError) as error:
-                if not found:
+                if not results:
                     raise
                 why = str(error) or "interrupted"
-                total = len(every) * len(asked)
-                print(f"Stopped after {len(found)} of {total}: {why}", file=sys.stderr)
-                return frame_of(found)
+                total = len(model_names) * len(items)
+                print(f"Stopped after {len(results)} of {total}: {why}", file=sys.stderr)
+                return frame_of(results)
             except SlmlabError as error:
-                found.append(base | {"text": "", "score": None, "error": str(error)})
+                results.append(base | {"text": "", "score": None, "error": str(error)})
                 continue
             best, by_character = (
                 int(table["logprob"].idxmax()),
                 int(table["per_character"].idxmax()),
             )
-            found.append(
+            results.append(
                 base
                 | {
                     "text": texts[best],
@@ -206,8 +210,8 @@ def multiple_choice(
                 }
             )
         if not quiet:
-            print(f"{name}: {len(asked)} questions", file=sys.stderr)
-    return frame_of(found, floats=("score", "score_per_character", "probability"))
+            print(f"{name}: {len(items)} questions", file=sys.stderr)
+    return frame_of(results, floats=("score", "score_per_character", "probability"))
 
 
 def _question(row: Any, number: int, column: str) -> tuple[list[str], int]:

@@ -174,10 +174,10 @@ class _Looks:
     """What the prompts that were asked so far say of two models."""
 
     def __init__(
-        self, pair: Sequence[str], scorer: str | Scorer | None, of: int, quiet: bool
+        self, pair: Sequence[str], scorer: str | Scorer | None, total: int, quiet: bool
     ) -> None:
-        self.pair, self.scorer, self.of, self.quiet = pair, scorer, of, quiet
-        self.asked = self.scored = self.better = self.worse = 0
+        self.pair, self.scorer, self.total, self.quiet = pair, scorer, total, quiet
+        self.answered = self.scored = self.better = self.worse = 0
         self.frames: list[pd.DataFrame] = []
 
     def add(self, answers: pd.DataFrame) -> bool:
@@ -185,20 +185,20 @@ class _Looks:
         # What was scored before is not scored again: a scorer may run code, or ask a model.
         self.frames.append(score(answers, self.scorer))
         gaps = _gaps(self.frames[-1], self.pair)
-        self.asked += answers["prompt_id"].nunique()
+        self.answered += answers["prompt_id"].nunique()
         self.scored += len(gaps)
         self.better += sum(gap > 0 for gap in gaps)
         self.worse += sum(gap < 0 for gap in gaps)
         if not self.quiet:
             first, second = self.pair
             print(
-                f"{self.asked} prompts: {first} did better on {self.better}, {second} on "
+                f"{self.answered} prompts: {first} did better on {self.better}, {second} on "
                 f"{self.worse}",
                 file=sys.stderr,
             )
         low, high = sorted((self.better, self.worse))
         decided = evidence(low, high) >= DECISIVE
-        return decided or evidence(low, high + self.of - self.asked) < DECISIVE
+        return decided or evidence(low, high + self.total - self.answered) < DECISIVE
 
     def decision(self) -> Decision:
         """What is known when no more are asked."""
@@ -207,7 +207,7 @@ class _Looks:
         frame = pd.concat(self.frames).sort_values(
             "model", key=lambda names: names.map(self.pair.index), kind="stable", ignore_index=True
         )
-        return _decision(frame, self.pair, self.better, self.worse, self.scored, self.of)
+        return _decision(frame, self.pair, self.better, self.worse, self.scored, self.total)
 
 
 def _gaps(frame: pd.DataFrame, pair: Sequence[str]) -> list[float]:
@@ -219,18 +219,18 @@ def _gaps(frame: pd.DataFrame, pair: Sequence[str]) -> list[float]:
 
 
 def _decision(
-    frame: pd.DataFrame, pair: Sequence[str], better: int, worse: int, asked: int, of: int
+    frame: pd.DataFrame, pair: Sequence[str], better: int, worse: int, scored: int, total: int
 ) -> Decision:
     found = evidence(better, worse)
     first, second = pair if better >= worse else pair[::-1]
     wins, losses = max(better, worse), min(better, worse)
     counts = (
-        f"after {asked} of {of} prompts, of which {first} did better on {wins} and {second} on "
+        f"after {scored} of {total} prompts, of which {first} did better on {wins} and {second} on "
         f"{losses} (evidence {found:.3g}; {DECISIVE:.0f} decides)"
     )
     if found >= DECISIVE:
         return Decision(frame, first, found, f"{first} is better: decided {counts}.")
-    left = of - asked
+    left = total - scored
     # Where answers have no score, fewer count than were asked, and more could have decided.
     hopeless = left and evidence(losses, wins + left) < DECISIVE
     why = f"; the other {left} could not change that" if hopeless else ""

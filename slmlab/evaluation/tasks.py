@@ -92,9 +92,7 @@ def load(
         raise TaskError(f"items is a positive whole number; got {items!r}.")
     if (most := hardware.env_number("SLMLAB_ITEMS")) and (items is None or items > most):
         items = most
-        note = f"SLMLAB_ITEMS={most}: only the first {most} items of each task set."
-        log.info(note)
-        print(note, file=sys.stderr)
+        _tell(f"SLMLAB_ITEMS={most}: only the first {most} items of each task set.")
     if isinstance(name, (str, Path, Mapping)) or not isinstance(name, Iterable):
         name = [cast(str, name)]
     given = [*name]
@@ -103,29 +101,29 @@ def load(
     rows: list[dict[str, Any]] = []
     for one in given:
         table, task, note = _table(one, split)
-        if note:
-            log.info(note)
-            print(note, file=sys.stderr)
+        _tell(note)
         if columns:
             table = benchmarks.renamed(table, columns, task)
         if benchmarks.INSTRUCTIONS in table:
             table, note = benchmarks.with_rules(table, task, str(one))
-            if note:
-                log.info(note)
-                print(note, file=sys.stderr)
+            _tell(note)
         if "prompt" not in table:
             if hint := did_you_mean("prompt", map(str, table.columns)):
                 has = ", ".join(map(str, table.columns))
                 raise TaskError(f"{one} has no column `prompt`; it has {has}.{hint}")
             table = benchmarks.as_tasks(table, task, str(one))
         if seed is not None and items is not None:
-            table, said = benchmarks.drawn(table, items, seed, task)
-            if said:
-                log.info(said)
-                print(said, file=sys.stderr)
+            table, note = benchmarks.drawn(table, items, seed, task)
+            _tell(note)
         for row in records(table.head(items or len(table))):
             rows.append({**row, "task": row.get("task") or task})
     return frame_of(rows)
+
+
+def _tell(note: str) -> None:
+    if note:
+        log.info(note)
+        print(note, file=sys.stderr)
 
 
 def _table(name: Any, split: str) -> tuple[pd.DataFrame, str, str]:

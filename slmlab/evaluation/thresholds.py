@@ -76,8 +76,8 @@ def check(
         wanted = f"{about} not worse than in {file}"
         if threshold.margin is not None:
             wanted += f" by {threshold.margin:g} or more"
-        asked = frame[frame["model"].isin(names)]
-        judge = partial(_not_worse, earlier[file], asked, column, threshold.margin)
+        after = frame[frame["model"].isin(names)]
+        judge = partial(_not_worse, earlier[file], after, column, threshold.margin)
     found = []
     for name in names:
         rows = frame[frame["model"] == name]

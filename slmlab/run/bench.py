@@ -114,7 +114,7 @@ def bench(
         print(one, file=sys.stderr, flush=True)
     speeds: list[Speed] = []
 
-    def done(one: Speed) -> None:
+    def on_speed(one: Speed) -> None:
         speeds.append(one)
         if not quiet:
             print(one, file=sys.stderr, flush=True)
@@ -124,7 +124,7 @@ def bench(
     session = Session()
     try:
         for count in counts:
-            requests = TimedRequests(target, options, count, repeats, session, done)
+            requests = TimedRequests(target, options, count, repeats, session, on_speed)
             cold += requests.load()
             for before in depths:
                 written = {}

@@ -44,12 +44,12 @@ def collect(
             "(slmlab.paths.home()), or a folder that contains such folders."
         )
     found = _without_cut(list(latest.values()))
-    asked = None if prompts is None else _asked(prompts)
-    if asked is not None:
-        found = [one for one in found if key_of(one.record.prompt) in asked]
+    columns = None if prompts is None else _columns_by_prompt(prompts)
+    if columns is not None:
+        found = [one for one in found if key_of(one.record.prompt) in columns]
         if not found:
             raise ResultsError("None of the records answers one of these prompts.")
-    return _table(found, asked)
+    return _table(found, columns)
 
 
 def _without_cut(found: list[Entry]) -> list[Entry]:
@@ -59,47 +59,49 @@ def _without_cut(found: list[Entry]) -> list[Entry]:
     setting that somebody compares, and all answers count.
     """
 
-    def asked(one: Entry, factor: int) -> str:
+    def request_key(one: Entry, factor: int) -> str:
         record = one.record
         options = {**record.options, "num_predict": record.options["num_predict"] * factor}
         of = [record.model, record.digest, record.prompt, record.think, options]
         return key_of([one.machine["id"], *of])
 
-    def setting(one: Entry) -> str:
+    def settings_key(one: Entry) -> str:
         record = one.record
         options = {name: value for name, value in record.options.items() if name != "seed"}
         return key_of([one.machine["id"], record.model, record.digest, record.think, options])
 
-    there = {asked(one, 1): one.asked_again for one in found}
+    asked_again = {request_key(one, 1): one.asked_again for one in found}
     compared = {
-        setting(one) for one in found if not one.record.cut and asked(one, ASKED_AGAIN_FOR) in there
+        settings_key(one)
+        for one in found
+        if not one.record.cut and request_key(one, ASKED_AGAIN_FOR) in asked_again
     }
     return [
         one
         for one in found
         if not (
             one.record.cut
-            and there.get(asked(one, ASKED_AGAIN_FOR))
-            and setting(one) not in compared
+            and asked_again.get(request_key(one, ASKED_AGAIN_FOR))
+            and settings_key(one) not in compared
         )
     ]
 
 
-def _asked(prompts: Any) -> dict[str, dict[str, Any]]:
+def _columns_by_prompt(prompts: Any) -> dict[str, dict[str, Any]]:
     """The columns of each row of a table of prompts, by the prompt as sent."""
-    asked: dict[str, dict[str, Any]] = {}
+    columns: dict[str, dict[str, Any]] = {}
     for number, row in enumerate(rows(prompts)):
         given = row if isinstance(row, Mapping) else {"prompt": row}
         if "prompt" not in given:
             raise PromptError("The table of prompts has no column `prompt`.")
         prompt = as_chat(given["prompt"]) if given.get("tools") else given["prompt"]
         own = own_columns({name: value for name, value in given.items() if name not in SENT})
-        asked.setdefault(key_of(validate_prompt(prompt)), {"prompt_id": number, **own})
-    return asked
+        columns.setdefault(key_of(validate_prompt(prompt)), {"prompt_id": number, **own})
+    return columns
 
 
 def _table(
-    found: Sequence[Entry], asked: Mapping[str, dict[str, Any]] | None
+    found: Sequence[Entry], own_columns_of: Mapping[str, dict[str, Any]] | None
 ) -> tuple[list[Generation], list[dict[str, Any]]]:
     labels = _labels(found)
     numbers: dict[str, int] = {}
@@ -108,7 +110,7 @@ def _table(
     rows_of = []
     for one, repeat in zip(found, _repeats(found), strict=True):
         prompt = key_of(one.record.prompt)
-        own = {"prompt_id": numbers[prompt]} if asked is None else asked[prompt]
+        own = {"prompt_id": numbers[prompt]} if own_columns_of is None else own_columns_of[prompt]
         columns = {
             "machine": labels[one.machine["id"]],
             **{name: one.machine.get(name) for name in ("cpu", "cores", "gpu")},
@@ -135,14 +137,14 @@ def _repeats(found: Sequence[Entry]) -> list[int]:
             seeds.setdefault(group, set()).add(one.record.seed)
     numbers: dict[str, dict[int, int]] = {}
     for prompt, of in dict(zip(prompts, settings, strict=True)).items():
-        here: dict[int, int] = {}
+        repeats: dict[int, int] = {}
         first = last = min(seeds[prompt])
         for seed in sorted(seeds[prompt]):
             if not all(one in seeds[of] for one in range(last, seed)):
                 first = seed
-            here[seed] = seed - first
+            repeats[seed] = seed - first
             last = seed
-        numbers[prompt] = here
+        numbers[prompt] = repeats
     return [numbers[prompt][one.record.seed] for one, prompt in zip(found, prompts, strict=True)]
 
 

@@ -155,22 +155,22 @@ def compare(
 
     firsts = {name: of[0] for name, of in engines.items()}
 
-    def name_of(cell: Cell) -> str:
+    def key_of_cell(cell: Cell) -> str:
         host = firsts[cell.engine or next(iter(firsts))]
         return key(targets[host, cell.model], cell.prompt, cell.options, think, logprobs)
 
-    keys = [name_of(cell) for cell in cells]
-    named = list(zip(keys, cells, strict=True))
+    keys = [key_of_cell(cell) for cell in cells]
+    keyed = list(zip(keys, cells, strict=True))
     records = RecordStore(Path(store).expanduser() if store else paths.results())
-    on = machine_id() if timing else None
-    groups: dict[int, list[tuple[str, Cell]]] = {}
-    for name, cell in named:
-        groups.setdefault(cell.columns["prompt_id"] // step if until else 0, []).append(
+    machine = machine_id() if timing else None
+    batches: dict[int, list[tuple[str, Cell]]] = {}
+    for name, cell in keyed:
+        batches.setdefault(cell.columns["prompt_id"] // step if until else 0, []).append(
             (name, cell)
         )
-    longer = [name_of(with_room(cell)) for cell in cells] if ask_again else []
-    found = {} if fresh else records.find({*keys, *longer}, on)
-    missing = _missing(named, found)
+    longer = [key_of_cell(with_room(cell)) for cell in cells] if ask_again else []
+    found = {} if fresh else records.find({*keys, *longer}, machine)
+    missing = _missing(keyed, found)
     if missing:
         records.make_folder()
     before = len(cells) - len(missing)
@@ -199,9 +199,9 @@ def compare(
         end = session.cancel if session else None
         return Scheduler(job, comparison, engines[engine], widths[engine], cancel=end)
 
-    def run(asked: Iterable[tuple[str, Cell]], pool: Executor) -> bool:
+    def run(batch: Iterable[tuple[str, Cell]], pool: Executor) -> bool:
         """Run what is missing, one engine after the other; whether it was stopped."""
-        missing = _missing(asked, found)
+        missing = _missing(batch, found)
         for engine, scheduler in schedulers.items():
             mine = {name: one for name, one in missing.items() if one.engine in ("", engine)}
             if mine and timing and len(engines) > 1:
@@ -214,19 +214,19 @@ def compare(
     schedulers = {engine: scheduled(engine) for engine in engines}
     try:
         with _executor(executor, threads) as pool:
-            for number in sorted(groups):
-                asked = groups[number]
-                stopped = run(asked, pool)
+            for number in sorted(batches):
+                batch = batches[number]
+                stopped = run(batch, pool)
                 if ask_again and not stopped:
-                    todo = comparison.ask_again(asked, name_of)
-                    progress.more(len(_missing(todo, found)))
-                    stopped = run(todo, pool)
+                    again = comparison.ask_again(batch, key_of_cell)
+                    progress.more(len(_missing(again, found)))
+                    stopped = run(again, pool)
                 if stopped:
                     break
-                if until and until(comparison.frame(asked)):
+                if until and until(comparison.frame(batch)):
                     end = (number + 1) * step
                     return comparison.frame(
-                        [one for one in named if one[1].columns["prompt_id"] < end]
+                        [one for one in keyed if one[1].columns["prompt_id"] < end]
                     )
     except KeyboardInterrupt as error:
         raise Interrupted(
@@ -272,10 +272,10 @@ def _executor(given: Executor | None, threads: int) -> contextlib.AbstractContex
     return Inline() if threads == 1 else ThreadPoolExecutor(threads)
 
 
-def _missing(named: Iterable[tuple[str, Cell]], found: Mapping[str, Generation]) -> dict[str, Cell]:
+def _missing(keyed: Iterable[tuple[str, Cell]], found: Mapping[str, Generation]) -> dict[str, Cell]:
     """The cells that have no record yet, each once, by the key of their record."""
     todo: dict[str, Cell] = {}
-    for name, cell in named:
+    for name, cell in keyed:
         if name not in found:
             todo.setdefault(name, cell)
     return todo

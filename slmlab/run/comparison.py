@@ -49,12 +49,12 @@ class Comparison(Listener[Cell, Loaded, Generation]):
         self.on_cell, self.on_record = on_cell, on_record
         # The keys of the second, longer answers, by those of the first; None if nobody asks again.
         self._longer: dict[str, str] | None = None
-        self._again: set[str] = set()
+        self._longer_keys: set[str] = set()
         # By key: the seconds that loading its model took. By server: what is loaded there, and
         # hashes of how the prompts began that it has read since.
         self._load_s: dict[str, float | None] = {}
         self._loaded: dict[str, Loaded] = {}
-        self._seen: dict[str, set[int]] = {}
+        self._prefixes: dict[str, set[int]] = {}
 
     def loading(self, host: str, cell: Cell) -> None:
         """Show which model is being loaded."""
@@ -62,7 +62,7 @@ class Comparison(Listener[Cell, Loaded, Generation]):
 
     def loaded(self, host: str, loaded: Loaded) -> None:
         """Nothing has been read by a model that was just loaded."""
-        self._loaded[host], self._seen[host] = loaded, set()
+        self._loaded[host], self._prefixes[host] = loaded, set()
 
     def starting(self, host: str, cell: Cell) -> None:
         """Show which model answers."""
@@ -77,7 +77,7 @@ class Comparison(Listener[Cell, Loaded, Generation]):
             record = self._timed(host, record, load_s)
         self.found[name], self._load_s[name] = record, load_s
         if record.error is None:
-            self.store.add(name, record, name in self._again)
+            self.store.add(name, record, name in self._longer_keys)
         self.progress.step(record)
         # Only True: a callback may return anything else, such as how many letters it wrote.
         return self.on_record is not None and self.on_record(record) is True
@@ -88,8 +88,8 @@ class Comparison(Listener[Cell, Loaded, Generation]):
 
     def _timed(self, host: str, record: Generation, load_s: float | None) -> Generation:
         """The record with ``cold`` and ``prompt_fresh`` set by what ran before it."""
-        first = not self._seen[host]
-        unseen = _unseen(record.prompt, self._seen[host])
+        first = not self._prefixes[host]
+        unseen = _unseen(record.prompt, self._prefixes[host])
         if load_s is None:
             # It is not known what the server had read; only the first can have been cold.
             return replace(record, cold=record.cold and first)
@@ -99,15 +99,15 @@ class Comparison(Listener[Cell, Loaded, Generation]):
         return replace(record, cold=(record.cold and first) or again, prompt_fresh=fresh)
 
     def ask_again(
-        self, asked: Iterable[tuple[str, Cell]], name_of: Callable[[Cell], str]
+        self, batch: Iterable[tuple[str, Cell]], key_of_cell: Callable[[Cell], str]
     ) -> list[tuple[str, Cell]]:
         """Those of these cells whose answers were cut, with room for more, by their keys."""
         self._longer, again = self._longer or {}, []
-        for name, cell in asked:
+        for name, cell in batch:
             if _ended_by_num_predict(self.found[name]):
                 more = with_room(cell)
-                self._longer[name] = name_of(more)
-                self._again.add(self._longer[name])
+                self._longer[name] = key_of_cell(more)
+                self._longer_keys.add(self._longer[name])
                 again.append((self._longer[name], more))
         return again
 
@@ -116,11 +116,11 @@ class Comparison(Listener[Cell, Loaded, Generation]):
         done = sum(name in self.found for name in self.keys)
         return f"{done} of {len(self.cells)} cells are finished and saved in {self.store.folder}"
 
-    def frame(self, asked: Iterable[tuple[str, Cell]] | None = None) -> pd.DataFrame:
+    def frame(self, batch: Iterable[tuple[str, Cell]] | None = None) -> pd.DataFrame:
         """The finished cells, in the grid's order; of these, given with their keys, or of all."""
         rows: list[Generation] = []
         columns: list[dict[str, Any]] = []
-        for name, cell in zip(self.keys, self.cells, strict=True) if asked is None else asked:
+        for name, cell in zip(self.keys, self.cells, strict=True) if batch is None else batch:
             if name not in self.found:
                 continue
             longer = (self._longer or {}).get(name)
@@ -155,9 +155,9 @@ def _unseen(prompt: Prompt, seen: set[int]) -> bool:
     text = prompt if isinstance(prompt, str) else "\n".join(one["content"] for one in prompt)
     lengths = [2**power for power in range(3, len(text).bit_length())]
     tenth = max((length for length in lengths if length <= max(8, len(text) // 10)), default=0)
-    known = hash(text[:tenth]) in seen
+    is_known = hash(text[:tenth]) in seen
     seen.update(hash(text[:length]) for length in [*lengths, 0])
-    return not known
+    return not is_known
 
 
 def as_first_asked(frame: pd.DataFrame) -> pd.DataFrame:

@@ -72,12 +72,12 @@ def prompt_keys(frame: pd.DataFrame, *, as_sent: bool = False) -> list[str]:
         texts.setdefault((number, way), set()).add(key_of(row.get("prompt")))
     shared = {number for (number, _), several in texts.items() if len(several) > 1}
     return [
-        key_of([number, asked(row)]) if number in shared else number
+        key_of([number, bare_prompt(row)]) if number in shared else number
         for number, row in zip(numbers, rows, strict=True)
     ]
 
 
-def asked(row: Mapping[str, Any]) -> Any:
+def bare_prompt(row: Mapping[str, Any]) -> Any:
     """What a row of a comparison asked: its prompt without template and system prompt.
 
     A widget's columns (``variant``) have histories of their own, so of their conversations only

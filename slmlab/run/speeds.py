@@ -227,21 +227,22 @@ def students(
     held = largest(limit, enough)
     last = written[max(1, held)]
     each = last.to_dict()
-    how = (
+    conditions = (
         f"measured at depth {each['depth']:,} with {each['tokens']} tokens each"
         f"{in_threads(last.threads)}, the median of {len(last.repeats)} repeats"
     )
     if not last.timings:
         return f"How many students this host holds was not measured: {last.note}."
     if not held:
-        return f"Not one student gets {wanted:g} tokens/s here: alone {last.slowest:.1f} ({how})."
+        alone = f"alone {last.slowest:.1f} ({conditions})"
+        return f"Not one student gets {wanted:g} tokens/s here: {alone}."
     who = "1 student can" if held == 1 else f"{held} students at once can"
-    said = f"{who} have {wanted:g} tokens/s here: the slowest gets {last.slowest:.1f}"
+    sentence = f"{who} have {wanted:g} tokens/s here: the slowest gets {last.slowest:.1f}"
     if held == limit:
-        return f"{said} ({how}). The engine takes no more at once (OLLAMA_NUM_PARALLEL)."
+        return f"{sentence} ({conditions}). The engine takes no more at once (OLLAMA_NUM_PARALLEL)."
     more = written[held + 1]
     beyond = f"{more.slowest:.1f}" if more.slowest else f"not measured ({more.note})"
-    return f"{said}, with {held + 1} at once {beyond} ({how})."
+    return f"{sentence}, with {held + 1} at once {beyond} ({conditions})."
 
 
 def _middle(numbers: Iterable[int], default: int | None = None) -> int | None:

@@ -36,10 +36,10 @@ KEPT = 0.9
 
 @dataclass(frozen=True)
 class _Answer:
-    """A record, and when it was asked for and its first and last piece came."""
+    """A record, and when its prompt was sent and its first and last piece came."""
 
     record: Generation
-    asked: float
+    sent: float
     first: float
     last: float
 
@@ -54,7 +54,7 @@ class TimedRequests:
         threads: how many; None: the server's choice.
         repeats: how often each test runs.
         session: the clients, which are cancelled when a request fails.
-        done: called with each speed that was measured.
+        on_speed: called with each speed that was measured.
     """
 
     target: Target
@@ -62,7 +62,7 @@ class TimedRequests:
     threads: int | None
     repeats: int
     session: Session
-    done: Callable[[Speed], None]
+    on_speed: Callable[[Speed], None]
     # No prompt may begin like one of an earlier run, which a server may have in its cache.
     run: str = field(default_factory=lambda: secrets.token_hex(4))
     tokens_per_word: float = 1.0
@@ -88,9 +88,9 @@ class TimedRequests:
             return []
         name = f"Cold{in_threads(self.threads)}"
         return [
-            f"{name}: the first token came after {cold.first - cold.asked:.2f} s, "
+            f"{name}: the first token came after {cold.first - cold.sent:.2f} s, "
             f"{cold.record.load_s:.2f} s of them to load the model; warm, after a longer prompt, "
-            f"after {warm.first - warm.asked:.2f} s."
+            f"after {warm.first - warm.sent:.2f} s."
         ]
 
     def prefill(self, depth: int, at_once: int, tokens: int) -> Speed:
@@ -110,7 +110,7 @@ class TimedRequests:
                 tuple(
                     Timing(
                         one.record.prompt_tokens - known,
-                        one.record.prompt_s or 0.0 if at_once == 1 else one.first - one.asked,
+                        one.record.prompt_s or 0.0 if at_once == 1 else one.first - one.sent,
                         known,
                     )
                     for one, known in zip(answers, cached, strict=True)
@@ -118,7 +118,7 @@ class TimedRequests:
             )
         why = "the engine did not keep what it had read before, or does not tell"
         note = self._left_out({why: self.repeats - len(repeats)})
-        return self._done(
+        return self._report(
             Speed("prefill", depth, self.threads, at_once, started, tuple(repeats), None, note)
         )
 
@@ -151,12 +151,12 @@ class TimedRequests:
             joules += [max(used) / (at_once * (tokens + 1))] if used else []
         used_each = statistics.median(joules) if joules else None
         note = self._left_out(left_out)
-        return self._done(
+        return self._report(
             Speed("decode", depth, self.threads, at_once, started, tuple(repeats), used_each, note)
         )
 
-    def _done(self, speed: Speed) -> Speed:
-        self.done(speed)
+    def _report(self, speed: Speed) -> Speed:
+        self.on_speed(speed)
         return speed
 
     def _left_out(self, reasons: dict[str, int]) -> str:
@@ -196,7 +196,7 @@ class TimedRequests:
 
     def _answer(self, prompt: str, tokens: int, whole: bool) -> _Answer:
         pieces: list[float] = []
-        asked = time.perf_counter()
+        sent = time.perf_counter()
         record = generate_on(
             self.target,
             prompt,
@@ -207,7 +207,7 @@ class TimedRequests:
             session=self.session,
         )
         pieces = pieces or [time.perf_counter()]  # an answer of one token may show no text
-        return _Answer(record, asked, pieces[0], pieces[-1])
+        return _Answer(record, sent, pieces[0], pieces[-1])
 
 
 def _now() -> str:

@@ -107,7 +107,7 @@ def _page(frame: pd.DataFrame, title: str) -> str:
         sentences=sentences(frame, by_variant) if is_scored(frame) else [],
         pictures=report_figures.pictures(by_variant),
         variants=list(dict.fromkeys(named["variant"])),
-        asked=prompts_of(named, keys),
+        questions=prompts_of(named, keys),
         flags=sorted({flag for row in frame["flags"] for flag in row.split(", ") if flag}),
         recipe=sanitize.harmless(again),
     )

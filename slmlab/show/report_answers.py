@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from slmlab.run.cells import plain
-from slmlab.run.frames import asked
+from slmlab.run.frames import bare_prompt
 from slmlab.run.images import of
 from slmlab.show import sanitize
 from slmlab.show.answers import row_html
@@ -53,7 +53,7 @@ def beginnings(prompts: list[list[dict[str, Any]]]) -> list[int]:
     """Where the question of each prompt begins to differ from all others of its task."""
     by_task: dict[Any, list[str]] = {}
     for rows in prompts:
-        by_task.setdefault(plain(rows[0].get("task")), []).append(_asked(rows[0]))
+        by_task.setdefault(plain(rows[0].get("task")), []).append(_question_text(rows[0]))
     shared = {task: _same_beginning(texts) for task, texts in by_task.items()}
     return [shared[plain(rows[0].get("task"))] for rows in prompts]
 
@@ -82,7 +82,7 @@ def _prompt(
     return {
         "task": task or "",
         "place": sanitize.harmless(" ".join(place)),
-        "asked": question(rows[0], begin),
+        "question": question(rows[0], begin),
         "prompt": _prompt_text(rows),
         "images": thumbnails(of(rows[0]["prompt"])),
         "differs": spread > 0 if scores else apart > 0,
@@ -106,12 +106,12 @@ def _prompt(
 
 def question(row: dict[str, Any], begin: int) -> str:
     """What was asked in one short line, from where it begins to differ from other prompts."""
-    return ("… " if begin else "") + shorten(sanitize.harmless(_asked(row)[begin:]), 110)
+    return ("… " if begin else "") + shorten(sanitize.harmless(_question_text(row)[begin:]), 110)
 
 
-def _asked(row: dict[str, Any]) -> str:
+def _question_text(row: dict[str, Any]) -> str:
     """What was asked in one line: of a conversation the last message."""
-    given = asked(row)
+    given = bare_prompt(row)
     if isinstance(given, str):
         return given
     prompt = row["prompt"]

@@ -46,7 +46,7 @@ def changes_page(changes: Changes, title: str) -> str:
         },
         same=int((changes.cases["change"] == "same").sum()),
         order=ORDER,
-        asked=[
+        questions=[
             _prompt(row, begin, len(models) > 1) for row, begin in zip(rows, begins, strict=True)
         ],
     )
@@ -81,8 +81,8 @@ def _prompt(row: dict[str, Any], begin: int, several: bool) -> dict[str, Any]:
     return {
         "task": model,
         "place": sanitize.harmless(place),
-        "asked": question(row, begin),
-        "said": f"{SIGNS[row['change']]} {row['change']}" + f" · {model}" * several,
+        "question": question(row, begin),
+        "results": f"{SIGNS[row['change']]} {row['change']}" + f" · {model}" * several,
         "prompt": sanitize.prompt_text(row["prompt"]),
         "images": thumbnails(of(row["prompt"])),
         "apart": 0,

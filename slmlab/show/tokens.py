@@ -134,7 +134,7 @@ def _token(row: Mapping[str, Any], parts: bool, first: bool) -> Markup:
         " slmlab-parts" if parts else "",
         0 if first else -1,
         _visible(row["token"]),
-        _told(row),
+        _description(row),
         Markup("<br>") * row["token"].count("\n"),
     )
 
@@ -161,7 +161,7 @@ def _quoted(text: str) -> str:
     return f"“{_visible(text)}”" if text else "the end of the answer"
 
 
-def _told(row: Mapping[str, Any]) -> str:
+def _description(row: Mapping[str, Any]) -> str:
     """What a token tells: its probability, what else was likely, and what is not known."""
     sentence = f"{_quoted(row['token'])} {row['probability']:.1%}"
     if not row["whole"]:
@@ -180,7 +180,7 @@ def _least(rows: Sequence[Mapping[str, Any]]) -> Markup:
     """The least probable tokens as a table, which needs neither pointer nor arrow keys."""
     places = sorted(range(len(rows)), key=lambda place: rows[place]["probability"])[:LEAST]
     cells = Markup().join(
-        Markup("<tr><td>{}</td><td>{}</td></tr>").format(place + 1, _told(rows[place]))
+        Markup("<tr><td>{}</td><td>{}</td></tr>").format(place + 1, _description(rows[place]))
         for place in places
     )
     return Markup(

@@ -102,7 +102,7 @@ class Point:
     again: bool = False
 
 
-def ask(
+def column_prompts(
     text: str, turns: Sequence[Turn], source: int | None, setups: Sequence[Setup]
 ) -> list[Prompt]:
     """What is sent to each column for a text that is typed after these turns.
@@ -116,7 +116,7 @@ def ask(
     found = []
     for place, setup in enumerate(setups):
         origin = place if source is None else source
-        if origin >= len(last) or not said(last[origin]):
+        if origin >= len(last) or not without_thoughts(last[origin]):
             raise PromptError(
                 f"There is no answer {LETTERS[origin]} in turn {len(turns)} to go on from. Choose "
                 "the answer of another column, or ask that turn again."
@@ -131,11 +131,11 @@ def history(answer: Answer) -> Messages:
     before = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
     return [
         *(dict(one) for one in before if one["role"] != "system"),
-        {"role": "assistant", "content": said(answer)},
+        {"role": "assistant", "content": without_thoughts(answer)},
     ]
 
 
-def said(answer: Answer) -> str:
+def without_thoughts(answer: Answer) -> str:
     """An answer's text without thoughts, which models do not get to read again."""
     found = thoughts.parts(answer.text)
     if not any(part.thought for part in found):

@@ -17,7 +17,7 @@ from slmlab.run.store import write
 from slmlab.run.streaming import Answer, Answers
 from slmlab.show.markdown import code_block
 from slmlab.widgets import controls, export, markup
-from slmlab.widgets.conversation import Setup, Turn, ask, path
+from slmlab.widgets.conversation import Setup, Turn, column_prompts, path
 from slmlab.widgets.follow_up import FollowUp
 from slmlab.widgets.langchain_code import langchain_code
 from slmlab.widgets.live import AnswersPanel
@@ -195,7 +195,7 @@ class Playground(AnswersPanel):
         run, text = self.runs[self.place], self.follow_up_box.text.value
         turns = run.turns[: self.follow_up_box.point.after]
         with self.errors_shown():
-            (prompt,) = ask(text, turns, None, [Setup(system=self.system.value)])
+            (prompt,) = column_prompts(text, turns, None, [Setup(system=self.system.value)])
             plain = {"question": text}, prompts.TEMPLATES["plain"]
             self._put(prompt, text, turns, *((run.values, run.template) if turns else plain))
             self.follow_up_box.clear()

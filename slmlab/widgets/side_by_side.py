@@ -20,7 +20,7 @@ from slmlab.widgets import controls, export, markup
 from slmlab.widgets.column import draw_strips
 from slmlab.widgets.column_settings import SettingsFields
 from slmlab.widgets.columns import FEWEST, MOST, Columns
-from slmlab.widgets.conversation import LETTERS, Point, Setup, Turn, ask, path
+from slmlab.widgets.conversation import LETTERS, Point, Setup, Turn, column_prompts, path
 from slmlab.widgets.follow_up import FollowUp
 from slmlab.widgets.live import AnswersPanel
 from slmlab.widgets.pictures import Pictures
@@ -228,7 +228,7 @@ class SideBySide(AnswersPanel):
             if self.blind.value and not turns:
                 self.columns.shuffle()
             setups = self.columns.setups
-            prompts = ask(text, turns, point.column, setups)
+            prompts = column_prompts(text, turns, point.column, setups)
             if not turns:
                 prompts = [self.pictures.beside(one) for one in prompts]
             answers = self.columns.answers(prompts, self.host, self.token_view.alternatives)
@@ -272,8 +272,8 @@ class SideBySide(AnswersPanel):
             count = "1 vote" if cast == 1 else f"{cast} votes"
             saved = f"{count} saved in {self.ballot.file.resolve()}"
             # Its column is marked all the same, to go on from there.
-            none = "No vote is saved, for all answers are by one model with the same settings."
-            self.say(f"{result} {saved if cast else none}")
+            no_vote = "No vote is saved, for all answers are by one model with the same settings."
+            self.say(f"{result} {saved if cast else no_vote}")
 
     # Results.
 

@@ -44,8 +44,8 @@ def check_11_3(by_rank: Any, model: Any, held_out: Any) -> str | None:
     for rank, trained in by_rank.items():
         if {a.shape[0] for a, _ in trained.adapter.values()} != {rank}:
             return f"The adapter under {rank} has another rank: train(…, rank={rank})."
-        told = trained.history["validation"].min()
-        if not near(_loss(finetuning.merge(model, trained.adapter), held_out), told, 0.05):
+        reported = trained.history["validation"].min()
+        if not near(_loss(finetuning.merge(model, trained.adapter), held_out), reported, 0.05):
             return f"For rank {rank} the validation loss should be different: measure on held_out."
     return None
 

@@ -35,11 +35,11 @@ def check_12_2(mine: Evaluation, worse: Any, before: Evaluation) -> str | None:
 
     if not mine.finished:
         return "The evaluation was stopped; run it again, and it goes on from there."
-    asked = before.frame["model"].isin(mine.frame["model"])
-    if not asked.any():
+    same_models = before.frame["model"].isin(mine.frame["model"])
+    if not same_models.any():
         return "Evaluate one of the models that were evaluated before."
-    changes = compare_runs(before.frame[asked], mine.frame)
-    if len(changes.cases) < asked.sum():
+    changes = compare_runs(before.frame[same_models], mine.frame)
+    if len(changes.cases) < same_models.sum():
         return "Evaluate the same items as before, all of them."
     if not changes.notes and (changes.cases["change"] == "same").all():
         return "Nothing differs between the two evaluations: change one thing."

@@ -81,8 +81,8 @@ def check_06_1(frame: Any, reviews: Any, ways: Any, verdict: Any) -> str | None:
     ]
     if not rows:
         return "Ask in words of your own: all of these prompts are from the five ways above."
-    asked = "\n".join(prompt_contents(row["prompt"]) for row in rows)
-    missing = [one for one in reviews["review"] if one not in asked]
+    sent = "\n".join(prompt_contents(row["prompt"]) for row in rows)
+    missing = [one for one in reviews["review"] if one not in sent]
     if missing:
         return (
             f"{len(missing)} of {len(reviews)} reviews are not in your prompts: give compare() all "

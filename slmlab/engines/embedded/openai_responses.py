@@ -50,7 +50,7 @@ class _Answer:
         """The answer as one object."""
         async with contextlib.aclosing(steps):
             async for step in steps:
-                for _ in self._said(step):
+                for _ in self._events_for(step):
                     pass
                 yield self._response(step)
 
@@ -63,7 +63,7 @@ class _Answer:
                     begun = True
                     yield self._event("response.created", response=self._response())
                     yield self._event("response.in_progress", response=self._response())
-                for event in self._said(step):
+                for event in self._events_for(step):
                     yield event
                 if step["done"]:
                     whole = self._response(step)
@@ -72,7 +72,7 @@ class _Answer:
     def _event(self, kind: str, **fields: Any) -> dict[str, Any]:
         return {"type": kind, "sequence_number": next(self.numbers), **fields}
 
-    def _said(self, step: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    def _events_for(self, step: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Take in a part of the answer; the events that tell of it."""
         message = step["message"]
         if thoughts := message.get("thinking"):

@@ -16,7 +16,7 @@ from slmlab.widgets.conversation import (
     Point,
     Setup,
     Turn,
-    ask,
+    column_prompts,
     history,
     path,
     points,
@@ -31,7 +31,7 @@ TWO = [Setup(), Setup()]
 
 def turn(text: str, said: list[str], before: tuple[Turn, ...] = (), source=None, setups=TWO):
     """A turn that the models a, b, … answered so."""
-    prompts = ask(text, before, source, setups)
+    prompts = column_prompts(text, before, source, setups)
     answers = [
         Answer(name, prompt, "h", state="done", pieces=[one])
         for name, prompt, one in zip("abcdef", prompts, said, strict=False)
@@ -48,7 +48,7 @@ def roles(prompt) -> list[tuple[str, str]]:
 
 class TestWhatIsSent:
     def test_one_question_alone_is_sent_as_a_text(self):
-        assert ask("Why?", [], None, TWO) == ["Why?", "Why?"]
+        assert column_prompts("Why?", [], None, TWO) == ["Why?", "Why?"]
         assert roles(Setup(system="Be kind.").prompt("Why?", [])) == [
             ("system", "Be kind."),
             ("user", "Why?"),
@@ -56,28 +56,28 @@ class TestWhatIsSent:
 
     def test_a_follow_up_goes_after_each_ones_own_answers(self):
         first = turn("Why?", ["A1", "B1"])
-        own, other = ask("And?", [first], None, TWO)
+        own, other = column_prompts("And?", [first], None, TWO)
         assert roles(own) == [("user", "Why?"), ("assistant", "A1"), ("user", "And?")]
         assert roles(other)[1] == ("assistant", "B1")
         second = turn("And?", ["A2", "B2"], (first,))
-        third = ask("So?", [first, second], None, TWO)[1]
+        third = column_prompts("So?", [first, second], None, TWO)[1]
         assert [text for _, text in roles(third)] == ["Why?", "B1", "And?", "B2", "So?"]
 
     def test_from_one_answer_all_go_on_alike_also_new_columns(self):
         first = turn("Why?", ["A1", "B1"])
-        found = ask("And?", [first], 1, [*TWO, Setup()])
+        found = column_prompts("And?", [first], 1, [*TWO, Setup()])
         assert len(found) == 3
         assert all(one == found[0] for one in found)
         assert ("assistant", "B1") in roles(found[0])
         with pytest.raises(PromptError, match="no answer C in turn 1"):
-            ask("And?", [first], None, [*TWO, Setup()])
+            column_prompts("And?", [first], None, [*TWO, Setup()])
 
     def test_the_template_is_for_the_first_turn_and_the_system_prompt_for_all(self):
         setup = Setup("step_by_step", "Be kind.")
         first = turn("Why?", ["A1"], setups=[setup])
         assert "step by step" in first.answers[0].prompt[1]["content"]
         later = Setup("step_by_step", "Be rude.")
-        ((system, user, _, last),) = ask("And?", [first], None, [later])
+        ((system, user, _, last),) = column_prompts("And?", [first], None, [later])
         assert system["content"] == "Be rude."
         assert "step by step" in user["content"]
         assert last["content"] == "And?"
@@ -86,14 +86,14 @@ class TestWhatIsSent:
         first = turn("3 + 4?", ["<think>\nadd\n</think>\n\n7", "<think>endless"])
         assert history(first.answers[0])[-1]["content"] == "7"
         with pytest.raises(PromptError, match="no answer B in turn 1"):
-            ask("Sure?", [first], None, TWO)
+            column_prompts("Sure?", [first], None, TWO)
 
     @pytest.mark.parametrize("setup", [Setup(), Setup(system="x")])
     def test_an_empty_text_is_refused_in_every_turn(self, setup):
         first = turn("Why?", ["A1"], setups=[setup])
         for turns in ([], [first]):
             with pytest.raises(PromptError, match="The prompt is empty"):
-                ask(" ", turns, None, [setup])
+                column_prompts(" ", turns, None, [setup])
 
     @pytest.mark.parametrize("template", ["no variable here", "{a} and {b}"])
     def test_a_template_has_one_variable(self, template):
