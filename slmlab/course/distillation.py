@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from slmlab.course.text_losses import logits_after
 from slmlab.course.transformer import (
     Array,
     Transformer,
     log_softmax,
-    logits_after,
     softmax,
     tokenizer,
 )

@@ -9,12 +9,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from slmlab.course.text_losses import tokens_of_a_text
 from slmlab.course.transformer import (
     Array,
     Transformer,
     chat_text,
     tokenizer,
-    tokens_of_a_text,
 )
 from slmlab.errors import SlmlabError
 from slmlab.hardware import env_cap

@@ -76,7 +76,7 @@ def check_08_2(at_random: Any, by_size: Any, model: Any, texts: Any) -> str | No
         return (
             "Random zeros hurt much more than those of the smallest weights. Are the two in order?"
         )
-    from slmlab.course.transformer import perplexity
+    from slmlab.course.text_losses import perplexity
 
     pruned = {name: _zeroed(model.tensors[name], 0.2) for name in model.matrices()}
     if not _is_perplexity(by_size, model.with_tensors(pruned), texts):
@@ -219,7 +219,7 @@ def _thinned(x: Array, share: float) -> Array:
 
 def _is_perplexity(value: float, model: Transformer, *texts: list[str]) -> bool:
     """Whether a number is the model's perplexity on one of some lists of texts."""
-    from slmlab.course.transformer import perplexity
+    from slmlab.course.text_losses import perplexity
 
     return any(near(value, perplexity(model, some)) for some in texts)
 

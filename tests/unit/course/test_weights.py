@@ -8,7 +8,7 @@ import gguf
 import numpy as np
 import pytest
 
-from slmlab.course import transformer, weights
+from slmlab.course import text_losses, weights
 from tests.support import gguf_files
 
 WORDS = ("", "ä" * 300, "日本", "Ġthe")
@@ -74,9 +74,9 @@ def test_what_is_written_is_what_gguf_would_write(model, tmp_path):
 
 def test_a_tokenizer_is_kept_until_another_vocabulary_comes(tiny):
     changed = tiny.with_tensors({"output_norm.weight": tiny.tensors["output_norm.weight"] * 2})
-    first = transformer._kept_tokenizer(tiny)
-    assert transformer._kept_tokenizer(changed) is first
-    assert transformer._kept_tokenizer(weights.drop_layers(tiny, [1])) is first
+    first = text_losses._kept_tokenizer(tiny)
+    assert text_losses._kept_tokenizer(changed) is first
+    assert text_losses._kept_tokenizer(weights.drop_layers(tiny, [1])) is first
     turned = {"tokenizer.ggml.tokens": tiny.metadata["tokenizer.ggml.tokens"][::-1]}
-    other = transformer._kept_tokenizer(replace(tiny, metadata=tiny.metadata | turned))
+    other = text_losses._kept_tokenizer(replace(tiny, metadata=tiny.metadata | turned))
     assert other.encode("abc").ids != first.encode("abc").ids

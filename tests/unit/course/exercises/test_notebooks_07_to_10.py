@@ -7,7 +7,7 @@ import pytest
 
 import slmlab
 from slmlab.course import distillation, weights
-from slmlab.course.transformer import perplexity
+from slmlab.course.text_losses import perplexity
 from slmlab.evaluation import scorers
 from tests.support.records import comparison
 
