@@ -18,8 +18,8 @@ from slmlab.engines import server
 from slmlab.engines.address import is_local
 from slmlab.engines.client import engine_of
 from slmlab.errors import ModelError, ServerError, did_you_mean
+from slmlab.kv_cache import CacheShape
 from slmlab.memory import (
-    CacheShape,
     effective_context,
     free_for,
     memory_needed,

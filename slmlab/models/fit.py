@@ -11,14 +11,13 @@ from slmlab.engines.embedded.pypi_models import PYPI_MODELS
 from slmlab.errors import ModelError
 from slmlab.facts import facts_html
 from slmlab.hardware import gib
+from slmlab.kv_cache import CacheShape, kv_cache_bytes
 from slmlab.memory import (
-    CacheShape,
     batch_size,
     effective_context,
     embedding_buffer,
     free_for,
     freed_by_unloading,
-    kv_cache_bytes,
     memory_needed,
     parallel_requests,
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from slmlab.engines.embedded import gguf_header
-from slmlab.memory import CacheShape, kv_cache_bytes
+from slmlab.kv_cache import CacheShape, kv_cache_bytes
 from tests.support import tiny_models
 
 # Loads a model as the engine's worker does, and says in its log what it allocates.

@@ -19,6 +19,7 @@ from slmlab.engines.embedded import routes
 from slmlab.engines.embedded.engine import Engine
 from slmlab.engines.embedded.gguf_header import GGUFError
 from slmlab.engines.embedded.model_store import ModelStore
+from slmlab.kv_cache import CacheShape
 from tests.support.faults import times
 
 # The types of the format, by name: their number and how ``struct`` writes them.
@@ -126,7 +127,7 @@ def check(path: Path, folder: Path) -> None:
         return
     assert json.loads(json.dumps(store.get("fuzzed").metadata, allow_nan=False)) == model.metadata
     assert memory.pooling(model.metadata) >= 0
-    memory.CacheShape.from_metadata(model.metadata)
+    CacheShape.from_metadata(model.metadata)
     assert memory.embedding_buffer(model.metadata, 512) >= 0
     assert memory.effective_context(4096, model.context_length) >= 1
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from slmlab.memory import CacheShape
+from slmlab.kv_cache import CacheShape
 
 
 def info(arch: str, **facts: Any) -> dict[str, Any]:

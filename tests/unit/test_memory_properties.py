@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from slmlab.memory import CacheShape, kv_cache_bytes, memory_needed
+from slmlab.kv_cache import CacheShape, kv_cache_bytes
+from slmlab.memory import memory_needed
 from slmlab.models import catalog
 from tests.support.gguf_metadata import LLAMA, info, shape
 

@@ -17,7 +17,8 @@ from slmlab.engines.embedded.engine import BlobDownload, Engine
 from slmlab.engines.embedded.registry import DigestMismatch, Registry, RegistryError
 from slmlab.engines.embedded.registry_manifest import Layer, check_digest
 from slmlab.engines.model_names import ModelName
-from slmlab.memory import CacheShape, memory_needed
+from slmlab.kv_cache import CacheShape
+from slmlab.memory import memory_needed
 from slmlab.paths import sha256_of
 
 # The header is first looked for after this many bytes; with a large vocabulary it is longer.

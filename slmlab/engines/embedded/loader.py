@@ -21,8 +21,8 @@ from slmlab.engines.embedded.model_store import StoredModel
 from slmlab.engines.embedded.waiting_threads import SLEEP, SPIN
 from slmlab.engines.embedded.worker_output import how_it_ended, memory_error, reason_in
 from slmlab.engines.embedded.worker_process import WorkerProcess
+from slmlab.kv_cache import CacheShape
 from slmlab.memory import (
-    CacheShape,
     batch_size,
     embedding_buffer,
     free_for,

@@ -19,7 +19,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from slmlab import memory
+from slmlab import kv_cache
 from slmlab.engines.embedded.waiting_threads import SLEEP, WaitingThreads
 from slmlab.processes import end_with_parent
 
@@ -57,7 +57,7 @@ def parameters(config: dict[str, Any]) -> xllamacpp.CommonParams:
     params.fit_params = has_gpu()
     params.n_ctx = config["num_ctx"] * config["parallel"]
     params.n_parallel = config["parallel"]
-    cache_type = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{memory.cache_type().upper()}")
+    cache_type = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{kv_cache.cache_type().upper()}")
     params.cache_type_k = params.cache_type_v = cache_type
     params.cpuparams.n_threads = config["threads"]
     params.cpuparams_batch.n_threads = config["threads"]

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from slmlab.errors import ModelError
-from slmlab.memory import CacheShape, kv_cache_bytes
+from slmlab.kv_cache import CacheShape, kv_cache_bytes
 from slmlab.models import fit
 from tests.support.recording_server import SIZE, RecordingServer
 
