@@ -1,20 +1,20 @@
-"""The commands that evaluate: ``eval``, ``compare-runs`` and ``bench``."""
+"""The commands that evaluate and measure: ``eval``, ``compare-runs`` and ``bench``."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Callable
 
 import slmlab
+from slmlab.cli.arguments import Command, with_json
 from slmlab.terminal import printable
 
 MISSED = 1
 
 
-def add(command: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add the commands to the parser; ``command`` makes one of name, function and description."""
+def add(command: Command) -> None:
+    """Add the commands to the parser."""
     sub = command("eval", _eval, "run the evaluation in a file, and check its thresholds")
     sub.add_argument("file", metavar="FILE.yaml", nargs="?", help="promptfoo's files too")
     sub.add_argument("--models", nargs="+", metavar="MODEL", help="in place of the file's models")
@@ -24,7 +24,7 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
     sub.add_argument("--out", metavar="FOLDER", help="write report, answers and JUnit XML there")
     sub.add_argument("--fresh", action="store_true", help="ask again what was answered before")
     sub.add_argument("--run-code", action="store_true", help="run tests that the file brings along")
-    sub.add_argument("--json", action="store_true", help="print JSON for a program")
+    with_json(sub)
     sub.add_argument("--schema", action="store_true", help="print the JSON schema for editors")
 
     sub = command("compare-runs", _compare_runs, "say what changed from one run to another")
