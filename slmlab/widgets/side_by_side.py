@@ -24,6 +24,7 @@ from slmlab.widgets.conversation import LETTERS, Point, Setup, Turn, column_prom
 from slmlab.widgets.follow_up import FollowUp
 from slmlab.widgets.live import AnswersPanel
 from slmlab.widgets.pictures import Pictures
+from slmlab.widgets.side_by_side_buttons import Buttons
 from slmlab.widgets.token_view import TokenView
 from slmlab.widgets.transcript import Transcript
 from slmlab.widgets.voting import Ballot
@@ -32,9 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from typing_extensions import Unpack
 
-TURN_BY_TURN = "In turn: each model has the machine to itself, so times can be compared."
 RESULTS = {"tie": "All equally good.", "both bad": "All are bad."}
-AT_ONCE = "All at once: quicker on a GPU, but models share it, so times cannot be compared."
 
 
 def side_by_side(
@@ -131,38 +130,28 @@ class SideBySide(AnswersPanel):
         self.prompt_text = controls.text_area(
             "Prompt", controls.first_text(prompt), "What all models shall answer", rows=3
         )
-        self._make_buttons()
+        self.token_view = TokenView()
+        self.buttons = Buttons(self)
+        self.buttons.blind.observe(lambda _: self.draw(), "value")
         self.follow_up_box = FollowUp(
             "A question to all models, after their answers", self.follow_up, self.to_json
         )
         self.settings = controls.folded("", self.shared)
         self.shared.on_change(self._name_settings)
         self._name_settings()
-        self.timing_note, self.table, self.earlier = widgets.HTML(), widgets.HTML(), Transcript()
-        self.token_view = TokenView()
+        self.table, self.earlier = widgets.HTML(), Transcript()
         self.columns = Columns(self.vote, self.draw, self.shared)
         self.arrange(
             self.prompt_text,
             self.pictures,
-            controls.row(
-                self.run_button,
-                self.stop_button,
-                self.again_button,
-                self.add_button,
-                self.drop_button,
-                self.at_once,
-                self.blind,
-                self.token_view.switch,
-            ),
+            self.buttons.running,
             self.settings,
-            self.timing_note,
+            self.buttons.timing_note,
             self.earlier,
             self.columns,
             self.token_view,
-            controls.row(
-                self.tie_button, self.bad_button, ballot.comment, ballot.tags, ballot.voter
-            ),
-            controls.row(self.table_button, self.report_button),
+            self.buttons.voting,
+            self.buttons.results,
             self.follow_up_box,
             self.table,
         )
@@ -171,24 +160,7 @@ class SideBySide(AnswersPanel):
             names = controls.resolved(None, self.host)
             wanted = controls.resolved(models, self.host) if models else None
         self.columns.begin(names, wanted, own)
-        self._note_timing()
         self.draw()
-
-    def _make_buttons(self) -> None:
-        self.blind = controls.checkbox("Hide names until I vote")
-        self.at_once = controls.checkbox("All at once")
-        self.at_once.observe(lambda _: self._note_timing(), "value")
-        self.blind.observe(lambda _: self.draw(), "value")
-        button = controls.button
-        self.run_button = button("Run", self.run, "Put the prompt to all models", "primary")
-        self.again_button = button("Another seed", self.again, "The same with the next seed")
-        self.stop_button = button("Stop", self.stop, "End all answers; what has come stays")
-        self.add_button = button("+ Model", self.add, "One more column")
-        self.drop_button = button("− Model", self.drop, "One column less")
-        self.tie_button = button("All equally good", lambda: self.vote("tie"), "Vote for none")
-        self.bad_button = button("All are bad", lambda: self.vote("both bad"), "Vote for none")
-        self.table_button = button("To a table", self.to_table, "All runs, also as CSV")
-        self.report_button = button("To a report", self.to_report, "One HTML file")
 
     def add(self) -> None:
         """Add a column, with the next model that has none yet."""
@@ -225,7 +197,7 @@ class SideBySide(AnswersPanel):
             self.columns.update(self.host)
             turns = self.turns[: point.after]
             before = path(text, turns, point.column)
-            if self.blind.value and not turns:
+            if self.buttons.blind.value and not turns:
                 self.columns.shuffle()
             setups = self.columns.setups
             prompts = column_prompts(text, turns, point.column, setups)
@@ -234,7 +206,7 @@ class SideBySide(AnswersPanel):
             answers = self.columns.answers(prompts, self.host, self.token_view.alternatives)
             for one in answers:
                 need_vision(one.prompt, one.model, self.host)
-            run = Answers(answers, self.at_once.value)
+            run = Answers(answers, self.buttons.at_once.value)
             self.turns = [*turns, Turn(text, answers, setups, before, point.column)]
             self.runs.append(self.turns[-1])
             self.revealed = self.revealed and bool(turns)
@@ -321,14 +293,9 @@ class SideBySide(AnswersPanel):
     def _name_settings(self) -> None:
         self.settings.set_title(0, f"Settings: {self.shared.summary}")
 
-    def _note_timing(self) -> None:
-        self.timing_note.value = markup.QUIET.format(
-            AT_ONCE if self.at_once.value else TURN_BY_TURN
-        )
-
     def _draw_answers(self, running: bool) -> None:
         answers = self._last_answers
-        hidden = self.blind.value and not self.revealed
+        hidden = self.buttons.blind.value and not self.revealed
         self.earlier.draw(self.turns, hidden)
         self.columns.draw(answers, hidden, self.turns[-1].best if self.turns else None)
         # The speed would give small models away, so it is hidden as long as the names are.
@@ -348,17 +315,11 @@ class SideBySide(AnswersPanel):
         }
 
     def _set_buttons(self, running: bool) -> None:
-        some = bool(self.runs)
-        to_vote = some and not running and not self.turns[-1].voted
+        answered = bool(self.runs)
+        to_vote = answered and not running and not self.turns[-1].voted
         self.columns.set_buttons(self._last_answers, running, to_vote)
-        self.tie_button.disabled = self.bad_button.disabled = not to_vote
-        self.table_button.disabled = self.report_button.disabled = running or not some
-        self.again_button.disabled = running or not some
-        self.add_button.disabled = running or len(self.columns) >= MOST
-        self.drop_button.disabled = running or len(self.columns) <= FEWEST
-        self.stop_button.disabled = not running
+        self.buttons.enable(running, answered, to_vote, len(self.columns))
         self.follow_up_box.offer(self.turns, running)
-        self.run_button.disabled = self.at_once.disabled = self.blind.disabled = running
 
     # Without a front end.
 

@@ -51,7 +51,7 @@ def test_side_by_side_marks_where_two_answers_part(wire, tmp_path):
     wire.pieces, wire.logprobs = ["Hello"], {"Hello": [ROW]}
     votes = tmp_path / "votes.jsonl"
     lab = slmlab.side_by_side(["a:1b", "b:1b"], "Greet me.", votes=votes, host=wire.url)
-    lab.token_view.switch.value = lab.blind.value = True
+    lab.token_view.switch.value = lab.buttons.blind.value = True
     lab.run()
     assert [one["top_logprobs"] for one in wire.sent("/api/generate")[-2:]] == [5, 5]
     assert lab.token_view.value == "", "tokens would tell the models apart before the vote"

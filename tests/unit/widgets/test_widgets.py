@@ -174,11 +174,11 @@ class TestSideBySide:
         for _ in range(9):
             panel.add()
         assert [column.letter for column in panel.columns] == list("ABCDEF")
-        assert panel.add_button.disabled
+        assert panel.buttons.add.disabled
         for _ in range(9):
             panel.drop()
         assert len(panel.columns) == 2
-        assert panel.drop_button.disabled
+        assert panel.buttons.drop.disabled
 
     def test_buttons_are_disabled_before_a_turn_is_drawn_and_enabled_after_it(self):
         panel = slmlab.side_by_side()
