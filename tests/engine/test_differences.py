@@ -15,7 +15,7 @@ import pytest
 import slmlab
 from tests.support import gguf_files
 from tests.support.contract import lines
-from tests.support.engines import GEMMA, MINILM, SHALLOW, SMOL, Engine, runners
+from tests.support.engines import MINILM, SHALLOW, SMOL, Engine
 from tests.support.other_user import ask_as_other, needs_root
 
 T = TypeVar("T")
@@ -90,33 +90,6 @@ class TestDifferences:
         assert http.post("/slmlab/likelihood", json=body | {"model": MINILM}).status_code == 400
         assert http.get("/slmlab/likelihood").status_code == 405
 
-    def test_its_text_equals_llama_cpp_called_directly(self, client, http, smol_gguf):
-        import xllamacpp
-
-        body = {"model": SMOL, "prompt": "What is a hypotenuse?", "_debug_render_only": True}
-        (rendered,) = lines(http.post("/api/generate", json=body))
-        params = xllamacpp.CommonParams()
-        params.model.path = str(smol_gguf)
-        params.n_ctx, params.verbosity, params.cache_ram_mib = 4096, -1, 0
-        direct: dict = {}
-        options = {
-            "temperature": 0,
-            "seed": 3,
-            "top_k": 40,
-            "top_p": 0.9,
-            "min_p": 0.0,
-            "repeat_penalty": 1.0,
-            "cache_prompt": False,
-            "n_predict": 60,
-            "prompt": rendered["_debug_info"]["rendered_template"],
-        }
-        server = xllamacpp.Server(params)
-        server.handle_completions(options, direct.update)
-        answer = client.generate(
-            SMOL, "What is a hypotenuse?", options={"temperature": 0, "seed": 3, "num_predict": 60}
-        )
-        assert answer.response == direct["choices"][0]["text"]
-
     @differs("BERT's vocabulary")
     def test_vectors_are_those_of_the_makers(self, client):
         """The first 24 of 384 numbers, as sentence-transformers 2.2.2 computed them on a CPU."""
@@ -147,12 +120,6 @@ class TestDifferences:
         runs = [client.generate(SMOL, prompt, options=options) for _ in "12"]
         assert runs[1].prompt_eval_duration > runs[0].prompt_eval_duration / 3
 
-    def test_a_base_model_gets_no_template(self, client):
-        one = {"num_predict": 1}
-        wrapped = client.generate(GEMMA, "Once upon a time", options=one)
-        raw = client.generate(GEMMA, "Once upon a time", raw=True, options=one)
-        assert wrapped.prompt_eval_count == raw.prompt_eval_count
-
     @differs("x-prompt-truncated")
     @pytest.mark.parametrize("stream", [True, False])
     def test_a_header_says_whether_the_prompt_was_cut(self, http, stream):
@@ -177,25 +144,6 @@ class TestDifferences:
         assert response.status_code == 400
         assert response.json()["error"].startswith("the prompt is longer than the context length")
 
-    def test_a_long_chat_loses_its_oldest_messages_first(self, client, http):
-        history = [{"role": "user", "content": f"old {i} " * 60} for i in range(10)]
-        messages = [
-            {"role": "system", "content": "SYS"},
-            *history,
-            {"role": "user", "content": "NEW"},
-        ]
-        body = {
-            "model": SHALLOW,
-            "messages": messages,
-            "options": {"num_ctx": 512},
-            "_debug_render_only": True,
-        }
-        (rendered,) = lines(http.post("/api/chat", json=body))
-        text = rendered["_debug_info"]["rendered_template"]
-        assert "SYS" in text
-        assert "NEW" in text
-        assert "old 0" not in text
-
     @differs("end of context")
     def test_the_end_of_the_context_ends_the_answer(self, client):
         options = {"num_ctx": 256, "num_predict": -1, "temperature": 1, "seed": 1}
@@ -218,28 +166,6 @@ class TestDifferences:
             assert len(row.top_logprobs) == 3
             assert row.top_logprobs[0].token == row.token
 
-    def test_create_from_a_file_and_from_a_model(self, client, http, smol_gguf):
-        digest = client.create_blob(str(smol_gguf))
-        client.create("made:file", files={"a.gguf": digest})
-        client.create(
-            "made:pirate", from_="made:file", system="You are a pirate.", parameters={"seed": 4}
-        )
-        shown = http.post("/api/show", json={"model": "made:pirate"}).json()
-        assert shown["system"] == "You are a pirate."
-        digests = {one.model: one.digest for one in client.list().models}
-        assert digests["made:file"] == digests[SMOL]
-        assert digests["made:pirate"] != digests[SMOL]
-        client.delete("made:file")
-        assert client.generate("made:pirate", "Hi", options={"num_predict": 2}).eval_count == 2
-        client.delete("made:pirate")
-
-    def test_a_file_that_is_no_model_is_refused(self, client, tmp_path):
-        junk = tmp_path / "junk.gguf"
-        junk.write_bytes(b"GGUF" + b"\xff" * 100)
-        digest = client.create_blob(str(junk))
-        with pytest.raises(ollama.ResponseError, match="GGUF"):
-            client.create("junk", files={"junk.gguf": digest})
-
     @differs("Go templates", "images", "formats other than json or a schema")
     def test_what_it_cannot_do_it_refuses_with_a_reason(self, http):
         for path, more in (
@@ -259,31 +185,6 @@ class TestDifferences:
         with pytest.raises(ollama.ResponseError, match="does not push models") as raised:
             client.push(SHALLOW)
         assert raised.value.status_code == 501
-
-    def test_a_killed_runner_is_an_error_and_the_next_request_works(self, client, http, engine):
-        client.generate(SMOL, "x", options={"num_predict": 1})
-        body = {"model": SMOL, "prompt": "A long story.", "options": {"num_predict": 2000}}
-        with http.stream("POST", "/api/generate", json=body) as response:
-            rows = response.iter_lines()
-            next(rows)
-            killed = runners(engine.url)
-            for process in killed:
-                process.kill()
-            assert killed
-            *_, last = rows
-        assert "unexpectedly stopped" in json.loads(last)["error"]
-        assert client.generate(SMOL, "x", options={"num_predict": 1}).eval_count == 1
-
-    def test_the_least_recently_used_model_goes(self, client):
-        names = [f"copy:{i}" for i in range(4)]
-        for number, name in enumerate(names):
-            client.create(name, from_=SHALLOW, parameters={"seed": number + 100})
-            client.generate(name, "x", options={"num_predict": 1, "num_ctx": 256})
-        loaded = {one.model for one in client.ps().models}
-        assert loaded == set(names[1:])
-        for name in names:
-            client.delete(name)
-        assert not {one.model for one in client.ps().models} & set(names)
 
     @differs("a system message alone")
     def test_a_system_message_alone_is_read(self, client, here, tmp_path):
