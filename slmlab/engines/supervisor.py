@@ -258,16 +258,7 @@ def _run(folder: Path, config: Config, log: IO[bytes]) -> int:
     with contextlib.ExitStack() as ending:
         while not stopping:
             try:
-                child = subprocess.Popen(
-                    config["command"],
-                    env={**os.environ, **config["env"]},
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    preexec_fn=end_with_parent if os.name == "posix" else None,
-                    # Ollama's models may be meant for others; ours lie in our home.
-                    umask=0o077 if config.get("engine") == "embedded" else -1,
-                )
+                child = _start_child(config, log)
             except OSError as error:
                 note(f"cannot start {config['command'][0]}: {error}")
                 return 1
@@ -297,6 +288,19 @@ def _run(folder: Path, config: Config, log: IO[bytes]) -> int:
                 return 1
             time.sleep(0.2 * 2**restarts)
     return 0
+
+
+def _start_child(config: Config, log: IO[bytes]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        config["command"],
+        env={**os.environ, **config["env"]},
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        preexec_fn=end_with_parent if os.name == "posix" else None,
+        # Ollama's models may be meant for others; ours lie in our home.
+        umask=0o077 if config.get("engine") == "embedded" else -1,
+    )
 
 
 def _lock_out_new_users(folder: Path, ending: contextlib.ExitStack) -> bool:

@@ -194,24 +194,23 @@ def multiple_choice(
             except SlmlabError as error:
                 results.append(base | {"text": "", "score": None, "error": str(error)})
                 continue
-            best, by_character = (
-                int(table["logprob"].idxmax()),
-                int(table["per_character"].idxmax()),
-            )
-            results.append(
-                base
-                | {
-                    "text": texts[best],
-                    "score": float(best == right),
-                    "score_per_character": float(by_character == right),
-                    "probability": float(table["probability"][right]),
-                    "logprobs": table["logprob"].tolist(),
-                    "error": None,
-                }
-            )
+            results.append(base | _scored(table, texts, right))
         if not quiet:
             print(f"{name}: {len(items)} questions", file=sys.stderr)
     return frame_of(results, floats=("score", "score_per_character", "probability"))
+
+
+def _scored(table: pd.DataFrame, texts: Sequence[str], right: int) -> dict[str, Any]:
+    """What one question's table of choices says, as columns."""
+    best, by_character = int(table["logprob"].idxmax()), int(table["per_character"].idxmax())
+    return {
+        "text": texts[best],
+        "score": float(best == right),
+        "score_per_character": float(by_character == right),
+        "probability": float(table["probability"][right]),
+        "logprobs": table["logprob"].tolist(),
+        "error": None,
+    }
 
 
 def _question(row: Any, number: int, column: str) -> tuple[list[str], int]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -153,21 +154,14 @@ def compare(
     step = _checked_step(until, step)
     cells, targets, engines = on_engines(cells, addresses(host, hosts), logprobs)
 
-    firsts = {name: of[0] for name, of in engines.items()}
-
     def key_of_cell(cell: Cell) -> str:
-        host = firsts[cell.engine or next(iter(firsts))]
+        host = engines[cell.engine or next(iter(engines))][0]
         return key(targets[host, cell.model], cell.prompt, cell.options, think, logprobs)
 
     keys = [key_of_cell(cell) for cell in cells]
     keyed = list(zip(keys, cells, strict=True))
     records = RecordStore(Path(store).expanduser() if store else paths.results())
     machine = machine_id() if timing else None
-    batches: dict[int, list[tuple[str, Cell]]] = {}
-    for name, cell in keyed:
-        batches.setdefault(cell.columns["prompt_id"] // step if until else 0, []).append(
-            (name, cell)
-        )
     longer = [key_of_cell(with_room(cell)) for cell in cells] if ask_again else []
     found = {} if fresh else records.find({*keys, *longer}, machine)
     missing = _missing(keyed, found)
@@ -180,7 +174,7 @@ def compare(
     # As many requests are sent to a server at once as it runs. More would wait in its queue, where
     # they might time out, and their records would count requests that did not run beside them.
     widths = {name: 1 if timing else parallel_requests(name) for name in engines}
-    threads = max(widths[name] * len(of) for name, of in engines.items())
+    threads = max(widths[name] * len(hosts_of) for name, hosts_of in engines.items())
     # An interrupt reaches cells that run in this thread directly, others through their session.
     session = Session() if executor is None and threads > 1 else None
 
@@ -203,19 +197,19 @@ def compare(
         """Run what is missing, one engine after the other; whether it was stopped."""
         missing = _missing(batch, found)
         for engine, scheduler in schedulers.items():
-            mine = {name: one for name, one in missing.items() if one.engine in ("", engine)}
-            if mine and timing and len(engines) > 1:
-                unload_all(host for name, of in engines.items() if name != engine for host in of)
-            scheduler.run(mine, pool)
+            todo = {key: cell for key, cell in missing.items() if cell.engine in ("", engine)}
+            if todo and timing and len(engines) > 1:
+                others = [hosts for name, hosts in engines.items() if name != engine]
+                unload_all(itertools.chain.from_iterable(others))
+            scheduler.run(todo, pool)
             if scheduler.stopped:
                 return True
         return False
 
     schedulers = {engine: scheduled(engine) for engine in engines}
     try:
-        with _executor(executor, threads) as pool:
-            for number in sorted(batches):
-                batch = batches[number]
+        with _finished_rows_kept(comparison), _executor(executor, threads) as pool:
+            for batch in _batches(keyed, step) if until else [keyed]:
                 stopped = run(batch, pool)
                 if ask_again and not stopped:
                     again = comparison.ask_again(batch, key_of_cell)
@@ -224,10 +218,22 @@ def compare(
                 if stopped:
                     break
                 if until and until(comparison.frame(batch)):
-                    end = (number + 1) * step
+                    last = max(cell.columns["prompt_id"] for _, cell in batch)
                     return comparison.frame(
-                        [one for one in keyed if one[1].columns["prompt_id"] < end]
+                        [one for one in keyed if one[1].columns["prompt_id"] <= last]
                     )
+    finally:
+        progress.close()
+        if session:
+            session.close()
+    return comparison.frame()
+
+
+@contextlib.contextmanager
+def _finished_rows_kept(comparison: Comparison) -> Iterator[None]:
+    """Give an error that ends a comparison the rows that are finished."""
+    try:
+        yield
     except KeyboardInterrupt as error:
         raise Interrupted(
             f"Stopped. {comparison.so_far()}; run the same compare(…) again to continue.",
@@ -242,11 +248,15 @@ def compare(
         ) from error
     except ResultsError as error:
         raise ResultsError(str(error), comparison.frame()) from error
-    finally:
-        progress.close()
-        if session:
-            session.close()
-    return comparison.frame()
+
+
+def _batches(keyed: Iterable[tuple[str, Cell]], step: int) -> list[list[tuple[str, Cell]]]:
+    """The cells of so many prompts at a time, in the prompts' order."""
+    batches: dict[int, list[tuple[str, Cell]]] = {}
+    for key_of_record, cell in keyed:
+        number = cell.columns["prompt_id"] // step
+        batches.setdefault(number, []).append((key_of_record, cell))
+    return [batches[number] for number in sorted(batches)]
 
 
 def _checked_step(until: object, step: int) -> int:

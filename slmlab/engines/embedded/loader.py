@@ -144,19 +144,7 @@ class Loader:
             NoMemory: there is not enough free memory for it.
             LoadError: llama.cpp refuses the file.
         """
-        batch = batch_size(model.metadata, settings.num_ctx)
-        shape = CacheShape.from_metadata(model.metadata)
-        # An encoder caches nothing, so many texts at once take no more memory than one.
-        encoder = shape == CacheShape(0)
-        parallel = max(self.parallel, TEXTS_AT_ONCE) if encoder else self.parallel
-        needed = memory_needed(model.size, shape, settings.num_ctx, parallel, batch)
-        needed += embedding_buffer(model.metadata, settings.num_ctx)
-        free, _ = free_for("embedded")
-        if needed > free:
-            raise NoMemory(
-                f"model requires more system memory ({needed / 2**30:.1f} GiB) than is available "
-                f"({free / 2**30:.1f} GiB)"
-            )
+        parallel = self._admit(model, settings)
         key = secrets.token_urlsafe(32)
         # What stands for an image in a prompt; nobody can guess it and write it into a text.
         image_marker = f"<__image_{secrets.token_hex(16)}__>"
@@ -179,7 +167,7 @@ class Loader:
             "chat_template": model.chat_template,
             "embedding": "embedding" in model.capabilities,
             "pooling": pooling(model.metadata),
-            "batch": batch,
+            "batch": batch_size(model.metadata, settings.num_ctx),
         }
         try:
             # The process may have ended already; uvloop then raises RuntimeError.
@@ -187,7 +175,7 @@ class Loader:
                 process.stdin.write(json.dumps(config).encode() + b"\n")
             await self._start_spare()
             # It takes a while to import, and the model takes longer to load.
-            import aiohttp
+            import aiohttp  # noqa: F401  which _client needs then
 
             line = await process.stdout.readline()
             answer: dict[str, Any] = (
@@ -202,17 +190,7 @@ class Loader:
         except BaseException:
             await worker.end()
             raise
-        # llama.cpp's server now and then closes an idle connection just as it is reused.
-        once: dict[str, Any] = {"limit": 0, "force_close": True}
-        # aiohttp uses proxies from the environment only with trust_env.
-        client = aiohttp.ClientSession(
-            "http://worker" if place else answer["address"],
-            headers={"Authorization": f"Bearer {key}"},
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=5),
-            connector=(
-                aiohttp.UnixConnector(place, **once) if place else aiohttp.TCPConnector(**once)
-            ),
-        )
+        client = _client(place, answer["address"], key)
         log.info("loaded %s with %s in process %d", model.name, settings, process.pid)
         return Worker(
             model,
@@ -223,6 +201,27 @@ class Loader:
             has_gpu=answer["has_gpu"],
             last_used=time.monotonic(),
         )
+
+    def _admit(self, model: StoredModel, settings: LoadSettings) -> int:
+        """How many requests the model will answer at once, if there is memory for it.
+
+        Raises:
+            NoMemory: there is not.
+        """
+        shape = CacheShape.from_metadata(model.metadata)
+        # An encoder caches nothing, so many texts at once take no more memory than one.
+        encoder = shape == CacheShape(0)
+        parallel = max(self.parallel, TEXTS_AT_ONCE) if encoder else self.parallel
+        batch = batch_size(model.metadata, settings.num_ctx)
+        needed = memory_needed(model.size, shape, settings.num_ctx, parallel, batch)
+        needed += embedding_buffer(model.metadata, settings.num_ctx)
+        free, _ = free_for("embedded")
+        if needed > free:
+            raise NoMemory(
+                f"model requires more system memory ({needed / 2**30:.1f} GiB) than is available "
+                f"({free / 2**30:.1f} GiB)"
+            )
+        return parallel
 
     async def _start_spare(self) -> None:
         """Start the process for the next model, while this one is loaded and nothing is measured.
@@ -269,3 +268,18 @@ class Loader:
             self._spare = None
         if self._sockets:
             self._sockets.cleanup()
+
+
+def _client(place: str | None, address: str, key: str) -> aiohttp.ClientSession:
+    """A client for the worker's server, at its socket or else its address."""
+    import aiohttp
+
+    # llama.cpp's server now and then closes an idle connection just as it is reused.
+    once: dict[str, Any] = {"limit": 0, "force_close": True}
+    # aiohttp uses proxies from the environment only with trust_env.
+    return aiohttp.ClientSession(
+        "http://worker" if place else address,
+        headers={"Authorization": f"Bearer {key}"},
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=5),
+        connector=(aiohttp.UnixConnector(place, **once) if place else aiohttp.TCPConnector(**once)),
+    )
