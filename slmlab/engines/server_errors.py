@@ -68,7 +68,7 @@ def errors_as_sentences(
         if not text or text.lstrip().startswith("<"):
             # An error page of a proxy; the server behind it may be back in a moment.
             kind = ServerLost if error.status_code in GATEWAY_ERRORS else ServerError
-            raise kind(_what_answers(host, httpx.Response(error.status_code))) from error
+            raise kind(_message_for_unusable(host, httpx.Response(error.status_code))) from error
         raise ModelError(_sentence(text, host, model, installed, available)) from error
     except httpx.TimeoutException as error:
         log.debug("%s did not answer a request for %s in time: %r", host, model, error)
@@ -185,7 +185,7 @@ def no_server(address: str, remedy: str = "", setting: str = "") -> str:
     try:
         answer = get_version(address, CONNECT_TIMEOUT)
         if answer.status_code != 200 or not answer.text.startswith("{"):
-            return _what_answers(address, answer)
+            return _message_for_unusable(address, answer)
     except httpx.TimeoutException:
         reason = ": no answer within five seconds"
     except httpx.HTTPError as error:
@@ -200,7 +200,7 @@ def no_server(address: str, remedy: str = "", setting: str = "") -> str:
     return f"No server answers at {where}{reason}. {remedy or 'Start Ollama there.'}"
 
 
-def _what_answers(address: str, answer: httpx.Response) -> str:
+def _message_for_unusable(address: str, answer: httpx.Response) -> str:
     """The message for something that answers but is not a server that slmlab can use."""
     status = f"status {answer.status_code}"
     if answer.status_code == 401 and speaks_openai(address):
@@ -236,8 +236,8 @@ def _what_answers(address: str, answer: httpx.Response) -> str:
         return f"{address} refuses requests from here (403 Forbidden)."
     if answer.status_code in GATEWAY_ERRORS:
         return f"The proxy at {address} does not reach the server behind it ({status})."
-    if there := answer.headers.get("location"):
-        status += f", redirects to {urlsplit(there)._replace(query='').geturl()}"
+    if location := answer.headers.get("location"):
+        status += f", redirects to {urlsplit(location)._replace(query='').geturl()}"
     if speaks_openai(address):
         return f"What answers at {address} does not speak OpenAI's API ({status})."
     return (

@@ -52,11 +52,11 @@ def connected(connection: socket.socket) -> int | None:
     if sys.platform != "linux":
         return None
     try:
-        here, there = connection.getsockname(), connection.getpeername()
-        ends = struct.pack("!HH", there[1], here[1])
-        ends += b"".join(socket.inet_aton(ip).ljust(16, b"\0") for ip, _ in (there, here))
-        wanted = ends + struct.pack("=III", 0, NO_COOKIE, NO_COOKIE)
-        for message in _ask_kernel(socket.AF_INET, 0, 0, wanted):
+        own_end, other_end = connection.getsockname(), connection.getpeername()
+        ends = struct.pack("!HH", other_end[1], own_end[1])
+        ends += b"".join(socket.inet_aton(ip).ljust(16, b"\0") for ip, _ in (other_end, own_end))
+        socket_id = ends + struct.pack("=III", 0, NO_COOKIE, NO_COOKIE)
+        for message in _ask_kernel(socket.AF_INET, 0, 0, socket_id):
             uid, inode = struct.unpack_from("=II", message, 64)
             # A socket that its process has closed has no inode, and would seem to be root's.
             if message[4:40] != ends or not inode or (uid == UNKNOWN_USER and not _knows_all()):
@@ -102,14 +102,14 @@ def _listening_now(family: int) -> Iterator[tuple[Address, int, int]]:
         yield _unmapped(message[8 : 8 + length]), port, uid
 
 
-def _ask_kernel(family: int, flags: int, states: int, wanted: bytes) -> Iterator[bytes]:
+def _ask_kernel(family: int, flags: int, states: int, socket_id: bytes) -> Iterator[bytes]:
     """What sock_diag(7) says: an ``inet_diag_msg`` for each socket, or for the one that is wanted.
 
     Raises:
         OSError: the kernel does not answer, or has no such socket.
     """
     header = struct.pack("=IHHII", 72, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | flags, 1, 0)
-    request = struct.pack("=BBBBI", family, socket.IPPROTO_TCP, 0, 0, states) + wanted
+    request = struct.pack("=BBBBI", family, socket.IPPROTO_TCP, 0, 0, states) + socket_id
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as kernel:
         kernel.settimeout(1)
         kernel.send(header + request)

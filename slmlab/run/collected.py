@@ -10,7 +10,7 @@ from typing import Any
 from slmlab.errors import PromptError, ResultsError
 from slmlab.run.frames import key_of
 from slmlab.run.grid import own_columns
-from slmlab.run.options import ASKED_AGAIN_FOR, validate_prompt
+from slmlab.run.options import ASK_AGAIN_FACTOR, validate_prompt
 from slmlab.run.record import Generation
 from slmlab.run.store import Entry, entries
 from slmlab.run.tables import rows
@@ -74,14 +74,14 @@ def _without_cut(found: list[Entry]) -> list[Entry]:
     compared = {
         settings_key(one)
         for one in found
-        if not one.record.cut and request_key(one, ASKED_AGAIN_FOR) in asked_again
+        if not one.record.cut and request_key(one, ASK_AGAIN_FACTOR) in asked_again
     }
     return [
         one
         for one in found
         if not (
             one.record.cut
-            and asked_again.get(request_key(one, ASKED_AGAIN_FOR))
+            and asked_again.get(request_key(one, ASK_AGAIN_FACTOR))
             and settings_key(one) not in compared
         )
     ]
@@ -152,7 +152,7 @@ def _settings(one: Entry) -> str:
     """What the repeats of all prompts have in common, on all machines."""
     options = {name: value for name, value in one.record.options.items() if name != "seed"}
     if one.asked_again:
-        options["num_predict"] //= ASKED_AGAIN_FOR
+        options["num_predict"] //= ASK_AGAIN_FACTOR
     return key_of([options, one.record.think])
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from slmlab.run import results
 from slmlab.run.grid import Cell
 from slmlab.run.job import Loaded
-from slmlab.run.options import ASKED_AGAIN_FOR, Prompt, full_options
+from slmlab.run.options import ASK_AGAIN_FACTOR, Prompt, full_options
 from slmlab.run.progress import Progress
 from slmlab.run.record import Generation
 from slmlab.run.scheduler import Listener
@@ -136,7 +136,7 @@ class Comparison(Listener[Cell, Loaded, Generation]):
 
 def with_room(cell: Cell) -> Cell:
     """A cell as it is asked again if its answer was cut: with more tokens."""
-    tokens = cell.options["num_predict"] * ASKED_AGAIN_FOR
+    tokens = cell.options["num_predict"] * ASK_AGAIN_FACTOR
     return replace(cell, options=full_options({**cell.options, "num_predict": tokens}))
 
 
@@ -165,5 +165,5 @@ def as_first_asked(frame: pd.DataFrame) -> pd.DataFrame:
     if "asked_again" not in frame or "num_predict" not in frame:
         return frame
     longer = frame["asked_again"].fillna(False).astype(bool)
-    first = frame["num_predict"].where(~longer, frame["num_predict"] // ASKED_AGAIN_FOR)
+    first = frame["num_predict"].where(~longer, frame["num_predict"] // ASK_AGAIN_FACTOR)
     return frame.assign(num_predict=first)

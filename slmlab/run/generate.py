@@ -142,7 +142,7 @@ def generate_on(
     Raises:
         GenerationError: it failed; ``.record`` has the text until then.
     """
-    given, options = options, taken_options(target, options)
+    requested, options = options, taken_options(target, options)
     # Before the clock starts, because this is slow the first time.
     dropped = bool(logprobs) or not NOT_BY_LANGCHAIN.isdisjoint(options) or bool(of(prompt))
     dropped = dropped or speaks_openai(target.host)
@@ -153,8 +153,8 @@ def generate_on(
         whole_prompt = isinstance(prompt, str)
     clock.whole_prompt = whole_prompt and target.engine in ("embedded", LLAMA_SERVER)
     record = blank(target, prompt, options, think)
-    if len(options) < len(given):
-        ignored = {name: value for name, value in given.items() if name not in options}
+    if len(options) < len(requested):
+        ignored = {name: value for name, value in requested.items() if name not in options}
         record = replace(record, ignored=ignored)
     joules = energy_j() if is_local(target.host) else None
     info: dict[str, Any] = {}

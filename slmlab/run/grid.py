@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # The options that a table's column of that name can give each row.
 OWN = ("num_predict", "tools")
 # The columns that compare() and score() write; a table's own column of that name becomes given_….
-TAKEN = {field.name for field in fields(Generation)} | {
+RESERVED = {field.name for field in fields(Generation)} | {
     "tokens_per_s",
     "prompt_tokens_per_s",
     "cut",
@@ -276,7 +276,7 @@ def own_columns(row: Mapping[str, Any]) -> dict[str, Any]:
     columns = {}
     for column, value in row.items():
         name = column
-        while name in TAKEN or (name != column and name in row):
+        while name in RESERVED or (name != column and name in row):
             name = f"given_{name}"
         if isinstance(value, str):
             encodable(value, f"The column {column!r}")

@@ -44,7 +44,7 @@ NOT_SENT = {
 LOAD_OPTIONS = ("num_ctx", "num_gpu", "num_batch", "num_thread")
 
 # How many times as many tokens an answer gets that was cut and is asked for again.
-ASKED_AGAIN_FOR = 4
+ASK_AGAIN_FACTOR = 4
 
 Prompt = str | Sequence[Mapping[str, Any]]
 
@@ -155,14 +155,14 @@ def parameters_of(function: Callable[..., Any]) -> list[str]:
     ]
 
 
-def _hint(name: str, taken: Sequence[str]) -> str:
+def _hint(name: str, accepted: Sequence[str]) -> str:
     """`` Did you mean …?`` with one of the accepted names; empty without a near one."""
-    meant = [one for one, others in OTHER_NAMES.items() if name.lower() in (one, *others)]
-    if not meant:
-        return did_you_mean(name, taken)
+    standard_names = [one for one, others in OTHER_NAMES.items() if name.lower() in (one, *others)]
+    if not standard_names:
+        return did_you_mean(name, accepted)
     # A known name for something that this function does not have gets no other suggestion.
-    here = [one for one in meant if one in taken]
-    return f" Did you mean {here[0]!r}?" if here else ""
+    possible = [one for one in standard_names if one in accepted]
+    return f" Did you mean {possible[0]!r}?" if possible else ""
 
 
 def _as_option(name: str, value: Any) -> Any:

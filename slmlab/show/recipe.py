@@ -11,7 +11,7 @@ import slmlab
 from slmlab.run.cells import plain
 from slmlab.run.comparison import as_first_asked
 from slmlab.run.frames import key_of, need, prompt_keys, unfilled, without_system
-from slmlab.run.grid import OWN, TAKEN
+from slmlab.run.grid import OWN, RESERVED
 from slmlab.run.options import ALL_OPTIONS, DEFAULT_OPTIONS
 from slmlab.run.tools import FIELDS
 
@@ -121,7 +121,7 @@ def _prompts(frame: pd.DataFrame) -> list[Any]:
     own = [
         name
         for name in map(str, frame.columns)
-        if name not in (*TAKEN, "score", "score_note") and _is_of_the_prompt(frame[name], keys)
+        if name not in (*RESERVED, "score", "score_note") and _is_of_the_prompt(frame[name], keys)
     ]
     own += _own_options(frame)
     first = {key: row for key, row in reversed([*zip(keys, frame.to_dict("records"), strict=True)])}
@@ -129,7 +129,7 @@ def _prompts(frame: pd.DataFrame) -> list[Any]:
     for key in dict.fromkeys(keys):
         row = first[key]
         columns = {
-            name.removeprefix("given_") if name.removeprefix("given_") in TAKEN else name: value
+            name.removeprefix("given_") if name.removeprefix("given_") in RESERVED else name: value
             for name in own
             if (value := plain(row[name])) is not None
         }

@@ -90,15 +90,17 @@ class FileServer:
         if path in self.redirects and path not in self.status:
             request.send_response(307)
             # Ollama takes only a redirect to another host name as the way to the bytes.
-            there = self.url.replace("127.0.0.1", "localhost")
+            other_name = self.url.replace("127.0.0.1", "localhost")
             to = self.redirects[path]
-            request.send_header("Location", to if "://" in to else there + to)
+            request.send_header("Location", to if "://" in to else other_name + to)
             request.send_header("Content-Length", "0")
             request.end_headers()
             return
-        now = self.busy[path].pop(0) if self.busy.get(path) else self.status.get(path)
-        if now or path not in self.files:
-            self._send(request, now or 404, self.bodies.get(path, b""), self.headers.get(path, {}))
+        status = self.busy[path].pop(0) if self.busy.get(path) else self.status.get(path)
+        if status or path not in self.files:
+            self._send(
+                request, status or 404, self.bodies.get(path, b""), self.headers.get(path, {})
+            )
             return
         body, total = self.files[path], len(self.files[path])
         start, end = 0, total - 1

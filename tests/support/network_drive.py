@@ -51,57 +51,57 @@ def main() -> None:
     class Drive(mfusepy.Operations):
         use_ns = True
 
-        def _there(self, path: str) -> str:
+        def _behind(self, path: str) -> str:
             time.sleep(delay)
             return behind + path
 
         def getattr(self, path, fh=None):
-            found = os.lstat(self._there(path))
+            found = os.lstat(self._behind(path))
             names = ("st_mode", "st_nlink", "st_uid", "st_gid", "st_size")
             times = {f"st_{one}time": getattr(found, f"st_{one}time_ns") for one in "amc"}
             return {name: getattr(found, name) for name in names} | times
 
         def statfs(self, path):
-            found = os.statvfs(self._there(path))
+            found = os.statvfs(self._behind(path))
             return {name: getattr(found, name) for name in dir(found) if name.startswith("f_")}
 
         def readdir(self, path, fh):
-            return [".", "..", *os.listdir(self._there(path))]
+            return [".", "..", *os.listdir(self._behind(path))]
 
         def mkdir(self, path, mode):
-            os.mkdir(self._there(path), mode)
+            os.mkdir(self._behind(path), mode)
 
         def rmdir(self, path):
-            os.rmdir(self._there(path))
+            os.rmdir(self._behind(path))
 
         def unlink(self, path):
-            os.unlink(self._there(path))
+            os.unlink(self._behind(path))
 
         def rename(self, old, new):
-            os.rename(self._there(old), behind + new)
+            os.rename(self._behind(old), behind + new)
 
         def chmod(self, path, mode):
-            os.chmod(self._there(path), mode)
+            os.chmod(self._behind(path), mode)
 
         def utimens(self, path, times=None):
-            os.utime(self._there(path), ns=times)
+            os.utime(self._behind(path), ns=times)
 
         def truncate(self, path, length, fh=None):
-            os.truncate(self._there(path), length)
+            os.truncate(self._behind(path), length)
 
         def create(self, path, mode, fi=None):
-            return os.open(self._there(path), os.O_CREAT | os.O_RDWR, mode)
+            return os.open(self._behind(path), os.O_CREAT | os.O_RDWR, mode)
 
         def open(self, path, flags):
             # The kernel says where each piece goes, also of what is appended.
-            return os.open(self._there(path), flags & ~os.O_APPEND)
+            return os.open(self._behind(path), flags & ~os.O_APPEND)
 
         def read(self, path, size, offset, fh):
-            self._there(path)
+            self._behind(path)
             return os.pread(fh, size, offset)
 
         def write(self, path, data, offset, fh):
-            self._there(path)
+            self._behind(path)
             return os.pwrite(fh, data, offset)
 
         def flush(self, path, fh):

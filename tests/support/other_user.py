@@ -75,9 +75,9 @@ def other_server(
     )
     try:
         assert process.stdout
-        if (said := process.stdout.readline()) == "no name space\n":
+        if (greeting := process.stdout.readline()) == "no name space\n":
             pytest.skip("here users have no name spaces of their own")
-        assert said == "ready\n"
+        assert greeting == "ready\n"
         yield OtherServer(process, f"http://127.0.0.1:{port}")
     finally:
         process.kill()
@@ -85,12 +85,12 @@ def other_server(
 
 
 def ask_as_other(
-    url: str, asked: list[tuple[str, str, object]], headers: dict[str, str]
+    url: str, requests: list[tuple[str, str, object]], headers: dict[str, str]
 ) -> list[tuple[int, str]]:
     """The status and text of the answer to each request (method, path, JSON) of that user."""
     done = subprocess.run(
         [sys.executable, __file__, url],
-        input=json.dumps([asked, headers]),
+        input=json.dumps([requests, headers]),
         capture_output=True,
         text=True,
     )
@@ -99,9 +99,9 @@ def ask_as_other(
 
 
 def _ask(url: str) -> None:
-    asked, headers = json.load(sys.stdin)
+    requests, headers = json.load(sys.stdin)
     answers = []
-    for method, path, body in asked:
+    for method, path, body in requests:
         connection = http.client.HTTPConnection(url.removeprefix("http://"))
         connection.request(method, path, json.dumps(body) if body is not None else None, headers)
         answer = connection.getresponse()

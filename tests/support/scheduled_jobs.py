@@ -28,9 +28,9 @@ class FakeJob(Job[Cell, str, str]):
     most: collections.Counter = field(default_factory=collections.Counter)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def note(self, what: str, host: str, name: str) -> None:
+    def note(self, kind: str, host: str, name: str) -> None:
         with self.lock:
-            self.calls.append((what, host, name))
+            self.calls.append((kind, host, name))
 
     def load(self, host, cell):
         self.note("load", host, cell.load)
@@ -54,8 +54,8 @@ class FakeJob(Job[Cell, str, str]):
         self.note("wait", host, "")
         return self.back(host)
 
-    def of(self, what: str, host: str | None = None) -> list[str]:
-        return [name for kind, at, name in self.calls if kind == what and host in (None, at)]
+    def of(self, kind: str, host: str | None = None) -> list[str]:
+        return [name for call, at, name in self.calls if call == kind and host in (None, at)]
 
 
 @dataclass

@@ -25,14 +25,14 @@ def of(metadata: Mapping[str, Any], fill_in_middle: bool, projector: bool = Fals
     if embeds(metadata):
         return ["embedding"]
     template = str(metadata.get("tokenizer.chat_template", ""))
-    found = {
+    has = {
         "completion": True,
         "vision": projector,
         "tools": "tools" in template or "tool_call" in template,
         "thinking": architecture == "gpt-oss" or _thinks(template),
         "insert": fill_in_middle,
     }
-    return [name for name, there in found.items() if there]
+    return [name for name, present in has.items() if present]
 
 
 def _thinks(template: str) -> bool:

@@ -53,7 +53,7 @@ async def complete(
     if args.template or args.context:
         raise ApiError(400, "the embedded engine does not support template or context")
     _check_able(model, insert=args.suffix, vision=args.images)
-    pictures = await _checked(args.images)
+    pictures = await _checked_images(args.images)
     prompt = images.with_images(args.prompt, pictures)
     messages = [*model.messages, {"role": "user", "content": prompt}]
     if system := args.system or model.system:
@@ -94,7 +94,7 @@ async def converse(
         raise ApiError(400, "model is required")
     model = engine.model(args.model)
     _check_able(model, tools=args.tools, vision=any(one.images for one in args.messages))
-    given = [_message(one, await _checked(one.images)) for one in args.messages]
+    given = [_message(one, await _checked_images(one.images)) for one in args.messages]
     messages = [*model.messages, *given]
     if model.system and not any(one["role"] == "system" for one in given):
         messages.insert(0, {"role": "system", "content": model.system})
@@ -126,14 +126,14 @@ def _check_logprobs(args: GenerateRequest | ChatRequest) -> None:
         raise ApiError(400, "top_logprobs must be between 0 and 20")
 
 
-def _check_able(model: StoredModel, **wanted: object) -> None:
+def _check_able(model: StoredModel, **needed: object) -> None:
     """Refuse what is wanted of a model and is not among its capabilities, in Ollama's words."""
-    for capability, value in wanted.items():
+    for capability, value in needed.items():
         if value and capability not in model.capabilities:
             raise ApiError(400, f"{model.name} does not support {capability}")
 
 
-async def _checked(given: list[str] | None) -> list[str]:
+async def _checked_images(given: list[str] | None) -> list[str]:
     """The images of a request, as llama.cpp takes them."""
     return await asyncio.to_thread(images.checked, given) if given else []
 
@@ -173,8 +173,8 @@ def _question(
         ApiError: the model cannot do it, or a value is none that Ollama takes.
     """
     if "completion" not in model.capabilities:
-        what = "chat" if isinstance(args, ChatRequest) else "generate"
-        raise ApiError(400, f'"{args.model}" does not support {what}')
+        route = "chat" if isinstance(args, ChatRequest) else "generate"
+        raise ApiError(400, f'"{args.model}" does not support {route}')
     think = args.think
     if not isinstance(think, (bool, str, type(None))):
         raise ApiError(400, "think must be a boolean or string")

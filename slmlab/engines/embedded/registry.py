@@ -280,14 +280,14 @@ class Registry:
         host = self.name.host
         if isinstance(error, _Busy):
             return f"{host} is busy ({error}); try again later"
-        what = str(error) or type(error).__name__
+        reason = str(error) or type(error).__name__
         hint = ""
-        if "CERTIFICATE_VERIFY_FAILED" in what:
+        if "CERTIFICATE_VERIFY_FAILED" in reason:
             hint = "; the variable SSL_CERT_FILE names a file of certificates to trust"
-        elif "SSL" in what and not self._insecure:
+        elif "SSL" in reason and not self._insecure:
             hint = "; for a registry without TLS, set insecure: true"
-        how = "closes the connection again and again" if self._reached else "cannot be reached"
-        return f"{host} {how}: {what}{hint}"
+        problem = "closes the connection again and again" if self._reached else "cannot be reached"
+        return f"{host} {problem}: {reason}{hint}"
 
 
 def _check_size(answer: httpx.Response, size: int, start: int) -> None:
