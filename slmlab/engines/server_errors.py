@@ -160,14 +160,14 @@ def _smaller(model: str, installed: Mapping[str, int]) -> str:
     )
 
 
-def version_at(address: str, timeout: float = 5.0) -> dict[str, Any]:
+def version_at(address: str) -> dict[str, Any]:
     """The answer of ``/api/version`` at ``address``.
 
     Raises:
         ServerError: no such server answers; the message says what answers instead, or why nothing
             does.
     """
-    facts = ask_version(address, timeout)
+    facts = ask_version(address, timeout=5.0)
     if facts is None:
         raise ServerError(f"{no_server(address)}{log_tail_text(address)}")
     return facts

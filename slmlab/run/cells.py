@@ -117,15 +117,9 @@ def without_empty_fields(row: Any) -> Any:
     return {name: without(one) for name, one in row.items()} if isinstance(row, dict) else row
 
 
-def typed(row: Mapping[str, Any], scorer: Any = None) -> dict[str, Any]:
-    """A row in which texts are converted to the types that its scorer takes.
-
-    Args:
-        row: cells by column.
-        scorer: a scorer's name (default: the one in the row's column ``scorer``).
-    """
-    found = dict(row)
-    scorer = row.get("scorer") if scorer is None else scorer
+def _typed(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row in which texts are converted to the types that its scorer takes."""
+    found, scorer = dict(row), row.get("scorer")
     for column, kinds in KINDS.items():
         if isinstance(row.get(column), str):
             found[column] = _value(row[column], kinds)
@@ -155,7 +149,7 @@ def from_text(cells: Mapping[str, str]) -> dict[str, Any]:
     for column in PROMPTS:
         if column in row:
             row[column] = _conversation(row[column])
-    return typed(row)
+    return _typed(row)
 
 
 def to_text(row: Mapping[str, Any]) -> dict[str, str]:

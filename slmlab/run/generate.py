@@ -30,7 +30,7 @@ from slmlab.run.record import Generation
 from slmlab.run.send import Clock, sender
 from slmlab.run.target import Target, need_options, resolve_target, taken_options
 from slmlab.run.tools import as_chat, need_tools, request_fields
-from slmlab.run.truncation import ask_again, from_count
+from slmlab.run.truncation import from_count, from_second_request
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -266,7 +266,7 @@ def _was_truncated(
     version = target.engine_version
     found = from_count(prompt, tokens, num_ctx, num_keep, version)
     if found is None and tokens and "tools" not in options:
-        return ask_again(
+        return from_second_request(
             session,
             target.host,
             version,

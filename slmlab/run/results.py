@@ -51,8 +51,6 @@ COLUMN_TYPES: dict[str, str] = {
 for _name in ("prompt", "options"):  # texts or lists
     del COLUMN_TYPES[_name]
 FLOATS = frozenset(name for name, kind in COLUMN_TYPES.items() if kind.startswith("float"))
-
-
 # Those that may be unknown in all rows.
 TIMES = ("ttft_s", "load_s", "prompt_s", "generation_s", "tokens_per_s", "prompt_tokens_per_s")
 
@@ -66,9 +64,6 @@ ANSWER_FLAGS = (
     *("failed", "stopped", "prompt truncated", "prompt perhaps truncated", "answer cut"),
     "options ignored",
 )
-
-
-# As tables.
 
 
 def flags(record: Generation) -> list[str]:
@@ -111,8 +106,7 @@ def to_frame(
     Further columns: ``tokens_per_s`` (decode) and ``prompt_tokens_per_s`` (prefill; only if the
     prompt was fresh and not truncated, see ``Generation.prompt_fresh``), each from five tokens on;
     ``cut``, ``turn`` (of its conversation; 1 for a text) and ``flags`` (joined by ``, ``).
-    ``columns`` gives additional columns for each row, by
-    name.
+    ``columns`` gives additional columns for each row, by name.
 
     Examples:
         >>> record = slmlab.generate(names[0], "What is 2 + 2?", num_predict=10)

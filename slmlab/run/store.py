@@ -24,8 +24,6 @@ from slmlab.hardware import usable_cores
 from slmlab.run.record import Generation
 from slmlab.run.target import Target
 
-# On disk.
-
 
 def key(
     target: Target, prompt: Any, options: Mapping[str, Any], think: bool, logprobs: int = 0
@@ -145,8 +143,8 @@ class RecordStore:
                 with file.open("rb") as lines:
                     for line in lines:
                         name = line[8:72].decode(errors="replace")
-                        if name in wanted and name not in found and (got := _parse(line, on)):
-                            found[name] = got
+                        if name in wanted and name not in found and (record := _parse(line, on)):
+                            found[name] = record
         except OSError as error:
             raise ResultsError(f"The records in {self.folder} cannot be read: {error}.") from error
         return found

@@ -50,9 +50,9 @@ def resolve_target(model: str, num_ctx: int, host: str) -> Target:
         return Target(host, model, current.engine, version, digest, cold=False, gpu_share=None)
     most, num_keep = _limits(model, digest, host)
     # Newer servers cap the requested context at the length that the model was trained with.
-    given = effective_context(num_ctx, most)
+    effective = effective_context(num_ctx, most)
     resident = [one for one in models.loaded(host=host) if one.digest == digest]
-    fitting = [one for one in resident if one.context_length in (None, num_ctx, given)]
+    fitting = [one for one in resident if one.context_length in (None, num_ctx, effective)]
     # Without a GPU a share of 0 would mean nothing.
     to_share = fitting and (gpu_names() or not is_local(host))
     return Target(
@@ -63,14 +63,17 @@ def resolve_target(model: str, num_ctx: int, host: str) -> Target:
         digest=digest,
         cold=not fitting,
         gpu_share=fitting[0].gpu_share if to_share else None,
-        num_ctx=given,
+        num_ctx=effective,
         num_keep=num_keep,
     )
 
 
 @functools.lru_cache(256)
 def _limits(model: str, digest: str, host: str) -> tuple[int | None, int]:
-    """A model's maximum context length (None: unknown), and the ``num_keep`` in its Modelfile."""
+    """A model's maximum context length (None: unknown), and the ``num_keep`` in its Modelfile.
+
+    Asked for once: they are the same as long as the digest is.
+    """
     facts = models.show(model, host=host)
     info = facts.get("modelinfo") or {}
     most = info.get(f"{info.get('general.architecture')}.context_length")

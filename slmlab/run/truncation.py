@@ -55,7 +55,7 @@ def from_count(
     return False
 
 
-def ask_again(
+def from_second_request(
     session: Session,
     host: str,
     version: str,
@@ -79,10 +79,10 @@ def ask_again(
         if isinstance(prompt, str):
             return None
         prompt = _without_oldest(prompt)
-    path, what = ("generate", "prompt") if isinstance(prompt, str) else ("chat", "messages")
+    path, field = ("generate", "prompt") if isinstance(prompt, str) else ("chat", "messages")
     body = {
         "model": model,
-        what: prompt,
+        field: prompt,
         "options": {**options, "num_predict": 1},
         "think": think,
         "stream": False,
@@ -99,10 +99,10 @@ def ask_again(
             return True
         if answer.status_code != 200:
             return None
-        again = answer.json()["prompt_eval_count"]
+        tokens_again = answer.json()["prompt_eval_count"]
         if not refuses:
-            return bool(again == tokens)
-        return None if again < tokens else bool(again > tokens)
+            return bool(tokens_again == tokens)
+        return None if tokens_again < tokens else bool(tokens_again > tokens)
     except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
         log.debug("could not check whether %s truncated a prompt: %r", host, error)
         return None

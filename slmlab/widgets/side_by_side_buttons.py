@@ -17,7 +17,7 @@ AT_ONCE = "All at once: quicker on a GPU, but models share it, so times cannot b
 
 
 class Buttons:
-    """The buttons of a widget; each calls the method of its name.
+    """The buttons of a widget; each calls a method of it.
 
     Attributes:
         blind: whether names are hidden until the vote.
@@ -40,7 +40,7 @@ class Buttons:
         self.bad = button("All are bad", lambda: lab.vote("both bad"), "Vote for none")
         self.to_table = button("To a table", lab.to_table, "All runs, also as CSV")
         self.to_report = button("To a report", lab.to_report, "One HTML file")
-        self.running: widgets.HBox = controls.row(
+        self.running: widgets.Box = controls.row(
             self.run,
             self.stop,
             self.again,
@@ -51,13 +51,13 @@ class Buttons:
             lab.token_view.switch,
         )
         ballot = lab.ballot
-        self.voting: widgets.HBox = controls.row(
+        self.voting: widgets.Box = controls.row(
             self.tie, self.bad, ballot.comment, ballot.tags, ballot.voter
         )
         self.timing_note = widgets.HTML()
         self.at_once.observe(lambda _: self._note_timing(), "value")
         self._note_timing()
-        self.results: widgets.HBox = controls.row(self.to_table, self.to_report)
+        self.results: widgets.Box = controls.row(self.to_table, self.to_report)
 
     def enable(self, running: bool, answered: bool, to_vote: bool, columns: int) -> None:
         """Let those be pressed that do something now."""

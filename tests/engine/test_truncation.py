@@ -8,7 +8,7 @@ import slmlab
 from slmlab.engines.client import Session
 from slmlab.run import results
 from slmlab.run.generate import generate
-from slmlab.run.truncation import ask_again
+from slmlab.run.truncation import from_second_request
 
 ENGLISH = "The sun shines over the harbour, and the boats come in one after the other. "
 TEXTS = {
@@ -82,7 +82,7 @@ def test_a_server_that_may_be_forbidden_to_cut_is_asked_so(here, messages):
         prompt = chat(text, "I see.", "What comes in?") if messages else text
         first = generate(here.shallow, prompt, **options, num_predict=1)
         tokens, server = first.prompt_tokens, (Session(), here.url, "0.33.1", here.shallow)
-        truncated = ask_again(*server, prompt, tokens, options, False, timeout=60)
+        truncated = from_second_request(*server, prompt, tokens, options, False, timeout=60)
         assert truncated is first.truncated
         return truncated
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from slmlab.engines.client import Session
-from slmlab.run.truncation import ask_again, from_count, number
+from slmlab.run.truncation import from_count, from_second_request, number
 from tests.support.processes import free_port
 
 OLD, NEW = "0.29.3", "0.33.1"
@@ -54,22 +54,25 @@ def test_a_conversation_may_have_lost_a_message_where_that_would_not_fit_beside_
 
 def test_nobody_knows_where_the_server_does_not_say():
     nowhere = f"http://127.0.0.1:{free_port()}"
-    assert ask_again(Session(), nowhere, NEW, "m", "x", 9, {}, False, 2) is None
-    assert ask_again(Session(), nowhere, OLD, "m", "x", 9, {}, False, 2) is None
+    assert from_second_request(Session(), nowhere, NEW, "m", "x", 9, {}, False, 2) is None
+    assert from_second_request(Session(), nowhere, OLD, "m", "x", 9, {}, False, 2) is None
 
 
 @pytest.mark.parametrize(
     ("prompt", "path"), [("x", "/api/generate"), ([{"role": "user", "content": "x"}], "/api/chat")]
 )
 def test_a_newer_ollama_is_asked_for_one_token_and_not_to_cut(wire, prompt, path):
-    assert ask_again(Session(), wire.url, NEW, "a:1b", prompt, 7, OPTIONS, False, 9) is False
+    assert (
+        from_second_request(Session(), wire.url, NEW, "a:1b", prompt, 7, OPTIONS, False, 9) is False
+    )
     wire.errors[path] = [
         (400, "the prompt is longer than the context length"),
         (400, "no"),
         (500, "context"),
     ]
     found = [
-        ask_again(Session(), wire.url, NEW, "a:1b", prompt, 9, OPTIONS, False, 9) for _ in range(3)
+        from_second_request(Session(), wire.url, NEW, "a:1b", prompt, 9, OPTIONS, False, 9)
+        for _ in range(3)
     ]
     assert found == [True, None, None]
     (at, body) = wire.requests[0]
@@ -85,7 +88,7 @@ def test_an_older_ollama_is_asked_without_the_oldest_message(wire):
         for role, text in (("system", "s"), ("user", "a"), ("user", "b"))
     ]
     args = Session(), wire.url, "0.12.9", "a:1b", [system, *rest]
-    assert ask_again(*args, -1, OPTIONS, False, 9) is False, (
+    assert from_second_request(*args, -1, OPTIONS, False, 9) is False, (
         "the server reads another number of tokens"
     )
     (at, body) = wire.requests[0]
@@ -97,7 +100,10 @@ def test_an_older_ollama_is_asked_without_the_oldest_message(wire):
 @pytest.mark.parametrize(("read", "truncated"), [(7, False), (5, True), (9, None)])
 def test_more_tokens_are_read_where_a_truncated_prompt_just_fits(wire, read, truncated):
     """llama.cpp rounds the context's length up: 300 tokens fit where Ollama cuts at 299."""
-    assert ask_again(Session(), wire.url, NEW, "a:1b", "x", read, OPTIONS, False, 5) is truncated
+    assert (
+        from_second_request(Session(), wire.url, NEW, "a:1b", "x", read, OPTIONS, False, 5)
+        is truncated
+    )
 
 
 def test_versions_are_compared_by_their_numbers():
