@@ -74,7 +74,7 @@ def _eval(args: argparse.Namespace) -> int:
     if args.file is None:
         raise slmlab.errors.FileError("Name a file: python -m slmlab eval FILE.yaml")
     slmlab.start(quiet=True)
-    found = slmlab.evaluate(
+    evaluation = slmlab.evaluate(
         args.file,
         models=args.models,
         at_least=args.at_least,
@@ -82,12 +82,12 @@ def _eval(args: argparse.Namespace) -> int:
         fresh=args.fresh,
         quiet=args.json,
     )
-    print(json.dumps(found.to_dict(), indent=2) if args.json else printable(str(found)))
+    print(json.dumps(evaluation.to_dict(), indent=2) if args.json else printable(str(evaluation)))
     if args.out:
-        folder = found.save(args.out)
-        slmlab.report(found.frame, folder / "report.html", found.name)
+        folder = evaluation.save(args.out)
+        slmlab.report(evaluation.frame, folder / "report.html", evaluation.name)
         print(f"Written to {folder}", file=sys.stderr)
-    return 0 if found.passed else MISSED
+    return 0 if evaluation.passed else MISSED
 
 
 def _compare_runs(args: argparse.Namespace) -> int:
@@ -100,7 +100,7 @@ def _compare_runs(args: argparse.Namespace) -> int:
 
 def _bench(args: argparse.Namespace) -> None:
     slmlab.start(quiet=True)
-    found = slmlab.bench(
+    result = slmlab.bench(
         args.model,
         depth=args.depth,
         threads=args.threads,
@@ -111,8 +111,8 @@ def _bench(args: argparse.Namespace) -> None:
         students_at=args.students,
     )
     if args.output == "table":
-        print(printable(str(found)))
+        print(printable(str(result)))
         return
-    print(found.jsonl(), end="")
-    if any(one.at_once > 1 for one in found.speeds):
+    print(result.jsonl(), end="")
+    if any(one.at_once > 1 for one in result.speeds):
         print("llama-bench has no rows for several requests at once: left out.", file=sys.stderr)

@@ -51,11 +51,11 @@ def from_hub(name: str, split: str) -> pd.DataFrame:
         )
     path = "/".join(parts[:2])
     try:
-        found = datasets.load_dataset(path, *parts[2:3], split=split)
+        dataset = datasets.load_dataset(path, *parts[2:3], split=split)
     except Exception as error:  # it raises many kinds, from ValueError to ConnectionError
         why = str(error).strip().split("\n")[0].rstrip(".")
         raise TaskError(f"{name} cannot be loaded, split {split!r}: {why}.") from error
-    return frame_of(found.to_list())
+    return frame_of(dataset.to_list())
 
 
 def as_tasks(table: pd.DataFrame, name: str, where: str) -> pd.DataFrame:
@@ -75,10 +75,10 @@ def as_tasks(table: pd.DataFrame, name: str, where: str) -> pd.DataFrame:
         TaskError: these are no such columns, or a row is broken; the message names the row.
     """
     rows = records(table)
-    found = []
+    items = []
     for number, row in enumerate(rows):
         try:
-            found.append({**_item(row), "task": row.get("subject") or name})
+            items.append({**_item(row), "task": row.get("subject") or name})
         except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
             if number == 0 and not ("question" in row and {"choices", "answer"} & row.keys()):
                 raise TaskError(
@@ -90,7 +90,7 @@ def as_tasks(table: pd.DataFrame, name: str, where: str) -> pd.DataFrame:
             raise TaskError(
                 f"{where}, row {number + 1}, is broken{_why(error)}: {row!r:.200}{hint}"
             ) from error
-    return frame_of(found)
+    return frame_of(items)
 
 
 def _why(error: Exception) -> str:
@@ -109,7 +109,7 @@ def with_rules(table: pd.DataFrame, name: str, where: str) -> tuple[pd.DataFrame
     Raises:
         TaskError: a row is broken; the message names it.
     """
-    found, left = [], collections.Counter[str]()
+    items, left = [], collections.Counter[str]()
     for number, row in enumerate(records(table)):
         try:
             kinds, given = _list(row[INSTRUCTIONS]), _list(row["kwargs"])
@@ -129,7 +129,7 @@ def with_rules(table: pd.DataFrame, name: str, where: str) -> tuple[pd.DataFrame
             left.update(unknown)
             continue
         identity = {"id": row["key"]} if row.get("key") is not None else {}
-        found.append(
+        items.append(
             identity
             | {
                 "prompt": row["prompt"],
@@ -139,18 +139,18 @@ def with_rules(table: pd.DataFrame, name: str, where: str) -> tuple[pd.DataFrame
             }
         )
     rules = ", ".join(f"{rule} ({count})" for rule, count in left.items())
-    if not found:
+    if not items:
         raise TaskError(f"{where} has no prompt whose rules are all checked here; not {rules}.")
-    count = f"{len(table) - len(found)} of {len(table)} prompts"
-    return frame_of(found), f"Left out of {name}: {count}, for the rules {rules}." if left else ""
+    count = f"{len(table) - len(items)} of {len(table)} prompts"
+    return frame_of(items), f"Left out of {name}: {count}, for the rules {rules}." if left else ""
 
 
 def _list(value: Any) -> list[Any]:
     """A list, which a CSV file has as text."""
-    found = parse(value) if isinstance(value, str) else value
-    if not isinstance(found, list):
+    values = parse(value) if isinstance(value, str) else value
+    if not isinstance(values, list):
         raise ValueError(f"{value!r:.40} is no list")
-    return found
+    return values
 
 
 def _item(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -273,23 +273,25 @@ def _scored(frame: pd.DataFrame, suite: Suite, run_code: bool) -> pd.DataFrame:
 def _means(frame: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
     import pandas as pd
 
-    found = [statistics.means(frame, column).assign(score=name) for name, column in columns.items()]
-    return pd.concat(found, ignore_index=True)[["model", "score", "mean", "low", "high", "n"]]
+    tables = [
+        statistics.means(frame, column).assign(score=name) for name, column in columns.items()
+    ]
+    return pd.concat(tables, ignore_index=True)[["model", "score", "mean", "low", "high", "n"]]
 
 
 def _notes(frame: pd.DataFrame, answers: int, spent: _Spending) -> list[str]:
-    found = []
+    notes = []
     if flags := results.warnings(frame, of_times=False):
-        found.append(f"Flags: {flags}.")
+        notes.append(f"Flags: {flags}.")
     texts = dict(zip(frame["prompt_id"], map(key_of, frame["prompt"]), strict=True))
     if doubled := len(texts) - len({*texts.values()}):
-        found.append(
+        notes.append(
             f"{doubled} of {len(texts)} prompts are the same as others. They get the same answers, "
             "so the intervals are too narrow; `repeats` asks again with other seeds."
         )
     if len(frame) < answers:
-        found.append(
+        notes.append(
             f"The budget was spent after {spent.tokens:,} tokens and {spent.seconds:.0f} s, with "
             f"{len(frame)} of {answers} answers; run it again to go on from there."
         )
-    return found
+    return notes

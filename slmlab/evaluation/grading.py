@@ -104,15 +104,15 @@ def grade(
             quiet=quiet,
             **sampling,
         )
-        read = [read_grade(text, highest) for text in replies["text"]]
-        warn_of_unread(name, replies, read)
-        grades = [found[0] if found else None for found in read]
+        readings = [read_grade(text, highest) for text in replies["text"]]
+        warn_of_unread(name, replies, readings)
+        grades = [reading[0] if reading else None for reading in readings]
         tables.append(
             answered.assign(
                 judge=name,
                 grade=pd.array(grades, dtype="Int64"),
                 judge_score=[None if one is None else (one - 1) / (highest - 1) for one in grades],
-                reason=[found[1] if found else "" for found in read],
+                reason=[reading[1] if reading else "" for reading in readings],
             )
         )
     return pd.concat(tables, ignore_index=True)
@@ -140,8 +140,8 @@ def read_grade(text: str, highest: int) -> tuple[int, str] | None:
         >>> read_grade("I would give it a 5.", 5)
     """
     try:
-        found = json.loads(answer(text))
-        score, reason = found["score"], found["reason"]
+        reply = json.loads(answer(text))
+        score, reason = reply["score"], reply["reason"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
     if isinstance(score, bool) or not isinstance(score, int) or not 1 <= score <= highest:

@@ -113,13 +113,13 @@ def _split(task: Task, path: Path, split: str) -> list[dict[str, Any]]:
         files = files[split]
     if not files:
         raise task.error("dataset_kwargs", f"{source} takes `data_files`, the path of a file.")
-    found: list[dict[str, Any]] = []
+    docs: list[dict[str, Any]] = []
     for file in [files] if isinstance(files, str) else files:
         try:
-            found += records(read_table(path.parent / Path(str(file)).expanduser()))
+            docs += records(read_table(path.parent / Path(str(file)).expanduser()))
         except PromptError as error:
             raise task.error("dataset_kwargs", str(error)) from error
-    return found
+    return docs
 
 
 def _examples(
@@ -137,15 +137,17 @@ def _examples(
             task.leave_out(f"fewshot_config's {key!r}", "fewshot_config", key)
     given = config.get("samples")
     if isinstance(given, list):
-        found = [one for one in given if isinstance(one, dict)]
+        examples = [one for one in given if isinstance(one, dict)]
     else:
         names = (config.get("split"), task.values.get("fewshot_split"))
         more = (task.values.get("training_split"), task.values.get("validation_split"), split)
         name = next(str(one) for one in (*names, *more) if one)
-        found = docs if name == split else _split(task, path, name)
-    if len(found) < count + (found is docs):
-        raise task.error("num_fewshot", f"there are only {len(found)} rows for {count} examples.")
-    return found
+        examples = docs if name == split else _split(task, path, name)
+    if len(examples) < count + (examples is docs):
+        raise task.error(
+            "num_fewshot", f"there are only {len(examples)} rows for {count} examples."
+        )
+    return examples
 
 
 def _prompt(
@@ -176,23 +178,23 @@ def _answer(task: Task, doc: Mapping[str, Any]) -> str:
 
 def _target(task: Task, doc: Mapping[str, Any]) -> str | list[str]:
     """The right answer, or several that are right; a template may write these as a list."""
-    found = task.filled("doc_to_target", doc)
-    if isinstance(found, str) and task.values["doc_to_target"] not in doc:
-        texts = _literal(found) if found.startswith("[") and found.endswith("]") else None
+    target = task.filled("doc_to_target", doc)
+    if isinstance(target, str) and task.values["doc_to_target"] not in doc:
+        texts = _literal(target) if target.startswith("[") and target.endswith("]") else None
         if isinstance(texts, list) and all(isinstance(one, str) for one in texts):
-            found = texts or found
-    if isinstance(found, list) and found:
-        return [str(one) for one in found]
-    return str(found)
+            target = texts or target
+    if isinstance(target, list) and target:
+        return [str(one) for one in target]
+    return str(target)
 
 
 def _choices(task: Task, doc: Mapping[str, Any]) -> list[str]:
-    found = task.filled("doc_to_choice", doc)
-    if isinstance(found, str):
-        found = _literal(found)
-    if not isinstance(found, list) or len(found) < 2:
+    choices = task.filled("doc_to_choice", doc)
+    if isinstance(choices, str):
+        choices = _literal(choices)
+    if not isinstance(choices, list) or len(choices) < 2:
         raise task.error("doc_to_choice", f"doc_to_choice is no list of choices for {doc!r:.200}.")
-    return [str(one) for one in found]
+    return [str(one) for one in choices]
 
 
 def _literal(text: str) -> Any:
@@ -205,16 +207,16 @@ def _literal(text: str) -> Any:
 
 def _place(task: Task, doc: Mapping[str, Any], choices: Sequence[str]) -> int:
     """Which choice is right."""
-    found = task.filled("doc_to_target", doc)
+    target = task.filled("doc_to_target", doc)
     # As in the harness, digits that a template writes are a position, even among numbers.
     is_column = task.values["doc_to_target"] in doc
-    if isinstance(found, str) and found.strip().isdecimal():
-        found = found if is_column and found.strip() in choices else int(found)
-    if isinstance(found, str) and found.strip() in choices:
-        return choices.index(found.strip())
-    if isinstance(found, int) and 0 <= found < len(choices):
-        return int(found)
-    raise task.error("doc_to_target", f"{found!r} is not one of {list(choices)}, nor its number.")
+    if isinstance(target, str) and target.strip().isdecimal():
+        target = target if is_column and target.strip() in choices else int(target)
+    if isinstance(target, str) and target.strip() in choices:
+        return choices.index(target.strip())
+    if isinstance(target, int) and 0 <= target < len(choices):
+        return int(target)
+    raise task.error("doc_to_target", f"{target!r} is not one of {list(choices)}, nor its number.")
 
 
 def _scored(task: Task, metrics: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -45,10 +45,10 @@ class Task:
 
     def parts(self, key: str, given: Any) -> list[dict[str, Any]]:
         """A list of objects in the value of a key; an empty one where there is none."""
-        found = given or []
-        if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        objects = given or []
+        if not isinstance(objects, list) or not all(isinstance(one, dict) for one in objects):
             raise self.error(key, f"{key} takes a list of objects with keys; got {given!r:.80}.")
-        return found
+        return objects
 
     def leave_out(self, name: str, *place: str | int) -> None:
         """Note something that is not read, with its line."""

@@ -166,8 +166,8 @@ def read_verdict(text: str) -> str | None:
     """
     marks = r"\\boxed|[*_`\"“”()\[\]{}$]"
     lines = [re.sub(marks, "", line).strip(" \t.!") for line in answer(text).splitlines()]
-    found = {match["winner"].lower() for line in lines if (match := VERDICT.fullmatch(line))}
-    return {"1": "a", "2": "b", "tie": "tie"}[found.pop()] if len(found) == 1 else None
+    verdicts = {match["winner"].lower() for line in lines if (match := VERDICT.fullmatch(line))}
+    return {"1": "a", "2": "b", "tie": "tie"}[verdicts.pop()] if len(verdicts) == 1 else None
 
 
 def judge_consistency(votes: pd.DataFrame) -> statistics.Interval:

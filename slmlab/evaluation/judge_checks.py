@@ -193,13 +193,13 @@ def check_judge(judged: pd.DataFrame, human: pd.DataFrame) -> pd.DataFrame:
 
 def _by_pair(votes: pd.DataFrame) -> dict[tuple[str, str, str], list[str]]:
     """The winners of each pair, with its models in one order."""
-    found: dict[tuple[str, str, str], list[str]] = collections.defaultdict(list)
+    winners: dict[tuple[str, str, str], list[str]] = collections.defaultdict(list)
     for row in votes.to_dict("records"):
         a, b, winner = str(row["model_a"]), str(row["model_b"]), str(row["winner"])
         if a > b:
             a, b, winner = b, a, TURNED.get(winner, winner)
-        found[prompt_text(row["prompt"]), a, b].append(winner if winner in TURNED else "tie")
-    return found
+        winners[prompt_text(row["prompt"]), a, b].append(winner if winner in TURNED else "tie")
+    return winners
 
 
 def _majority(winners: Sequence[str]) -> str:

@@ -52,13 +52,12 @@ def suite_of_promptfoo(
     rows = []
     for number, test in enumerate(_tests(document)):
         place = ("tests", number)
-        found = [
+        rows += [
             row
             for values in _combinations(test["vars"])
             for template in templates
             for row in _row(template, values, test, number, document, place, left)
         ]
-        rows += found
     if not rows:
         raise document.error(("tests",), "no test has an assertion that can be checked here.")
     repeats = (document.value.get("evaluateOptions") or {}).get("repeat", 1)
@@ -105,7 +104,7 @@ def _models(document: Document, left: collections.Counter[str]) -> tuple[list[st
 def _templates(document: Document) -> list[tuple[str, Any]]:
     """The prompts with their labels: texts or conversations, with variables."""
     given = document.value.get("prompts") or []
-    found: list[tuple[str, Any]] = []
+    templates: list[tuple[str, Any]] = []
     for number, one in enumerate([given] if isinstance(given, (str, dict)) else given):
         place = ("prompts", number)
         label = one.get("label") if isinstance(one, dict) else None
@@ -113,10 +112,10 @@ def _templates(document: Document) -> list[tuple[str, Any]]:
         if not isinstance(text, str):
             raise document.error(place, "a prompt is a text here, or `raw` with a text.")
         for part in _parts(text, document, place):
-            found.append((str(label or f"prompt {len(found) + 1}"), _conversation(part)))
-    if not found:
+            templates.append((str(label or f"prompt {len(templates) + 1}"), _conversation(part)))
+    if not templates:
         raise document.error(("prompts",), "there are no prompts.")
-    return found
+    return templates
 
 
 def _parts(text: str, document: Document, place: Place) -> Sequence[str]:

@@ -126,14 +126,14 @@ def variation(
     import pandas as pd
 
     need(frame, "text")
-    found = []
+    table = []
     for group, prompts in _prompts(frame, score, by):
         cases = [rows for rows in prompts if len(rows) > 1]
         if not cases:
             continue
         distinct = [len({answer(text).strip() for text in rows["text"]}) for rows in cases]
         seeds = _seed_share([rows[score].tolist() for rows in cases])
-        found.append(
+        table.append(
             {
                 **group,
                 "prompts": len(cases),
@@ -143,11 +143,11 @@ def variation(
                 "prompt_share": 1 - seeds,
             }
         )
-    if not found:
+    if not table:
         raise SlmlabError(
             "No prompt has two scored answers of one model; compare(…, repeats=5) makes them."
         )
-    return pd.DataFrame(found)
+    return pd.DataFrame(table)
 
 
 def _prompts(

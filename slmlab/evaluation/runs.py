@@ -138,13 +138,13 @@ def compare_runs(
             f"common: {old.about()}; {new.about()}. If the prompts were rewritten, a column `id` "
             "in both tables says which belong together."
         )
-    found = [_case(old.cases[key], new.cases[key], score) for key in shared]
+    rows = [_case(old.cases[key], new.cases[key], score) for key in shared]
     notes = [
         *_scored_once(first, second, score),
         *_conditions(first, second),
         *_missing(old, new, len(shared)),
     ]
-    cases = pd.DataFrame(found)
+    cases = pd.DataFrame(rows)
     runs = _about(before, first), _about(after, second)
     return Changes(cases, _summary(cases), notes, runs)
 
@@ -284,7 +284,7 @@ def _scored_once(before: pd.DataFrame, after: pd.DataFrame, score: str) -> list[
 
 def _conditions(before: pd.DataFrame, after: pd.DataFrame) -> list[str]:
     """What was the same within each run, and differs between them."""
-    found = []
+    differences = []
     for name in CONDITIONS:
         tables = sum(name in frame for frame in (before, after))
         if name == "digest" or tables < (1 if name in OPTIONAL else 2):
@@ -294,12 +294,12 @@ def _conditions(before: pd.DataFrame, after: pd.DataFrame) -> list[str]:
             for frame in (before, after)
         )
         if len(old) == len(new) == 1 and old != new:
-            found.append(f"{name} {_shown(old.pop())}, later {_shown(new.pop())}")
+            differences.append(f"{name} {_shown(old.pop())}, later {_shown(new.pop())}")
     for model in dict.fromkeys(before["model"]):
         old, new = (set(run["digest"][run["model"] == model]) for run in (before, after))
         if new and old != new:
-            found.append(f"{model} has another digest, so it is another file")
-    return [f"Not only time has passed: {'; '.join(found)}."] if found else []
+            differences.append(f"{model} has another digest, so it is another file")
+    return [f"Not only time has passed: {'; '.join(differences)}."] if differences else []
 
 
 def _shown(key: str) -> str:
@@ -310,11 +310,11 @@ def _shown(key: str) -> str:
 
 
 def _missing(old: _Run, new: _Run, shared: int) -> list[str]:
-    found = []
+    notes = []
     for count, which in ((len(old.cases), "earlier"), (len(new.cases), "later")):
         if count > shared:
-            found.append(
+            notes.append(
                 f"{count - shared} of {count} prompts, counted for each model and setting, are "
                 f"only in the {which} run."
             )
-    return found
+    return notes

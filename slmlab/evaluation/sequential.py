@@ -221,17 +221,17 @@ def _gaps(frame: pd.DataFrame, pair: Sequence[str]) -> list[float]:
 def _decision(
     frame: pd.DataFrame, pair: Sequence[str], better: int, worse: int, scored: int, total: int
 ) -> Decision:
-    found = evidence(better, worse)
+    e_value = evidence(better, worse)
     first, second = pair if better >= worse else pair[::-1]
     wins, losses = max(better, worse), min(better, worse)
     counts = (
         f"after {scored} of {total} prompts, of which {first} did better on {wins} and {second} on "
-        f"{losses} (evidence {found:.3g}; {DECISIVE:.0f} decides)"
+        f"{losses} (evidence {e_value:.3g}; {DECISIVE:.0f} decides)"
     )
-    if found >= DECISIVE:
-        return Decision(frame, first, found, f"{first} is better: decided {counts}.")
+    if e_value >= DECISIVE:
+        return Decision(frame, first, e_value, f"{first} is better: decided {counts}.")
     left = total - scored
     # Where answers have no score, fewer count than were asked, and more could have decided.
     hopeless = left and evidence(losses, wins + left) < DECISIVE
     why = f"; the other {left} could not change that" if hopeless else ""
-    return Decision(frame, None, found, f"It is not decided {counts}{why}.")
+    return Decision(frame, None, e_value, f"It is not decided {counts}{why}.")

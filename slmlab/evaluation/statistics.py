@@ -51,8 +51,8 @@ def means(
     for group, values in per_case.groupby(by, sort=False, dropna=False)[score]:
         names = group if isinstance(group, tuple) else (group,)
         if values.notna().any():
-            found = interval(values)
-            rows.append([*names, found.value, found.low, found.high, found.n])
+            mean = interval(values)
+            rows.append([*names, mean.value, mean.low, mean.high, mean.n])
         else:
             rows.append([*names, math.nan, math.nan, math.nan, 0])
     return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "n"])

@@ -41,16 +41,16 @@ def earlier_answers(suite: Suite, document: Document) -> dict[str, pd.DataFrame]
         FileError: a file cannot be read, or does not contain answers.
     """
     folder = document.path.parent if document.path else Path()
-    found = {}
+    tables = {}
     for number, one in enumerate(suite.thresholds):
         if one.not_worse_than is not None:
             try:
                 path = folder / Path(one.not_worse_than).expanduser()
-                found[one.not_worse_than] = results.read(path)
+                tables[one.not_worse_than] = results.read(path)
             except SlmlabError as error:
                 place = ("thresholds", number, "not_worse_than")
                 raise document.error(place, str(error)) from error
-    return found
+    return tables
 
 
 def check(
@@ -78,24 +78,24 @@ def check(
             wanted += f" by {threshold.margin:g} or more"
         after = frame[frame["model"].isin(names)]
         judge = partial(_not_worse, earlier[file], after, column, threshold.margin)
-    found = []
+    checks = []
     for name in names:
         rows = frame[frame["model"] == name]
         missing = int(rows[column].isna().sum())
         if rows.empty:
-            found.append(Check(name, wanted, "there are no answers", False))
+            checks.append(Check(name, wanted, "there are no answers", False))
         elif missing:  # whatever they would have been, they cannot be passed over
             text = f"{missing} of {len(rows)} answers have no score"
-            found.append(Check(name, wanted, text, False))
+            checks.append(Check(name, wanted, text, False))
         else:
-            found.append(Check(name, wanted, *judge(name)))
-    return found
+            checks.append(Check(name, wanted, *judge(name)))
+    return checks
 
 
 def _at_least(frame: pd.DataFrame, column: str, least: float, model: str) -> tuple[str, bool]:
     (row,) = statistics.means(frame[frame["model"] == model], column).to_dict("records")
-    found = statistics.Interval(row["mean"], row["low"], row["high"], row["n"], "")
-    return str(found), bool(found.low >= least)
+    mean = statistics.Interval(row["mean"], row["low"], row["high"], row["n"], "")
+    return str(mean), bool(mean.low >= least)
 
 
 def _not_worse(

@@ -28,32 +28,29 @@ class VoteReader:
         """Read what has changed; returns whether anything did."""
         before = {path: stamp for path, (stamp, _) in self._read.items()}, self.problems
         self.problems = []
-        found = {}
+        read = {}
         try:
             files = vote_files(*self.paths)
         except ResultsError as error:
-            files, found = [], self._read
+            files, read = [], self._read
             self.problems.append(str(error))
         for path in files:
             try:
                 status = path.stat()
                 stamp = status.st_size, status.st_mtime_ns
                 known = self._read.get(path)
-                found[path] = known if known and known[0] == stamp else (stamp, [*votes_in(path)])
+                read[path] = known if known and known[0] == stamp else (stamp, [*votes_in(path)])
             except FileNotFoundError:
                 continue
             except (OSError, ResultsError) as error:
                 self.problems.append(str(error))
                 if path in self._read:
-                    found[path] = self._read[path]
-        self._read = found
+                    read[path] = self._read[path]
+        self._read = read
         self.problems += [
-            str(one)
-            for _, votes in found.values()
-            for one in votes
-            if isinstance(one, ResultsError)
+            str(one) for _, votes in read.values() for one in votes if isinstance(one, ResultsError)
         ]
-        return ({path: stamp for path, (stamp, _) in found.items()}, self.problems) != before
+        return ({path: stamp for path, (stamp, _) in read.items()}, self.problems) != before
 
     @property
     def frame(self) -> pd.DataFrame:

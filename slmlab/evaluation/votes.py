@@ -142,15 +142,15 @@ def vote_files(*paths: str | Path) -> list[Path]:
     Raises:
         ResultsError: a folder cannot be read.
     """
-    found: list[Path] = []
+    files: list[Path] = []
     for path in map(Path, paths):
         try:
             # iterdir, since glob says nothing where a folder may not be read.
             inside = sorted(path.iterdir()) if path.is_dir() else None
         except OSError as error:
             raise ResultsError(f"The folder {path} cannot be read: {error.strerror}.") from error
-        found += [path] if inside is None else [one for one in inside if one.suffix == ".jsonl"]
-    return found
+        files += [path] if inside is None else [one for one in inside if one.suffix == ".jsonl"]
+    return files
 
 
 def votes_in(path: Path) -> Iterator[dict[str, Any] | ResultsError]:
@@ -177,8 +177,8 @@ def votes_in(path: Path) -> Iterator[dict[str, Any] | ResultsError]:
             yield ResultsError(f"{place} is not a vote: {wrong}.")
         else:
             # Votes of before there were comments and tags have none.
-            found = {name: vote[name] for name in COLUMNS if name in vote}
-            yield {"comment": "", "tags": []} | found
+            columns = {name: vote[name] for name in COLUMNS if name in vote}
+            yield {"comment": "", "tags": []} | columns
 
 
 def _wrong(vote: object) -> str:

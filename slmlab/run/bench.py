@@ -190,15 +190,15 @@ def numbers(name: str, given: Any, least: int) -> list[int]:
     """
     several = [given] if isinstance(given, str) or not isinstance(given, Iterable) else [*given]
     # numpy's integers, which come out of tables, are accepted too.
-    found = [
+    values = [
         int(one.__index__())
         for one in several
         if hasattr(one, "__index__") and not isinstance(one, bool)
     ]
-    if len(found) < max(1, len(several)) or min(found) < least:
+    if len(values) < max(1, len(several)) or min(values) < least:
         given = several[0] if len(several) == 1 else several
         raise PromptError(f"{name} is a whole number from {least} on; got {given!r}.")
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(values))
 
 
 def _check(

@@ -119,23 +119,23 @@ def without_empty_fields(row: Any) -> Any:
 
 def _typed(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row in which texts are converted to the types that its scorer takes."""
-    found, scorer = dict(row), row.get("scorer")
+    converted, scorer = dict(row), row.get("scorer")
     for column, kinds in KINDS.items():
         if isinstance(row.get(column), str):
-            found[column] = _value(row[column], kinds)
-    cell, labels = row.get("expected"), found.get("labels")
+            converted[column] = _value(row[column], kinds)
+    cell, labels = row.get("expected"), converted.get("labels")
     if isinstance(cell, str) and isinstance(scorer, str):
         if scorer == "label" and isinstance(labels, list):
             same = [one for one in labels if str(one) == cell]
-            found["expected"] = cell if cell in labels or not same else same[0]
+            converted["expected"] = cell if cell in labels or not same else same[0]
         elif scorer == "number":
             value = _value(cell, NUMBER)
             # Only without loss: 00501, 1e5 and more digits than a float holds stay texts.
             lossless = isinstance(value, str) or str(value) == cell
-            found["expected"] = value if lossless else cell
+            converted["expected"] = value if lossless else cell
         else:
-            found["expected"] = _value(cell, EXPECTED.get(scorer, ()))
-    return found
+            converted["expected"] = _value(cell, EXPECTED.get(scorer, ()))
+    return converted
 
 
 def from_text(cells: Mapping[str, str]) -> dict[str, Any]:

@@ -43,16 +43,16 @@ def collect(
             f"There are no records in {where}. Give the folders `results` of slmlab's folders "
             "(slmlab.paths.home()), or a folder that contains such folders."
         )
-    found = _without_cut(list(latest.values()))
+    kept = _without_cut(list(latest.values()))
     columns = None if prompts is None else _columns_by_prompt(prompts)
     if columns is not None:
-        found = [one for one in found if key_of(one.record.prompt) in columns]
-        if not found:
+        kept = [one for one in kept if key_of(one.record.prompt) in columns]
+        if not kept:
             raise ResultsError("None of the records answers one of these prompts.")
-    return _table(found, columns)
+    return _table(kept, columns)
 
 
-def _without_cut(found: list[Entry]) -> list[Entry]:
+def _without_cut(all_entries: list[Entry]) -> list[Entry]:
     """Without answers that were cut and asked for again with more tokens.
 
     Where one that was not cut was asked with so many more tokens too, the number of tokens is a
@@ -70,15 +70,15 @@ def _without_cut(found: list[Entry]) -> list[Entry]:
         options = {name: value for name, value in record.options.items() if name != "seed"}
         return key_of([one.machine["id"], record.model, record.digest, record.think, options])
 
-    asked_again = {request_key(one, 1): one.asked_again for one in found}
+    asked_again = {request_key(one, 1): one.asked_again for one in all_entries}
     compared = {
         settings_key(one)
-        for one in found
+        for one in all_entries
         if not one.record.cut and request_key(one, ASK_AGAIN_FACTOR) in asked_again
     }
     return [
         one
-        for one in found
+        for one in all_entries
         if not (
             one.record.cut
             and asked_again.get(request_key(one, ASK_AGAIN_FACTOR))
@@ -101,14 +101,14 @@ def _columns_by_prompt(prompts: Any) -> dict[str, dict[str, Any]]:
 
 
 def _table(
-    found: Sequence[Entry], own_columns_of: Mapping[str, dict[str, Any]] | None
+    kept: Sequence[Entry], own_columns_of: Mapping[str, dict[str, Any]] | None
 ) -> tuple[list[Generation], list[dict[str, Any]]]:
-    labels = _labels(found)
+    labels = _labels(kept)
     numbers: dict[str, int] = {}
-    for one in found:
+    for one in kept:
         numbers.setdefault(key_of(one.record.prompt), len(numbers))
     rows_of = []
-    for one, repeat in zip(found, _repeats(found), strict=True):
+    for one, repeat in zip(kept, _repeats(kept), strict=True):
         prompt = key_of(one.record.prompt)
         own = {"prompt_id": numbers[prompt]} if own_columns_of is None else own_columns_of[prompt]
         columns = {
@@ -122,17 +122,17 @@ def _table(
     return [record for record, _ in rows_of], [columns for _, columns in rows_of]
 
 
-def _repeats(found: Sequence[Entry]) -> list[int]:
+def _repeats(kept: Sequence[Entry]) -> list[int]:
     """The repeat that each record is: seeds of repeats follow each other, others do not.
 
     A seed that failed for a prompt leaves no hole if any other answer with the same settings has
     it. Repeats count from a prompt's first seed, on whatever machine and by whatever model, so that
     those with the same number have the same seed.
     """
-    settings = [_settings(one) for one in found]
-    prompts = [key_of([one.record.prompt, of]) for one, of in zip(found, settings, strict=True)]
+    settings = [_settings(one) for one in kept]
+    prompts = [key_of([one.record.prompt, of]) for one, of in zip(kept, settings, strict=True)]
     seeds: dict[str, set[int]] = {}
-    for one, *groups in zip(found, settings, prompts, strict=True):
+    for one, *groups in zip(kept, settings, prompts, strict=True):
         for group in groups:
             seeds.setdefault(group, set()).add(one.record.seed)
     numbers: dict[str, dict[int, int]] = {}
@@ -145,7 +145,7 @@ def _repeats(found: Sequence[Entry]) -> list[int]:
             repeats[seed] = seed - first
             last = seed
         numbers[prompt] = repeats
-    return [numbers[prompt][one.record.seed] for one, prompt in zip(found, prompts, strict=True)]
+    return [numbers[prompt][one.record.seed] for one, prompt in zip(kept, prompts, strict=True)]
 
 
 def _settings(one: Entry) -> str:
@@ -156,9 +156,9 @@ def _settings(one: Entry) -> str:
     return key_of([options, one.record.think])
 
 
-def _labels(found: Sequence[Entry]) -> dict[str, str]:
+def _labels(kept: Sequence[Entry]) -> dict[str, str]:
     """A name for each machine; two of one name get numbers."""
-    names = {one.machine["id"]: one.machine["name"] for one in found}
+    names = {one.machine["id"]: one.machine["name"] for one in kept}
     count = collections.Counter(names.values())
     seen: collections.Counter[str] = collections.Counter()
     labels = {}

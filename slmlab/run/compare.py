@@ -163,14 +163,14 @@ def compare(
     records = RecordStore(Path(store).expanduser() if store else paths.results())
     machine = machine_id() if timing else None
     longer = [key_of_cell(with_room(cell)) for cell in cells] if ask_again else []
-    found = {} if fresh else records.find({*keys, *longer}, machine)
-    missing = _missing(keyed, found)
+    stored = {} if fresh else records.find({*keys, *longer}, machine)
+    missing = _missing(keyed, stored)
     if missing:
         records.make_folder()
     before = len(cells) - len(missing)
     log.info("%d cells, %d of them from %s.", len(cells), before, records.folder)
     progress = Progress(len(cells), before, records.folder, quiet or bool(on_text))
-    comparison = Comparison(cells, keys, found, records, progress, timing, on_cell, on_record)
+    comparison = Comparison(cells, keys, stored, records, progress, timing, on_cell, on_record)
     # As many requests are sent to a server at once as it runs. More would wait in its queue, where
     # they might time out, and their records would count requests that did not run beside them.
     widths = {name: 1 if timing else parallel_requests(name) for name in engines}
@@ -195,7 +195,7 @@ def compare(
 
     def run(batch: Iterable[tuple[str, Cell]], pool: Executor) -> bool:
         """Run what is missing, one engine after the other; whether it was stopped."""
-        missing = _missing(batch, found)
+        missing = _missing(batch, stored)
         for engine, scheduler in schedulers.items():
             todo = {key: cell for key, cell in missing.items() if cell.engine in ("", engine)}
             if todo and timing and len(engines) > 1:
@@ -213,7 +213,7 @@ def compare(
                 stopped = run(batch, pool)
                 if ask_again and not stopped:
                     again = comparison.ask_again(batch, key_of_cell)
-                    progress.more(len(_missing(again, found)))
+                    progress.more(len(_missing(again, stored)))
                     stopped = run(again, pool)
                 if stopped:
                     break
@@ -282,10 +282,12 @@ def _executor(given: Executor | None, threads: int) -> contextlib.AbstractContex
     return Inline() if threads == 1 else ThreadPoolExecutor(threads)
 
 
-def _missing(keyed: Iterable[tuple[str, Cell]], found: Mapping[str, Generation]) -> dict[str, Cell]:
+def _missing(
+    keyed: Iterable[tuple[str, Cell]], stored: Mapping[str, Generation]
+) -> dict[str, Cell]:
     """The cells that have no record yet, each once, by the key of their record."""
     todo: dict[str, Cell] = {}
     for name, cell in keyed:
-        if name not in found:
+        if name not in stored:
             todo.setdefault(name, cell)
     return todo

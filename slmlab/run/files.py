@@ -115,15 +115,15 @@ def _loads(text: str) -> Any:
 def _from_lines(text: str, path: Path) -> Any:
     if text.lstrip().startswith("["):  # a list, whatever the file's name says
         return _from_json(text, path)
-    found = []
+    rows = []
     for number, value in json_lines(text):
         place = f"{path}, line {number}, cannot be read as a table"
         if isinstance(value, ValueError):
             raise PromptError(f"{place}: it is not JSON ({value}).") from value
         if not isinstance(value, dict):
             raise PromptError(f'{place}: it is not a JSON object, such as {{"prompt": "…"}}.')
-        found.append(value)
-    return found
+        rows.append(value)
+    return rows
 
 
 def _from_json(text: str, path: Path) -> Any:
@@ -185,7 +185,7 @@ def _separated(text: str, path: Path, kind: str) -> list[tuple[int, list[str]]]:
         mark, text, skipped = first.strip()[-1], rest, 1
     header = re.sub('"[^"]*"', "", text.lstrip("\r\n").partition("\n")[0])
     mark = mark or ("\t" if kind == ".tsv" and "\t" in header else max(",;\t|", key=header.count))
-    found = []
+    rows = []
     limit = csv.field_size_limit(2**31 - 1)
     reader = csv.reader(
         io.StringIO(text, newline=""),
@@ -196,7 +196,7 @@ def _separated(text: str, path: Path, kind: str) -> list[tuple[int, list[str]]]:
     begin = 1
     try:
         for row in reader:
-            found.append((begin + skipped, row))
+            rows.append((begin + skipped, row))
             begin = reader.line_num + 1
     except csv.Error as error:
         raise PromptError(
@@ -205,7 +205,7 @@ def _separated(text: str, path: Path, kind: str) -> list[tuple[int, list[str]]]:
         ) from error
     finally:
         csv.field_size_limit(limit)
-    return found
+    return rows
 
 
 def _from_cells(
@@ -227,7 +227,7 @@ def _from_cells(
             raise PromptError(f"{path}: column {position + 1} has values but no name.")
         if names.count(names[position]) > 1:
             raise PromptError(f"{path} has the column {names[position]!r} twice; rename one.")
-    found = []
+    rows = []
     for number, row in body:
         spare = row[len(names) :]
         if len(row) < kept[-1] + 1 or any(cell.strip() for cell in spare):
@@ -236,11 +236,11 @@ def _from_cells(
                 f"and the header has {len(names)}. A text with the separator in it is written in "
                 'quotes: "Yes, please."'
             )
-        cell = cells.from_text({names[position]: row[position] for position in kept})
-        if wrong := cells.complaint(cell):
+        converted = cells.from_text({names[position]: row[position] for position in kept})
+        if wrong := cells.complaint(converted):
             raise PromptError(f"{path}, {unit} {number}: {wrong}")
-        found.append(cell)
-    return found
+        rows.append(converted)
+    return rows
 
 
 def _cell(row: list[str], position: int) -> str:

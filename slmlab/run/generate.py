@@ -264,8 +264,8 @@ def _was_truncated(
         num_ctx = options["num_ctx"]
     num_keep = options.get("num_keep", target.num_keep)
     version = target.engine_version
-    found = from_count(prompt, tokens, num_ctx, num_keep, version)
-    if found is None and tokens and "tools" not in options:
+    truncated = from_count(prompt, tokens, num_ctx, num_keep, version)
+    if truncated is None and tokens and "tools" not in options:
         return from_second_request(
             session,
             target.host,
@@ -277,4 +277,4 @@ def _was_truncated(
             think,
             timeout,
         )
-    return found
+    return truncated

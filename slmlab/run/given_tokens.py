@@ -36,11 +36,11 @@ def token_rows(
 ) -> list[list[dict[str, Any]]]:
     """The rows of the tokens of each text, from the embedded engine."""
     body = {"model": target.model, "continuations": texts, "options": {"num_ctx": num_ctx}, **more}
-    found: list[list[dict[str, Any]]] = [[] for _ in texts]
+    tokens: list[list[dict[str, Any]]] = [[] for _ in texts]
     with models.errors_as_sentences(target.host, target.model):
         for line in client.lines(target.host, ROUTE, body):
-            found[line["continuation"]] += line["tokens"]
-    return found
+            tokens[line["continuation"]] += line["tokens"]
+    return tokens
 
 
 def first_tokens(

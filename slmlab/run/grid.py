@@ -252,13 +252,13 @@ def _variables(template: str) -> list[str]:
     Raises:
         PromptError: it has none, so that every row would send the same text.
     """
-    found = prompts.variables(template)
-    if not found:
+    names = prompts.variables(template)
+    if not names:
         raise PromptError(
             f"The template {template!r} has no variables, so every row would send the same text. "
             "Write {question} where the text of the column `question` should go."
         )
-    return found
+    return names
 
 
 def _own_options(row: Mapping[str, Any], own: Sequence[str]) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def flags(record: Generation) -> list[str]:
         >>> "answer cut" in slmlab.results.flags(record)
         True
     """
-    found = {
+    reasons = {
         "failed": record.error is not None,
         "stopped": record.stop_reason == "stopped",
         "prompt truncated": record.truncated is True,
@@ -95,7 +95,7 @@ def flags(record: Generation) -> list[str]:
         "prompt cached": record.prompt_cached,
         "not alone": record.in_flight > 1,
     }
-    return [name for name, holds in found.items() if holds]
+    return [name for name, holds in reasons.items() if holds]
 
 
 def to_frame(
@@ -180,11 +180,11 @@ def comparable(frame: pd.DataFrame) -> pd.DataFrame:
         True
     """
     need(frame, "error", "cold", "in_flight")
-    found = frame[frame["error"].isna() & ~frame["cold"] & (frame["in_flight"] == 1)]
-    if "flags" in found and "ttft_s" in found:
-        cached = found["flags"].map(lambda flags: "prompt cached" in str(flags)).astype(bool)
-        found = found.assign(ttft_s=found["ttft_s"].mask(cached))
-    return found
+    rows = frame[frame["error"].isna() & ~frame["cold"] & (frame["in_flight"] == 1)]
+    if "flags" in rows and "ttft_s" in rows:
+        cached = rows["flags"].map(lambda flags: "prompt cached" in str(flags)).astype(bool)
+        rows = rows.assign(ttft_s=rows["ttft_s"].mask(cached))
+    return rows
 
 
 def table(frame: pd.DataFrame) -> pd.DataFrame:
@@ -303,17 +303,17 @@ def read(path: str | Path) -> pd.DataFrame:
         True
     """
     rows = tables.read_rows(Path(path).expanduser())
-    found = []
+    restored = []
     for number, row in enumerate(rows, 1):
         if missing := [name for name in ("model", "prompt", "text", "error") if name not in row]:
             raise ResultsError(f"{path} is not a comparison: it has no column {missing[0]!r}.")
         try:
-            found.append({name: _as_written(name, value) for name, value in row.items()})
+            restored.append({name: _as_written(name, value) for name, value in row.items()})
         except ValueError as error:
             raise ResultsError(
                 f"{path}, row {number}, is not from a comparison: {error}."
             ) from error
-    return _frame(found)
+    return _frame(restored)
 
 
 def _as_written(name: str, value: Any) -> Any:

@@ -136,18 +136,18 @@ class RecordStore:
         Raises:
             ResultsError: the folder cannot be read.
         """
-        wanted, found = set(keys), {}
+        wanted, records = set(keys), {}
         try:
             files = sorted(self.folder.glob("*.jsonl")) if wanted else []
             for file in files:
                 with file.open("rb") as lines:
                     for line in lines:
                         name = line[8:72].decode(errors="replace")
-                        if name in wanted and name not in found and (record := _parse(line, on)):
-                            found[name] = record
+                        if name in wanted and name not in records and (record := _parse(line, on)):
+                            records[name] = record
         except OSError as error:
             raise ResultsError(f"The records in {self.folder} cannot be read: {error}.") from error
-        return found
+        return records
 
     def make_folder(self) -> None:
         """Make the folder, if there is something to record.

@@ -60,13 +60,13 @@ def _holds(text: str, condition: Any, depth: int) -> bool:
     name = kind.removeprefix(NOT)
     if name == "assert-set":
         within = condition.get("assert")
-        found = _hold(text, within, float_cell(condition, "threshold"), depth + 1)
+        holds = _hold(text, within, float_cell(condition, "threshold"), depth + 1)
     elif name in KINDS:
-        found = KINDS[name](text, condition.get("value"))
+        holds = KINDS[name](text, condition.get("value"))
     else:
         hint = did_you_mean(name, KINDS)
         raise Unscorable(f"There is no assertion {kind!r}.{hint} There are {', '.join(KINDS)}.")
-    return found != kind.startswith(NOT)
+    return holds != kind.startswith(NOT)
 
 
 def _equals(text: str, value: Any) -> bool:

@@ -33,30 +33,30 @@ def exact_match(text: str, row: Row) -> bool:
         True
     """
     given = optional(row, "extract")
-    how = {} if given is None else parsed(given, dict)
+    rules = {} if given is None else parsed(given, dict)
     expected = alternatives(cell(row, "expected"))
     try:
-        found = answer(text)
-        for end in how.get("until") or ():
-            found = found.partition(end)[0]
-        for one in how.get("filters") or ():
-            found = _filtered(found, one)
-        return _bare(found, how) in [_bare(one, how) for one in expected]
+        extracted = answer(text)
+        for end in rules.get("until") or ():
+            extracted = extracted.partition(end)[0]
+        for one in rules.get("filters") or ():
+            extracted = _filtered(extracted, one)
+        return _bare(extracted, rules) in [_bare(one, rules) for one in expected]
     except (AttributeError, TypeError, ValueError) as error:
         raise Unscorable(f"`extract` is {given!r}, which cannot be used: {error}.") from error
 
 
-def _filtered(text: str, how: Mapping[str, Any]) -> str:
-    name = how.get("function")
+def _filtered(text: str, step: Mapping[str, Any]) -> str:
+    name = step.get("function")
     if name == "regex":
-        found = findall(str(how.get("regex_pattern") or NUMBERED), text)
+        matches = findall(str(step.get("regex_pattern") or NUMBERED), text)
         try:
-            chosen = found[int(how.get("group_select") or 0)]
+            chosen = matches[int(step.get("group_select") or 0)]
         except IndexError:
-            return str(how.get("fallback") or NOTHING)
+            return str(step.get("fallback") or NOTHING)
         # Of several groups, the first that matched.
         groups = [chosen] if isinstance(chosen, str) else [one for one in chosen if one]
-        return groups[0].strip() if groups else str(how.get("fallback") or NOTHING)
+        return groups[0].strip() if groups else str(step.get("fallback") or NOTHING)
     if name == "remove_whitespace":
         return text.strip()
     if name in ("lowercase", "uppercase"):
@@ -66,13 +66,13 @@ def _filtered(text: str, how: Mapping[str, Any]) -> str:
     raise Unscorable(f"There is no filter {name!r}; there are {', '.join(FILTERS)}.")
 
 
-def _bare(text: str, how: Mapping[str, Any]) -> str:
+def _bare(text: str, rules: Mapping[str, Any]) -> str:
     """A text without what does not count."""
-    for pattern in how.get("regexes_to_ignore") or ():
+    for pattern in rules.get("regexes_to_ignore") or ():
         text = sub(str(pattern), "", text)
-    if how.get("ignore_case"):
+    if rules.get("ignore_case"):
         text = text.lower()
     for key, letters in (("ignore_punctuation", string.punctuation), ("ignore_numbers", "")):
-        if how.get(key):
+        if rules.get(key):
             text = text.translate(str.maketrans("", "", letters or string.digits))
     return text

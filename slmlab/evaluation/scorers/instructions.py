@@ -33,9 +33,9 @@ def instructions(text: str, row: Row) -> bool:
     wanted = parsed(cell(row, "instructions"), list)
     if not wanted:
         raise Unscorable("`instructions` is not a list of instructions.")
-    found = answer(text)
+    answered = answer(text)
     # An empty answer follows none, not even one to leave something out.
-    return bool(found.strip()) and all([_follows(found, one) for one in wanted])
+    return bool(answered.strip()) and all([_follows(answered, one) for one in wanted])
 
 
 def _follows(text: str, instruction: Any) -> bool:
@@ -104,8 +104,8 @@ def _postscript(text: str, given: Arguments) -> bool:
 def _bullets(text: str, given: Arguments) -> bool:
     lines = [line.lstrip() for line in text.splitlines()]
     # Two stars begin bold letters.
-    found = [one for one in lines if one[:1] == "-" or (one[:1] == "*" and one[:2] != "**")]
-    return len(found) == int(given["num_bullets"])
+    bullets = [one for one in lines if one[:1] == "-" or (one[:1] == "*" and one[:2] != "**")]
+    return len(bullets) == int(given["num_bullets"])
 
 
 # The next two look for brackets without a regular expression, which would take quadratic time.

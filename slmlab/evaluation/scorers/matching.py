@@ -64,14 +64,14 @@ def occurrences(word: str, text: str, *, whole: bool = True) -> list[tuple[int, 
         text: where to look.
         whole: whether only whole words count; else also beginnings of words.
     """
-    found = []
+    spans = []
     start = text.find(word) if word else -1
     while start >= 0:
         end = start + len(word)
         if not _continues_before(text, start) and not _continues_after(text, end, whole):
-            found.append((start, end))
+            spans.append((start, end))
         start = text.find(word, start + 1)
-    return found
+    return spans
 
 
 def occurs(word: str, text: str, *, whole: bool = True) -> bool:

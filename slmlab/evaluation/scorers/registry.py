@@ -81,16 +81,16 @@ def _several(scorers: tuple[str | Scorer, ...], best: Any, decisive: float) -> S
         raise TaskError("Name at least one scorer.")
 
     def score(text: str, row: Row) -> float:
-        found: list[float] = []
+        scores: list[float] = []
         unknown: Unscorable | None = None
         for one in chosen:
             try:
-                found.append(float(one(text, row)))
+                scores.append(float(one(text, row)))
             except Unscorable as error:
                 unknown = error
         # That one scorer fails does not matter if another one decides the result.
-        if unknown and decisive not in found:
+        if unknown and decisive not in scores:
             raise unknown
-        return float(best(found))
+        return float(best(scores))
 
     return score

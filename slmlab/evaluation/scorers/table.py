@@ -202,7 +202,7 @@ def _score_row(
         scorer = wraps(code)(partial(code, unconfined=True))
     name = getattr(scorer, "__name__", repr(scorer))
     try:
-        found: Any = scorer(text, _Row(row))
+        score: Any = scorer(text, _Row(row))
     except Unscorable as error:
         return None, str(error)
     except MissingColumn as error:
@@ -215,6 +215,6 @@ def _score_row(
         if sys.version_info >= (3, 11):
             error.add_note(where)
         raise
-    if is_blank(found):
+    if is_blank(score):
         return None, f"The scorer {name} returned none."
-    return float(found), found.note if isinstance(found, Noted) else None
+    return float(score), score.note if isinstance(score, Noted) else None
