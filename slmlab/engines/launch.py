@@ -129,17 +129,7 @@ def _start(engine: str, command: list[str], port: int, env: dict[str, str]) -> S
         "env": env,
         "grace": supervisor.GRACE,
     }
-    try:
-        # The lock is held while these are written: a supervisor that a killed start() left behind
-        # and that comes up only now either reads all of it, and serves as our own, or ends.
-        with exclusive(folder / supervisor.LOCK, END_DEADLINE):
-            supervisor.write_json(folder / "config.json", config)
-            supervisor.add_user(folder)
-    except filelock.Timeout as error:
-        raise ServerError(
-            f"The previous server at {address} did not end within {END_DEADLINE:.0f} s. Try again "
-            "in a moment."
-        ) from error
+    _write_config(folder, address, config)
     process = subprocess.Popen(
         [sys.executable, "-m", "slmlab.engines.supervisor", str(folder.absolute())],
         stdin=subprocess.DEVNULL,
@@ -177,6 +167,25 @@ def _start(engine: str, command: list[str], port: int, env: dict[str, str]) -> S
                 end_tree(psutil.Process(process.pid))
         raise
     return server_from(address, facts)
+
+
+def _write_config(folder: Path, address: str, config: supervisor.Config) -> None:
+    """Tell the supervisor what to start, and that this process uses it.
+
+    Raises:
+        ServerError: an earlier supervisor of this address does not end.
+    """
+    try:
+        # The lock is held while these are written: a supervisor that a killed start() left behind
+        # and that comes up only now either reads all of it, and serves as our own, or ends.
+        with exclusive(folder / supervisor.LOCK, END_DEADLINE):
+            supervisor.write_json(folder / "config.json", config)
+            supervisor.add_user(folder)
+    except filelock.Timeout as error:
+        raise ServerError(
+            f"The previous server at {address} did not end within {END_DEADLINE:.0f} s. Try again "
+            "in a moment."
+        ) from error
 
 
 def _environment() -> dict[str, str]:

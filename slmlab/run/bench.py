@@ -94,13 +94,7 @@ def bench(
         hasattr(students_at, "__float__") and 0 < students_at < float("inf")
     ):
         raise PromptError(f"students_at is a number of tokens per second; got {students_at!r}.")
-    address = server.address_of(host)
-    if speaks_openai(address):
-        raise PromptError(
-            f"{address} is used through OpenAI's API, which cannot load a model with a context of "
-            "a given length, nor keep its cache out of what is timed. For llama.cpp there is "
-            "llama-bench, whose rows have the form of Bench.jsonl()."
-        )
+    address = _address(host)
     needed = prompt_tokens + tokens + MARGIN
     num_ctx = max(DEFAULT_OPTIONS["num_ctx"], -(-(max(depths) + needed) // 256) * 256)
     options = full_options({"num_ctx": num_ctx, "num_predict": tokens + 1, "temperature": 0})
@@ -156,6 +150,22 @@ def bench(
         students=held,
         facts=_facts(target),
     )
+
+
+def _address(host: str | None) -> str:
+    """The server's address.
+
+    Raises:
+        PromptError: it is used through OpenAI's API.
+    """
+    address = server.address_of(host)
+    if speaks_openai(address):
+        raise PromptError(
+            f"{address} is used through OpenAI's API, which cannot load a model with a context of "
+            "a given length, nor keep its cache out of what is timed. For llama.cpp there is "
+            "llama-bench, whose rows have the form of Bench.jsonl()."
+        )
+    return address
 
 
 def _warning() -> list[str]:
