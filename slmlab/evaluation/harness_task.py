@@ -21,7 +21,7 @@ class Task:
         self.document = read_yaml(path)
         if not isinstance(self.document.value, dict):
             raise self.document.error((), "it is no task: `task`, `dataset_path`, `doc_to_text`, …")
-        self.values, self._documents = _with_included(self.document, path)
+        self.values, self._documents = _included(self.document, path)
         self.environment = _environment()
         self.notes: list[str] = []
 
@@ -85,18 +85,7 @@ def _environment() -> Environment:
     return made
 
 
-def _included(document: Document, path: Path, depth: int = 0) -> dict[str, Any]:
-    """The task's values over those of the file that it includes."""
-    given = dict(document.value)
-    if "include" not in given:
-        return given
-    other = read_yaml(path.parent / str(given["include"]))
-    if depth > 5 or not isinstance(other.value, dict):
-        raise document.error(("include",), f"{given['include']} is no task, or includes itself.")
-    return {**_included(other, path.parent / str(given["include"]), depth + 1), **given}
-
-
-def _with_included(
+def _included(
     document: Document, path: Path, depth: int = 0
 ) -> tuple[dict[str, Any], dict[str, Document]]:
     """The task's values over those of the file that it includes, and the file of each."""
@@ -107,5 +96,5 @@ def _with_included(
     other = read_yaml(included)
     if depth > 5 or not isinstance(other.value, dict):
         raise document.error(("include",), f"{values['include']} is no task, or includes itself.")
-    base, sources = _with_included(other, included, depth + 1)
+    base, sources = _included(other, included, depth + 1)
     return base | values, sources | documents
