@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from slmlab import hardware, models
 from slmlab.engines import ollama_install, server
+from slmlab.engines.address import is_local
 from slmlab.errors import SlmlabError
 from slmlab.facts import facts_html
 
@@ -61,7 +62,7 @@ def doctor() -> Report:
         >>> findings = slmlab.doctor()
     """
     machine = hardware.machine()
-    return Report([*_hardware(machine), *_packages(), *_engines(), *_server()])
+    return Report([*_hardware(machine), *_packages(), *_engines(), *_server(machine)])
 
 
 def _hardware(machine: hardware.Machine) -> list[Check]:
@@ -82,6 +83,8 @@ def _hardware(machine: hardware.Machine) -> list[Check]:
         checks.append(Check("OK", "Disk", disk))
     for gpu in machine.gpus:
         size = f", {hardware.gib(gpu.total_memory)}" if gpu.total_memory else ""
+        if gpu.total_memory and gpu.free_memory is not None:
+            size = f", {hardware.gib(gpu.free_memory)} free of {hardware.gib(gpu.total_memory)}"
         if gpu.usable:
             note = f" — {gpu.note}" if gpu.note else ""
             checks.append(Check("OK", "GPU", f"{gpu.name}{size}{note}"))
@@ -125,7 +128,7 @@ def _engines() -> list[Check]:
     return checks
 
 
-def _server() -> list[Check]:
+def _server(machine: hardware.Machine) -> list[Check]:
     try:
         current = server.status()
         if current is None:
@@ -139,6 +142,23 @@ def _server() -> list[Check]:
     else:
         checks.append(Check("WARN", "Models", "none yet", "slmlab.ready()"))
     for one in models.loaded(host=current.host):
-        where = "" if one.gpu_share is None else f", {one.gpu_share:.0%} on the GPU"
-        checks.append(Check("OK", "Loaded", f"{one.name}, {hardware.gib(one.memory)}{where}"))
+        found = f"{one.name}, {hardware.gib(one.memory)}"
+        if one.gpu_share is not None and (machine.gpu or one.gpu_share):
+            found += f", {one.gpu_share:.0%} on the GPU"
+        if current.engine == "ollama" and is_local(current.host):
+            checks.append(_on_gpu(found, one.gpu_share if machine.gpu else None))
+        else:
+            checks.append(Check("OK", "Loaded", found))
     return checks
+
+
+def _on_gpu(found: str, share: float | None) -> Check:
+    """A loaded model; a warning if a part of it is not on the GPU that is here."""
+    if share is None or share >= 1:
+        return Check("OK", "Loaded", found)
+    remedy = (
+        "what is not on the GPU runs on the CPU, many times slower. Unless you set num_gpu, the "
+        "GPU's memory was too full: shut down other notebooks that train or run models, unload all "
+        "models (slmlab.models.unload), and ask again"
+    )
+    return Check("WARN", "Loaded", found, remedy)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import os
 import platform
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ class GPU:
 
 def find_gpus() -> list[GPU]:
     """All GPUs of this machine, from the most detailed source that lists any."""
-    found = _nvidia_by_nvml() or _nvidia_by_smi()
+    found = without_hidden(_nvidia_by_nvml() or _nvidia_by_smi())
     if sys.platform == "darwin" and platform.machine() == "arm64":
         found.append(GPU(cpu_name(), "Apple", note="shares the machine's memory"))
     if sys.platform == "linux":
@@ -96,6 +97,29 @@ def gpus_from_smi(output: str) -> list[GPU]:
     return gpus
 
 
+def without_hidden(gpus: list[GPU]) -> list[GPU]:
+    """NVIDIA's GPUs; those that ``CUDA_VISIBLE_DEVICES`` hides from programs are not usable.
+
+    NVIDIA's own tools list these too. The variable holds numbers of GPUs, and what follows a number
+    that does not exist is hidden too. Where it holds names of GPUs (UUIDs), all count as visible.
+    """
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is None or any(name in chosen for name in ("GPU-", "MIG-")):
+        return gpus
+    visible = set()
+    for number in chosen.split(","):
+        if not number.strip().isdecimal() or int(number) >= len(gpus):
+            break
+        visible.add(int(number))
+    note = (
+        f"CUDA_VISIBLE_DEVICES={chosen!r} hides it from Ollama: unset that before the server starts"
+    )
+    return [
+        gpu if number in visible else replace(gpu, usable=False, note=note)
+        for number, gpu in enumerate(gpus)
+    ]
+
+
 def _amd_by_sysfs(drm: Path = Path("/sys/class/drm")) -> list[GPU]:
     """AMD cards whose kernel driver is loaded, which reports their memory in sysfs."""
     gpus = []
@@ -136,7 +160,8 @@ def energy_j(powercap: Path = Path("/sys/class/powercap")) -> float | None:
     The difference of two readings is what everything on the machine used in between. The sources
     are NVML's energy counter (Volta and later) and Linux's RAPL, which on most systems only an
     administrator may read. None if neither is available. RAPL's counter wraps around to zero, on
-    some machines every few minutes under load.
+    some machines every few minutes under load. NVML's moves only every 20 to 100 ms, so that the
+    difference over a short time may be 0, or twice what was used.
     """
     joules = [*_gpu_joules()]
     for package in powercap.glob("intel-rapl:[0-9]"):

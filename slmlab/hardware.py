@@ -85,7 +85,7 @@ class Machine:
 
     @property
     def _hint(self) -> str:
-        return COLAB_GPU_HINT if self.platform == "Google Colab" and self.gpu is None else ""
+        return COLAB_GPU_HINT if self.platform == "Google Colab" and not self.gpus else ""
 
     def __str__(self) -> str:
         """A few readable lines."""

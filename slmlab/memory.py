@@ -15,8 +15,14 @@ from slmlab.kv_cache import BATCH, ENCODERS, CacheShape, Metadata, NotKnown, kv_
 
 # Memory beyond weights and KV cache. Measured on a CPU, as the rest of the growth of a process's
 # RSS: 54 MiB (SmolLM2 135M) and 126 MiB (Gemma 3 270M, whose vocabulary is five times as large). On
-# a GPU the driver's context comes on top; it was not measured.
+# a GPU it was 10 to 110 MiB with 512 and 4096 tokens, and 180 to 280 MiB with 32,768 (files of
+# random weights in the shape of models of 1, 3 and 7 billion parameters, an H100, 2026-11-26).
 OVERHEAD = 150 * 2**20
+# On a GPU two things come on top: the context of CUDA with its libraries (on that H100 585 to 612
+# MiB, whatever the model; servers do not count it), and what llama.cpp leaves free. Where there is
+# less, it puts some of the layers into main memory.
+GPU_CONTEXT = 600 * 2**20
+GPU_LEFT_FREE = 2**30  # llama.cpp's --fit-target
 # A rule of thumb for the memory of a model whose shape is not known, as a multiple of its weights.
 MEMORY_OVER_FILE = 1.2
 
@@ -65,6 +71,15 @@ def free_for(engine: str) -> tuple[int, str]:
     machine = hardware.machine()
     gpu = machine.gpu
     return machine.model_memory, f"{gpu.name}'s memory" if gpu and gpu.total_memory else "memory"
+
+
+def beside_a_model(place: str) -> int:
+    """Bytes that have to be free beside a model so that all of it runs in ``place``.
+
+    Args:
+        place: the name of the memory, as ``free_for`` gives it.
+    """
+    return 0 if place == "memory" else GPU_CONTEXT + GPU_LEFT_FREE
 
 
 def freed_by_unloading(held: int, weights: int) -> int:

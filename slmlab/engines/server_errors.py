@@ -144,6 +144,12 @@ def _sentence(
         return f"The prompt does not fit into {model}'s context{setting}: {error}."
     if any(words in low for words in OUT_OF_MEMORY):
         smaller = _smaller(model, installed())
+        if any(name in low for name in ("cuda", "rocm")):
+            return (
+                f"{model} does not fit into what is free of the GPU's memory: "
+                f"{error.splitlines()[0]}. Shut down other notebooks that train or run models, "
+                f"unload all models (slmlab.models.unload), and try again. {smaller}"
+            )
         return f"{model} does not fit into this machine's memory: {error}. {smaller}"
     return f"{model or 'The server'}: {error}"
 

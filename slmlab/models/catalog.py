@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from slmlab.devices import gpu_names
 from slmlab.engines import server
 from slmlab.engines.address import is_local
 from slmlab.engines.client import engine_of
 from slmlab.errors import ModelError, ServerError, did_you_mean
 from slmlab.kv_cache import CacheShape
 from slmlab.memory import (
+    beside_a_model,
     effective_context,
     free_for,
     memory_needed,
@@ -227,13 +227,14 @@ def on_this_machine(num_ctx: int = 4096, *, host: str | None = None) -> pd.DataF
     except ServerError:
         installed = []
     engine = engine_of(host)
-    parallel, (room, _) = parallel_requests(engine), free_for(engine)
+    parallel, (free, place) = parallel_requests(engine), free_for(engine)
+    room = free - beside_a_model(place)
     needed = [memory(row, num_ctx, parallel) for row in frame.to_dict("records")]
     frame["memory"] = pd.Series(needed, dtype=object)
     frame["fits"] = pd.Series(
         [None if bytes_ is None else bytes_ <= room for bytes_ in needed], dtype=object
     )
-    predictable = is_local(host) and not gpu_names()
+    predictable = is_local(host) and place == "memory"
     rate = speed.predicted(1) if predictable else None
     frame["tokens_per_s"] = pd.Series(
         [_speed(row, rate) for row in frame.to_dict("records")], dtype=object

@@ -13,7 +13,9 @@ from slmlab.facts import facts_html
 from slmlab.hardware import gib
 from slmlab.kv_cache import CacheShape, kv_cache_bytes
 from slmlab.memory import (
+    GPU_CONTEXT,
     batch_size,
+    beside_a_model,
     effective_context,
     embedding_buffer,
     free_for,
@@ -31,7 +33,8 @@ class Fit:
 
     ``num_ctx`` is the context length that the server loads the model with: the requested one
     (``requested_ctx``), capped at the model's own. ``needed`` is for a full context; right after
-    loading, a process may show less, since systems hand out memory when it is first written to.
+    loading, a process may show less, since systems hand out memory when it is first written to. On
+    a GPU it contains what has to stay free there, so that no part of the model runs on the CPU.
     """
 
     model: str
@@ -66,16 +69,22 @@ class Fit:
 
     def __str__(self) -> str:
         """One readable line."""
+        beside = beside_a_model(self.place)
         if self.kv_cache is None:
             parts = f"{gib(self.weights)} of weights and a fifth more, as a rule of thumb"
+            parts += f", and {gib(beside)} beside it on a GPU" if beside else ""
         else:
             parts = (
                 f"weights {gib(self.weights)} + KV cache {gib(self.kv_cache)} "
                 f"({self._tokens}) + overhead {gib(self.overhead)}"
             )
+        slower = (
+            " Ollama would run a part of it on the CPU, which is much slower, or fail to load it."
+        )
         return (
             f"{self.model} {self._verdict}: it needs {gib(self.needed)} ({parts}); "
             f"{gib(self.available)} of {self.place} are free."
+            + (slower if beside and not self.fits else "")
         )
 
     def __repr__(self) -> str:
@@ -140,9 +149,11 @@ def will_it_fit(model: str, num_ctx: int = 4096, *, host: str | None = None) -> 
             raise
         weights = size
     available, place = free_for(engine)
-    held = sum(one.memory for one in resident)
     if place == "memory":
-        held = freed_by_unloading(held, weights)
+        held = freed_by_unloading(sum(one.memory for one in resident), weights)
+    else:
+        on_gpu = [int(one.memory * (one.gpu_share or 0)) for one in resident]
+        held = sum(size + GPU_CONTEXT for size in on_gpu if size)
     return Fit(
         model=model,
         num_ctx=length,
@@ -150,7 +161,8 @@ def will_it_fit(model: str, num_ctx: int = 4096, *, host: str | None = None) -> 
         weights=weights,
         kv_cache=kv_cache_bytes(shape, length, parallel) if shape else None,
         needed=memory_needed(weights, shape, length, parallel, batch_size(info, length))
-        + embedding_buffer(info, length),
+        + embedding_buffer(info, length)
+        + beside_a_model(place),
         # Memory that the model itself holds now is available to it.
         available=available + held,
         place=place,

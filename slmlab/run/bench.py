@@ -20,7 +20,7 @@ from slmlab.run.options import DEFAULT_OPTIONS, full_options
 from slmlab.run.record import FEWEST_TOKENS
 from slmlab.run.speeds import Bench, Speed, frame, students
 from slmlab.run.target import Target, resolve_target
-from slmlab.run.timed_requests import TimedRequests
+from slmlab.run.timed_requests import TOO_SHORT, TimedRequests
 
 # Tokens kept free for a chat template, and for the question after what was read before.
 MARGIN = 256
@@ -180,8 +180,8 @@ def _warning() -> list[str]:
 
 
 def _without_joules(here: bool, speeds: list[Speed]) -> list[str]:
-    """A sentence if there is no energy to show."""
-    if any(one.joules is not None for one in speeds):
+    """A sentence if there is no energy to show, and no test's note says why."""
+    if any(one.joules is not None or TOO_SHORT in one.note for one in speeds):
         return []
     why = (
         "no energy counter of this machine can be read (Linux shows that of a processor to root, "

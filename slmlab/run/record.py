@@ -42,9 +42,9 @@ class Generation:
     cover (None: the server does not report it). ``gpu_share`` is the share of the model on a GPU,
     0 to 1 (None: unknown); ``in_flight`` how many requests the caller sent at once, so 1 means that
     the model had the server to itself; ``energy_j`` the joules that GPU and processor used, if they
-    report it; ``logprobs`` how probable each token was, if that was asked for (see
-    ``slmlab.tokens``); ``tool_calls`` the calls of tools, each with ``name`` and ``arguments``
-    (None: it had no tools).
+    report it (NVIDIA's GPUs count in steps of 20 to 100 ms, so add up many short answers);
+    ``logprobs`` how probable each token was, if that was asked for (see ``slmlab.tokens``);
+    ``tool_calls`` the calls of tools, each with ``name`` and ``arguments`` (None: it had no tools).
     """
 
     model: str
@@ -149,6 +149,8 @@ class Generation:
             parts.append("cut by the length limit")
         if self._truncation:
             parts.append(f"prompt {self._truncation}")
+        if self.gpu_share is not None and self.gpu_share < 1:
+            parts.append(f"{self.gpu_share:.0%} on the GPU" if self.gpu_share else "on the CPU")
         return ", ".join(parts)
 
     def __repr__(self) -> str:

@@ -32,7 +32,8 @@ class Speed:
 
     ``repeats`` has the timings of each repeat, one of each request in it. ``threads`` is None where
     the server chose them; ``joules`` are those per token that GPU and processor used, also for
-    reading the prompt (None: unknown); ``note`` says what was left out, and why.
+    reading the prompt (None: unknown, or not known well after so little work); ``note`` says what
+    was left out, and why.
     """
 
     test: str

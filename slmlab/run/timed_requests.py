@@ -32,6 +32,16 @@ WORDS = re.findall(
 FEW, MORE = 64, 192
 # A prompt was read at its depth if the server had so much of that depth in its cache.
 KEPT = 0.9
+# Seconds of work from which on its energy is known well: a GPU's counter moves every 20 to 100 ms.
+COUNTED = 1.0
+TOO_SHORT = f"joules left out: less than {COUNTED:.0f} s of work"
+
+
+def joules_of_a_token(repeats: list[float], seconds: float) -> tuple[float | None, str]:
+    """The mean over repeats that took so many seconds; None if that is too short, and a note."""
+    if not repeats:
+        return None, ""
+    return (None, TOO_SHORT) if seconds < COUNTED else (statistics.fmean(repeats), "")
 
 
 @dataclass(frozen=True)
@@ -124,7 +134,7 @@ class TimedRequests:
 
     def decode(self, depth: int, at_once: int, tokens: int) -> Speed:
         """How fast answers of so many tokens are written."""
-        repeats, joules, started = [], [], _now()
+        repeats, joules, seconds, started = [], [], 0.0, _now()
         left_out = {"an answer ended before its tokens were written": 0, "requests were queued": 0}
         short, queued = left_out
         for number in range(self.repeats):
@@ -149,8 +159,9 @@ class TimedRequests:
             )
             used = [one.record.energy_j for one in answers if one.record.energy_j is not None]
             joules += [max(used) / (at_once * (tokens + 1))] if used else []
-        used_each = statistics.median(joules) if joules else None
-        note = self._left_out(left_out)
+            seconds += max(one.record.wall_s for one in answers)
+        used_each, why_not = joules_of_a_token(joules, seconds)
+        note = ", ".join(filter(None, (self._left_out(left_out), why_not)))
         return self._report(
             Speed("decode", depth, self.threads, at_once, started, tuple(repeats), used_each, note)
         )

@@ -1,7 +1,13 @@
 """The report of ``doctor()``."""
 
+from dataclasses import replace
+
+import pytest
+
 import slmlab
+from slmlab import checkup, hardware
 from slmlab.checkup import Check, Report
+from slmlab.devices import GPU
 
 
 def test_a_report_prints_lines_and_shows_a_table():
@@ -25,3 +31,22 @@ def test_doctor_looks_at_this_machine_and_prints_nothing(capsys, monkeypatch):
         assert name in names
     (server,) = [check for check in report if check.name == "Server"]
     assert (server.level, server.remedy) == ("WARN", "slmlab.start()")
+
+
+def test_the_gpus_line_says_how_much_of_its_memory_is_free():
+    """Another notebook may hold it; then models run on the processor."""
+    for usable, level in ((True, "OK"), (False, "WARN")):
+        gpu = GPU("T4", "NVIDIA", 15 * 2**30, 2**30, "550", usable, "" if usable else "do this")
+        machine = replace(hardware.machine(), gpus=(gpu,))
+        (found,) = [one for one in checkup._hardware(machine) if one.name == "GPU"]
+        assert (found.level, found.remedy) == (level, gpu.note)
+        assert found.found == "T4, 1.0 GiB free of 15.0 GiB"
+
+
+@pytest.mark.parametrize(
+    ("share", "level"), [(None, "OK"), (1.0, "OK"), (0.97, "WARN"), (0.0, "WARN")]
+)
+def test_a_model_that_does_not_run_wholly_on_the_gpu_is_warned_of(share, level):
+    check = checkup._on_gpu("some:7b, 4.4 GiB", share)
+    assert check.level == level
+    assert ("unload all models" in check.remedy) is (level == "WARN")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from slmlab import hardware
-from slmlab.devices import GPU, gpus_from_smi, gpus_without_driver
+from slmlab.devices import GPU, gpus_from_smi, gpus_without_driver, without_hidden
 
 
 class TestHardware:
@@ -65,6 +65,38 @@ class TestHardware:
         assert (gpu.name, gpu.vendor, gpu.driver) == ("Tesla T4", "NVIDIA", "550.54.15")
         assert gpu.total_memory == 15360 * 2**20
         assert gpus_from_smi("NVIDIA-SMI has failed because...\n") == []
+
+    def test_nvidia_smi_and_nvml_agree(self):
+        """What both said on one machine: the first in MiB, the second in bytes."""
+        (gpu,) = gpus_from_smi("NVIDIA H100 80GB HBM3, 81559, 81079, 580.159.04\n")
+        assert gpu == GPU(
+            "NVIDIA H100 80GB HBM3", "NVIDIA", 85_520_809_984, 85_017_493_504, "580.159.04"
+        )
+
+    @pytest.mark.parametrize(
+        ("chosen", "visible"),
+        [
+            (None, [0, 1]),
+            ("", []),
+            ("-1", []),
+            ("0", [0]),
+            ("1,0", [0, 1]),
+            ("2", []),
+            ("1, 7, 0", [1]),
+            ("GPU-85bc7bb9", [0, 1]),
+        ],
+    )
+    def test_what_is_hidden_from_programs_is_of_no_use(self, monkeypatch, chosen, visible):
+        """As CUDA reads the variable, and so Ollama and JAX; NVIDIA's own tools do not."""
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        if chosen is not None:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+        gpus = without_hidden([GPU("T4", "NVIDIA", 15, 14), GPU("A100", "NVIDIA", 40, 39)])
+        assert [number for number, gpu in enumerate(gpus) if gpu.usable] == visible
+        hidden = [gpu for gpu in gpus if not gpu.usable]
+        assert all(f"CUDA_VISIBLE_DEVICES={chosen!r} hides it" in gpu.note for gpu in hidden)
+        machine = replace(hardware.machine(), free_memory=3, gpus=tuple(gpus))
+        assert machine.model_memory == {(): 3, (0,): 14}.get(tuple(visible), 39)
 
     def test_a_gpu_without_its_driver(self):
         text = (

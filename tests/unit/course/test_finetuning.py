@@ -229,6 +229,15 @@ def test_a_cut_model_gets_nearer_to_its_teacher(model):
     assert distance(healed) < distance(cut)
 
 
+def test_jax_is_told_to_give_a_gpus_memory_back_unless_the_user_said_otherwise(monkeypatch):
+    for chosen, found in ((None, "platform"), ("default", "default")):
+        monkeypatch.delenv("XLA_PYTHON_CLIENT_ALLOCATOR", raising=False)
+        if chosen:
+            monkeypatch.setenv("XLA_PYTHON_CLIENT_ALLOCATOR", chosen)
+        finetuning._libraries()
+        assert os.environ["XLA_PYTHON_CLIENT_ALLOCATOR"] == found
+
+
 def test_no_such_matrix_is_told(model, answers):
     with pytest.raises(SlmlabError, match=r"attention; look at model\.matrices"):
         finetuning.train(model, answers, answers, parts=["attention"])

@@ -33,7 +33,7 @@ class TestCatalogData:
             assert catalog.source_name(address) == name
 
     def test_speed_is_predicted_from_what_is_read_for_a_token(self, monkeypatch):
-        monkeypatch.setattr(catalog, "gpu_names", lambda: ())
+        monkeypatch.setattr(catalog, "free_for", lambda engine: (8 * 10**9, "memory"))
         monkeypatch.setattr(catalog.speed, "predicted", lambda size: 10e9 / size)
         frame = catalog.on_this_machine(host="http://127.0.0.1:9").set_index("name")
         one = frame.loc["Llama 3.2 1B"]
@@ -43,7 +43,7 @@ class TestCatalogData:
             if row["tokens_per_s"]:
                 assert row["tokens_per_s"] > 10e9 / catalog.memory(row)
         assert not frame[~frame["fits"].map(bool)]["tokens_per_s"].notna().any()
-        for name, value in (("is_local", False), ("gpu_names", ("H100",))):
+        for name, value in (("is_local", False), ("free_for", (8 * 10**9, "T4's memory"))):
             with monkeypatch.context() as elsewhere:
                 elsewhere.setattr(catalog, name, lambda *_, value=value: value)
                 away = catalog.on_this_machine(host="http://127.0.0.1:9")

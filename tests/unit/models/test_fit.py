@@ -8,7 +8,9 @@ import pytest
 
 from slmlab.errors import ModelError
 from slmlab.kv_cache import CacheShape, kv_cache_bytes
+from slmlab.memory import GPU_CONTEXT
 from slmlab.models import fit
+from slmlab.models.inventory import InstalledModel, LoadedModel
 from tests.support.recording_server import SIZE, RecordingServer
 
 INFO = {
@@ -18,6 +20,12 @@ INFO = {
     "llama.embedding_length": 2048,
     "llama.attention.head_count": 32,
     "llama.attention.head_count_kv": 8,
+}
+
+INFO_OF_7B = INFO | {
+    "llama.context_length": 131072,
+    "llama.block_count": 32,
+    "llama.embedding_length": 4096,
 }
 
 
@@ -42,19 +50,43 @@ def test_no_context_longer_than_the_models_own_is_counted(server):
     assert (more.num_ctx, more.needed) == (8192, most.needed)
 
 
-@pytest.mark.parametrize(
-    ("system", "place", "more"),
-    [("linux", "memory", 0), ("linux", "T4's memory", SIZE), ("darwin", "memory", SIZE)],
-)
-def test_what_the_model_holds_now_counts_as_free_once(server, monkeypatch, system, place, more):
+@pytest.mark.parametrize(("system", "more"), [("linux", 0), ("darwin", SIZE)])
+def test_what_the_model_holds_now_counts_as_free_once(server, monkeypatch, system, more):
     """Its weights are pages of a file, which Linux counts as free in main memory already."""
-    monkeypatch.setattr(fit, "free_for", lambda engine: (5 * SIZE, place))
+    monkeypatch.setattr(fit, "free_for", lambda engine: (5 * SIZE, "memory"))
     monkeypatch.setattr(sys, "platform", system)
     assert fit.will_it_fit("a", host=server.url).available == 5 * SIZE
     server.loaded = {"b:latest": 4096}
     assert fit.will_it_fit("a", host=server.url).available == 5 * SIZE
     server.loaded = {"a:latest": 4096}
     assert fit.will_it_fit("a", host=server.url).available == 5 * SIZE + more
+
+
+@pytest.mark.parametrize(
+    ("share", "more"), [(1.0, SIZE + GPU_CONTEXT), (0.25, SIZE // 4 + GPU_CONTEXT), (0.0, 0)]
+)
+def test_of_a_gpu_only_what_the_model_holds_there_becomes_free(server, monkeypatch, share, more):
+    here = LoadedModel("a:latest", SIZE, share, 4096, "")
+    monkeypatch.setattr(fit, "free_for", lambda engine: (5 * SIZE, "T4's memory"))
+    monkeypatch.setattr(fit.inventory, "loaded", lambda host: [here])
+    assert fit.will_it_fit("a", host=server.url).available == 5 * SIZE + more
+
+
+# A Q4_0 file of random weights in the shape of a model of 7 billion parameters, with 4096 tokens,
+# on Ollama 0.34.4 and an H100 of which another process held the most (2026-11-26): MiB that were
+# free, and the share of the model that Ollama put on the GPU.
+@pytest.mark.parametrize(
+    ("free", "share"), [(6348, 1.0), (6142, 1.0), (5938, 0.97), (3070, 0.32), (818, 0.03)]
+)
+def test_on_a_gpu_a_model_fits_if_ollama_puts_all_of_it_there(server, monkeypatch, free, share):
+    server.info = INFO_OF_7B
+    installed = InstalledModel("a:latest", 4_041_966_080, "7.2B", "Q4_0", "llama", "")
+    monkeypatch.setattr(fit.inventory, "resolve", lambda model, host: installed)
+    monkeypatch.setattr(fit, "parallel_requests", lambda engine: 1)
+    monkeypatch.setattr(fit, "free_for", lambda engine: (free * 2**20, "H100's memory"))
+    found = fit.will_it_fit("a", host=server.url)
+    assert found.fits is (share == 1)
+    assert ("a part of it on the CPU" in str(found)) is (share < 1)
 
 
 def test_one_that_needs_a_byte_too_many_does_not_fit(server, monkeypatch):

@@ -7,13 +7,16 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import slmlab
 from slmlab.errors import ModelError, PromptError
-from slmlab.run.bench import _warning, numbers
+from slmlab.run.bench import _warning, _without_joules, numbers
+from slmlab.run.speeds import Speed
+from slmlab.run.timed_requests import TOO_SHORT, joules_of_a_token
 from tests.support.processes import wait_for
 
 
@@ -55,6 +58,17 @@ def test_a_busy_machine_is_warned_of():
             stack.callback(busy.kill)
         (said,) = wait_for(_warning, 60, "the warning")
     assert re.match(r"Before the start other programs used \d+% of this machine's", said)
+
+
+def test_joules_need_a_second_of_work():
+    """What an H100 counted for three answers of a tenth of a second: 0, 1 and 3 of its steps."""
+    speed = Speed("decode", 0, None, 1, "", ())
+    assert joules_of_a_token([], 0.0) == (None, "")
+    assert joules_of_a_token([0.0, 0.2, 0.6], 0.3) == (None, TOO_SHORT)
+    assert joules_of_a_token([0.2, 0.2, 0.5], 1.0) == (pytest.approx(0.3), "")
+    assert "no energy counter" in _without_joules(True, [speed])[0]
+    assert _without_joules(True, [replace(speed, note=f"x, {TOO_SHORT}")]) == []
+    assert _without_joules(True, [speed, replace(speed, joules=0.3)]) == []
 
 
 def test_a_server_of_openais_api_is_refused():

@@ -33,6 +33,14 @@ def test_a_record_is_one_short_line():
     assert str(replace(RECORD, error="No memory.")) == "failed: No memory."
 
 
+@pytest.mark.parametrize(
+    ("share", "said"), [(None, ""), (1.0, ""), (0.26, ", 26% on the GPU"), (0.0, ", on the CPU")]
+)
+def test_a_model_that_is_not_wholly_on_the_gpu_is_told(share, said):
+    """It is many times slower, and nothing else would show why."""
+    assert str(replace(RECORD, gpu_share=share)) == f"{RECORD}{said}"
+
+
 @pytest.mark.parametrize("tokens", [0, 1, 4])
 def test_a_handful_of_tokens_has_no_speed(tokens):
     """One token comes with reading the prompt: 1,000,000 tokens/s."""

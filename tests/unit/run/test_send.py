@@ -96,6 +96,19 @@ class TestEachWay:
         assert why.value.record.text == ""
         assert not why.value.lost
 
+    def test_a_gpu_whose_memory_is_full_is_told(self, wire, prompt, route, langchain):
+        """What Ollama 0.34.4 answered for a model of 24 MB, with 408 MiB free on an H100."""
+        said = (
+            "llama-server process has terminated: ggml_backend_cuda_device_get_memory: "
+            "cudaMemGetInfo failed (out of memory), returning 0/0\nCUDA error\n"
+            "CUDA error: out of memory"
+        )
+        wire.errors[route] = [(500, said)]
+        with pytest.raises(GenerationError, match="free of the GPU's memory: llama-server") as why:
+            run(wire, prompt, langchain)
+        assert "unload all models" in str(why.value)
+        assert "\n" not in str(why.value)
+
     def test_an_error_in_json_is_read(self, wire, prompt, route, langchain):
         """As Ollama passes on what its llama-server says."""
         said = "request (900 tokens) exceeds the available context size (512 tokens)"
