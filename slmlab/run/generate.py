@@ -169,17 +169,8 @@ def generate_on(
         # An error of the caller's own callback does not count as a failed generation.
         raise clock.callback_error
     if failure is not None:
-        message = str(failure)
-        log.info("A generation by %s at %s failed: %s", target.model, target.host, message)
-        record = replace(
-            record,
-            text=clock.text,
-            error=message,
-            ttft_s=clock.first,
-            wall_s=clock.elapsed(),
-            truncated=None,
-        )
-        raise GenerationError(message, record, isinstance(failure, ServerLost)) from failure
+        log.info("A generation by %s at %s failed: %s", target.model, target.host, failure)
+        raise _failed(record, clock, failure) from failure
     used = _joules_since(joules)
     prompt_tokens = info.get("prompt_eval_count") or 0
     truncated = clock.prompt_truncated
@@ -204,6 +195,19 @@ def generate_on(
         logprobs=compact(clock.token_rows) if logprobs else None,
         tool_calls=clock.tool_calls,
     )
+
+
+def _failed(record: Generation, clock: Clock, failure: Exception) -> GenerationError:
+    """The error for a generation that ended too soon, with what it had until then."""
+    record = replace(
+        record,
+        text=clock.text,
+        error=str(failure),
+        ttft_s=clock.first,
+        wall_s=clock.elapsed(),
+        truncated=None,
+    )
+    return GenerationError(str(failure), record, isinstance(failure, ServerLost))
 
 
 def _seconds(info: Mapping[str, Any], name: str, host: str) -> float | None:
