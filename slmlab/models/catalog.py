@@ -208,7 +208,8 @@ def on_this_machine(num_ctx: int = 4096, *, host: str | None = None) -> pd.DataF
     """The table with four more columns: ``memory``, ``fits``, ``tokens_per_s`` and ``here``.
 
     ``memory`` is in bytes with that context length, for as many requests as the server runs at
-    once; ``fits`` compares it with the memory that is free for models on this machine.
+    once; ``fits`` compares it with the memory that is free for models on this machine, less what
+    has to stay free beside them on a GPU.
     ``tokens_per_s`` is the speed at which the model is likely to write here, on the processor (see
     ``slmlab.models.speed``): None if it does not fit or writes no text, on a GPU, and for a server
     on another machine. ``here`` is the full name of an installed model of that tag, or None;

@@ -72,12 +72,13 @@ class Fit:
         beside = beside_a_model(self.place)
         if self.kv_cache is None:
             parts = f"{gib(self.weights)} of weights and a fifth more, as a rule of thumb"
-            parts += f", and {gib(beside)} beside it on a GPU" if beside else ""
+            parts += f", and {gib(beside)} to stay free on a GPU" if beside else ""
         else:
             parts = (
                 f"weights {gib(self.weights)} + KV cache {gib(self.kv_cache)} "
                 f"({self._tokens}) + overhead {gib(self.overhead)}"
             )
+            parts += f", {gib(beside)} of it to stay free on a GPU" if beside else ""
         slower = (
             " Ollama would run a part of it on the CPU, which is much slower, or fail to load it."
         )

@@ -87,6 +87,7 @@ def test_on_a_gpu_a_model_fits_if_ollama_puts_all_of_it_there(server, monkeypatc
     found = fit.will_it_fit("a", host=server.url)
     assert found.fits is (share == 1)
     assert ("a part of it on the CPU" in str(found)) is (share < 1)
+    assert "overhead 1.7 GiB, 1.6 GiB of it to stay free on a GPU" in str(found)
 
 
 def test_one_that_needs_a_byte_too_many_does_not_fit(server, monkeypatch):

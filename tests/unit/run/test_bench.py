@@ -61,7 +61,7 @@ def test_a_busy_machine_is_warned_of():
 
 
 def test_joules_need_a_second_of_work():
-    """What an H100 counted for three answers of a tenth of a second: 0, 1 and 3 of its steps."""
+    """Over some answers of a tenth of a second the counter of an H100 did not move at all."""
     speed = Speed("decode", 0, None, 1, "", ())
     assert joules_of_a_token([], 0.0) == (None, "")
     assert joules_of_a_token([0.0, 0.2, 0.6], 0.3) == (None, TOO_SHORT)
