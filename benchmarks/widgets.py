@@ -41,7 +41,7 @@ OURS = """
 import slmlab
 name = {model!r}
 lab = slmlab.side_by_side([name] * {columns}, "Count.", num_predict={tokens}, host={host!r})
-lab.at_once.value = True
+lab.buttons.at_once.value = True
 lab
 """
 PLAIN = """

@@ -144,14 +144,14 @@ class SideBySide(AnswersPanel):
         self.arrange(
             self.prompt_text,
             self.pictures,
-            self.buttons.running,
+            self.buttons.run_row,
             self.settings,
             self.buttons.timing_note,
             self.earlier,
             self.columns,
             self.token_view,
-            self.buttons.voting,
-            self.buttons.results,
+            self.buttons.vote_row,
+            self.buttons.result_row,
             self.follow_up_box,
             self.table,
         )

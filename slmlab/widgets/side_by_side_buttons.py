@@ -22,9 +22,9 @@ class Buttons:
     Attributes:
         blind: whether names are hidden until the vote.
         at_once: whether all models answer at once.
-        running: the row for running, with the switch for token probabilities.
-        voting: the row for voting, with the ballot's fields.
-        results: the row for results.
+        run_row: the row for running, with the switch for token probabilities.
+        vote_row: the row for voting, with the ballot's fields.
+        result_row: the row for results.
         timing_note: what ``at_once`` means for times.
     """
 
@@ -40,7 +40,7 @@ class Buttons:
         self.bad = button("All are bad", lambda: lab.vote("both bad"), "Vote for none")
         self.to_table = button("To a table", lab.to_table, "All runs, also as CSV")
         self.to_report = button("To a report", lab.to_report, "One HTML file")
-        self.running: widgets.Box = controls.row(
+        self.run_row: widgets.Box = controls.row(
             self.run,
             self.stop,
             self.again,
@@ -51,13 +51,13 @@ class Buttons:
             lab.token_view.switch,
         )
         ballot = lab.ballot
-        self.voting: widgets.Box = controls.row(
+        self.vote_row: widgets.Box = controls.row(
             self.tie, self.bad, ballot.comment, ballot.tags, ballot.voter
         )
         self.timing_note = widgets.HTML()
         self.at_once.observe(lambda _: self._note_timing(), "value")
         self._note_timing()
-        self.results: widgets.Box = controls.row(self.to_table, self.to_report)
+        self.result_row: widgets.Box = controls.row(self.to_table, self.to_report)
 
     def enable(self, running: bool, answered: bool, to_vote: bool, columns: int) -> None:
         """Let those be pressed that do something now."""
