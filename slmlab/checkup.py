@@ -10,6 +10,7 @@ from slmlab.engines import ollama_install, server
 from slmlab.engines.address import is_local
 from slmlab.errors import SlmlabError
 from slmlab.facts import facts_html
+from slmlab.memory import gpus_of
 
 PACKAGES = ("langchain-core", "langchain-ollama", "ollama", "pandas", "matplotlib", "ipywidgets")
 SMALLEST_DISK = 2 * hardware.GIB
@@ -137,6 +138,13 @@ def _server(machine: hardware.Machine) -> list[Check]:
     except SlmlabError as error:
         return [Check("FAIL", "Server", str(error))]
     checks = [Check("OK", "Server", str(current))]
+    here = is_local(current.host)
+    if current.engine == "embedded" and here and machine.gpu and not gpus_of("embedded"):
+        remedy = (
+            "it runs models on the CPU, and the GPU is not used: slmlab.stop(), then "
+            "slmlab.start('ollama')"
+        )
+        checks = [Check("WARN", "Server", str(current), remedy)]
     if names:
         checks.append(Check("OK", "Models", ", ".join(names)))
     else:
@@ -145,7 +153,7 @@ def _server(machine: hardware.Machine) -> list[Check]:
         found = f"{one.name}, {hardware.gib(one.memory)}"
         if one.gpu_share is not None and (machine.gpu or one.gpu_share):
             found += f", {one.gpu_share:.0%} on the GPU"
-        if current.engine == "ollama" and is_local(current.host):
+        if current.engine == "ollama" and here:
             checks.append(_on_gpu(found, one.gpu_share if machine.gpu else None))
         else:
             checks.append(Check("OK", "Loaded", found))
@@ -157,8 +165,8 @@ def _on_gpu(found: str, share: float | None) -> Check:
     if share is None or share >= 1:
         return Check("OK", "Loaded", found)
     remedy = (
-        "what is not on the GPU runs on the CPU, many times slower. Unless you set num_gpu, the "
-        "GPU's memory was too full: shut down other notebooks that train or run models, unload all "
-        "models (slmlab.models.unload), and ask again"
+        "what is not on the GPU runs on the CPU, many times slower. Unless you set num_gpu, too "
+        "little of the GPU's memory was free: shut down other notebooks that train or run models, "
+        "unload all models (slmlab.models.unload), and ask again; or take a smaller model"
     )
     return Check("WARN", "Loaded", found, remedy)

@@ -47,17 +47,6 @@ class Machine:
         usable = [gpu for gpu in self.gpus if gpu.usable]
         return max(usable, key=lambda gpu: gpu.total_memory or 0, default=None)
 
-    @property
-    def model_memory(self) -> int:
-        """Bytes that a model can use, the GPU's free memory if there is a GPU, else free RAM.
-
-        Apple's GPUs share the machine's memory, so theirs is the free RAM too.
-        """
-        gpu = self.gpu
-        if gpu is None or gpu.total_memory is None:
-            return self.free_memory
-        return gpu.free_memory if gpu.free_memory is not None else gpu.total_memory
-
     def to_dict(self) -> dict[str, Any]:
         """The same facts as plain data (for ``--json``)."""
         return asdict(self)
@@ -95,7 +84,7 @@ class Machine:
 
     def __repr__(self) -> str:
         gpu = f", {self.gpu.name}" if self.gpu else ""
-        return f"<Machine: {self.cpu}{gpu}, {gib(self.model_memory)} free for models>"
+        return f"<Machine: {self.cpu}, {gib(self.free_memory)} of memory free{gpu}>"
 
     def _repr_html_(self) -> str:
         rows = self._rows + ([("Hint", self._hint)] if self._hint else [])

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from slmlab import hardware
+from slmlab.devices import gpu_names
 from slmlab.kv_cache import BATCH, ENCODERS, CacheShape, Metadata, NotKnown, kv_cache_bytes
 
 # Memory beyond weights and KV cache. Measured on a CPU, as the rest of the growth of a process's
@@ -60,17 +61,31 @@ def effective_context(num_ctx: int, trained: object) -> int:
     return num_ctx
 
 
+def gpus_of(engine: str) -> tuple[str, ...]:
+    """The names of this machine's GPUs that an engine uses.
+
+    The embedded engine's llama.cpp knows only those of Macs.
+    """
+    return () if engine == "embedded" and sys.platform != "darwin" else gpu_names()
+
+
 def free_for(engine: str) -> tuple[int, str]:
     """Bytes that are free for models now, and the name of that memory.
 
-    The embedded engine runs models on the processor, in main memory; Ollama uses the GPU if there
-    is one.
+    The embedded engine runs models in main memory, Ollama on the GPU if there is one. Apple's GPUs
+    share main memory.
     """
-    if engine == "embedded":
+    gpu = None if engine == "embedded" else hardware.machine().gpu
+    if gpu is None or gpu.total_memory is None:
         return hardware.memory()[1], "memory"
-    machine = hardware.machine()
-    gpu = machine.gpu
-    return machine.model_memory, f"{gpu.name}'s memory" if gpu and gpu.total_memory else "memory"
+    free = gpu.total_memory if gpu.free_memory is None else gpu.free_memory
+    return free, f"{gpu.name}'s memory"
+
+
+def room_for(engine: str) -> int:
+    """Bytes that a model may take now if all of it is to run in the memory of ``free_for``."""
+    free, place = free_for(engine)
+    return max(0, free - beside_a_model(place))
 
 
 def beside_a_model(place: str) -> int:

@@ -5,6 +5,7 @@ from slmlab.models import catalog
 from slmlab.models.abilities import capabilities, writers
 from slmlab.models.choose import LESSON_PREFIX, SMALL_MODELS, embedder, ready
 from slmlab.models.download import download_size, pull
+from slmlab.models.fit import free_memory
 from slmlab.models.inventory import (
     TUTORIAL_MODELS,
     InstalledModel,
@@ -35,6 +36,7 @@ __all__ = [
     "download_size",
     "embedder",
     "errors_as_sentences",
+    "free_memory",
     "installed",
     "is_among",
     "load",

@@ -19,11 +19,11 @@ from slmlab.engines.client import engine_of
 from slmlab.errors import ModelError, ServerError, did_you_mean
 from slmlab.kv_cache import CacheShape
 from slmlab.memory import (
-    beside_a_model,
     effective_context,
     free_for,
     memory_needed,
     parallel_requests,
+    room_for,
 )
 from slmlab.models import inventory, speed
 
@@ -208,12 +208,11 @@ def on_this_machine(num_ctx: int = 4096, *, host: str | None = None) -> pd.DataF
     """The table with four more columns: ``memory``, ``fits``, ``tokens_per_s`` and ``here``.
 
     ``memory`` is in bytes with that context length, for as many requests as the server runs at
-    once; ``fits`` compares it with the memory that is free for models on this machine, less what
-    has to stay free beside them on a GPU.
-    ``tokens_per_s`` is the speed at which the model is likely to write here, on the processor (see
-    ``slmlab.models.speed``): None if it does not fit or writes no text, on a GPU, and for a server
-    on another machine. ``here`` is the full name of an installed model of that tag, or None;
-    without a server it is always None.
+    once; ``fits`` compares it with ``slmlab.models.free_memory()``. ``tokens_per_s`` is the speed
+    at which the model is likely to write here (see ``slmlab.models.speed``): None if it does not
+    fit or writes no text, on a GPU with memory of its own, and for a server on another machine.
+    ``here`` is the full name of an installed model of that tag, or None; without a server it is
+    always None.
 
     Examples:
         >>> table = slmlab.catalog.on_this_machine(num_ctx=8192)
@@ -228,14 +227,13 @@ def on_this_machine(num_ctx: int = 4096, *, host: str | None = None) -> pd.DataF
     except ServerError:
         installed = []
     engine = engine_of(host)
-    parallel, (free, place) = parallel_requests(engine), free_for(engine)
-    room = free - beside_a_model(place)
+    parallel, room = parallel_requests(engine), room_for(engine)
     needed = [memory(row, num_ctx, parallel) for row in frame.to_dict("records")]
     frame["memory"] = pd.Series(needed, dtype=object)
     frame["fits"] = pd.Series(
         [None if bytes_ is None else bytes_ <= room for bytes_ in needed], dtype=object
     )
-    predictable = is_local(host) and place == "memory"
+    predictable = is_local(host) and free_for(engine)[1] == "memory"
     rate = speed.predicted(1) if predictable else None
     frame["tokens_per_s"] = pd.Series(
         [_speed(row, rate) for row in frame.to_dict("records")], dtype=object

@@ -14,7 +14,7 @@ from slmlab.engines.address import is_local
 from slmlab.engines.embedded.pypi_models import PYPI_MODELS
 from slmlab.engines.server_errors import version_at
 from slmlab.errors import ModelError, ServerError
-from slmlab.memory import MEMORY_OVER_FILE
+from slmlab.memory import MEMORY_OVER_FILE, free_for
 from slmlab.models import speed
 from slmlab.models.abilities import capabilities, writers
 from slmlab.models.download import download_size, pull
@@ -64,9 +64,9 @@ def ready(
         names = as_names([models])
     elif facts.get("engine") == "embedded":
         from_pypi = [one.name for one in PYPI_MODELS if one.format == "gguf"]
-        names = _fitting(from_pypi, have, paths.embedded_models(), say)
+        names = _fitting(from_pypi, have, paths.embedded_models(), "embedded", say)
     else:
-        names = _fitting(SMALL_MODELS, have, paths.ollama_models(), say)
+        names = _fitting(SMALL_MODELS, have, paths.ollama_models(), "ollama", say)
     missing = [name for name in names if not is_among(name, have)]
     if missing:
         try:
@@ -156,14 +156,19 @@ def embedder(*, host: str | None = None, quiet: bool = False) -> str:
 
 
 def _fitting(
-    names: Iterable[str], have: Collection[str], folder: Path, say: Callable[[str], object]
+    names: Iterable[str],
+    have: Collection[str],
+    folder: Path,
+    engine: str,
+    say: Callable[[str], object],
 ) -> list[str]:
     """The models among these that are installed, or small, quick enough, and fit.
 
     They have to fit into memory and on the disk with ``folder``.
     """
-    machine = hardware.machine()
-    memory = max(machine.model_memory, machine.free_memory)
+    memory, place = free_for(engine)
+    # What does not fit on the GPU runs in main memory.
+    memory = max(memory, hardware.memory()[1])
     disk = shutil.disk_usage(paths.existing_parent(folder)).free
     chosen = []
     for name in names:
@@ -177,7 +182,7 @@ def _fitting(
             say(
                 f"{name} ({hardware.gib(size)}) does not fit into {hardware.gib(memory)} of memory."
             )
-        elif machine.gpu is None and (tokens := speed.predicted(size)) < speed.USABLE:
+        elif place == "memory" and (tokens := speed.predicted(size)) < speed.USABLE:
             say(f"{name} would write about {tokens:.0f} tokens/s here, which is slow.")
         elif size > disk:
             say(f"{name} ({hardware.gib(size)}) does not fit on the disk.")

@@ -22,6 +22,7 @@ from slmlab.memory import (
     freed_by_unloading,
     memory_needed,
     parallel_requests,
+    room_for,
 )
 from slmlab.models import inventory
 from slmlab.models.download import download_size
@@ -103,6 +104,23 @@ class Fit:
                 ("Free", f"{gib(self.available)} of {self.place}"),
             ],
         )
+
+
+def free_memory(*, host: str | None = None) -> int:
+    """Bytes of this machine's memory that a model may take now.
+
+    That is free main memory for the embedded engine, and for Ollama on a machine without a GPU.
+    With a GPU, Ollama runs models in the GPU's memory; 1.6 GiB of that have to stay free, or a part
+    of the model runs on the CPU. If no server answers, the number is Ollama's.
+
+    Args:
+        host: a server on this machine (default: ``slmlab.server.host()``).
+
+    Examples:
+        >>> slmlab.models.free_memory() / 1e9 > 0.1
+        True
+    """
+    return room_for(engine_of(server.address_of(host)))
 
 
 def will_it_fit(model: str, num_ctx: int = 4096, *, host: str | None = None) -> Fit:

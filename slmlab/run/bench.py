@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from slmlab import hardware, models
-from slmlab.devices import cpu_name, gpu_names
+from slmlab.devices import cpu_name
 from slmlab.engines import server
 from slmlab.engines.address import is_local, speaks_openai
 from slmlab.engines.client import Session
 from slmlab.errors import Interrupted, ModelError, PartialResultError, PromptError, SlmlabError
-from slmlab.memory import free_for, parallel_requests
+from slmlab.memory import free_for, gpus_of, parallel_requests
 from slmlab.models import speed
 from slmlab.models.inventory import validate_model
 from slmlab.run.options import DEFAULT_OPTIONS, full_options
@@ -138,7 +138,9 @@ def bench(
         raise PartialResultError(message, frame(speeds)) from error
     finally:
         session.close()
-    machine = (f"{cpu_name()}, {hardware.usable_cores()} cores", *gpu_names()) if here else ()
+    machine = (
+        (f"{cpu_name()}, {hardware.usable_cores()} cores", *gpus_of(target.engine)) if here else ()
+    )
     return Bench(
         model=model,
         engine=f"{target.engine} {target.engine_version}",
@@ -268,8 +270,8 @@ def _facts(target: Target) -> dict[str, Any]:
     """What llama-bench has in all rows, as far as it is known."""
     facts: dict[str, Any] = {}
     if is_local(target.host):
-        facts = {"cpu_info": cpu_name(), "gpu_info": ", ".join(gpu_names())}
-        if target.engine == "embedded" and not gpu_names():
+        facts = {"cpu_info": cpu_name(), "gpu_info": ", ".join(gpus_of(target.engine))}
+        if target.engine == "embedded" and not gpus_of(target.engine):
             facts["backends"] = "CPU"
     facts["model_filename"] = target.model
     info = models.show(target.model, host=target.host).get("modelinfo") or {}

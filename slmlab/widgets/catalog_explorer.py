@@ -13,7 +13,7 @@ from markupsafe import Markup
 from slmlab import hardware
 from slmlab.engines.client import engine_of
 from slmlab.errors import SlmlabError
-from slmlab.memory import free_for
+from slmlab.memory import room_for
 from slmlab.models import catalog
 from slmlab.models.download import pull
 from slmlab.widgets import controls, markup
@@ -246,7 +246,7 @@ class CatalogExplorer(Panel):
             )
             for one in frame.itertuples()
         ]
-        room = hardware.gib(free_for(engine_of(controls.host_here(self.host)))[0])
+        room = hardware.gib(room_for(engine_of(controls.host_here(self.host))))
         caption = (
             f"{len(rows)} of {len(self.all)} models. Memory: at 4 bits with a context of "
             f"{self.num_ctx:,} tokens for each request that runs at once, estimated; models may "

@@ -1,5 +1,6 @@
 """The report of ``doctor()``."""
 
+import sys
 from dataclasses import replace
 
 import pytest
@@ -8,6 +9,7 @@ import slmlab
 from slmlab import checkup, hardware
 from slmlab.checkup import Check, Report
 from slmlab.devices import GPU
+from tests.support.recording_server import RecordingServer
 
 
 def test_a_report_prints_lines_and_shows_a_table():
@@ -41,6 +43,18 @@ def test_the_gpus_line_says_how_much_of_its_memory_is_free():
         (found,) = [one for one in checkup._hardware(machine) if one.name == "GPU"]
         assert (found.level, found.remedy) == (level, gpu.note)
         assert found.found == "T4, 1.0 GiB free of 15.0 GiB"
+
+
+@pytest.mark.parametrize(("engine", "level"), [("embedded", "WARN"), ("ollama", "OK")])
+def test_a_gpu_that_the_embedded_engine_leaves_unused_is_warned_of(monkeypatch, engine, level):
+    monkeypatch.setattr(sys, "platform", "linux")
+    machine = replace(hardware.machine(), gpus=(GPU("T4", "NVIDIA", 15, 14),))
+    with RecordingServer("a:latest", engine=engine) as server:
+        monkeypatch.setenv("OLLAMA_HOST", server.url)
+        for one, expected in ((machine, level), (replace(machine, gpus=()), "OK")):
+            (found,) = [check for check in checkup._server(one) if check.name == "Server"]
+            assert found.level == expected
+            assert ("slmlab.start('ollama')" in found.remedy) is (expected == "WARN")
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ class TestHardware:
 
     def test_a_machine_is_short_to_read_and_harmless_as_html(self):
         gpu = GPU("<b>T4</b>", "NVIDIA", 15 * 2**30, 14 * 2**30, "550")
-        machine = replace(hardware.machine(), cpu="<i>", gpus=(gpu,))
-        assert repr(machine) == "<Machine: <i>, <b>T4</b>, 14.0 GiB free for models>"
+        machine = replace(hardware.machine(), cpu="<i>", free_memory=8 * 2**30, gpus=(gpu,))
+        assert repr(machine) == "<Machine: <i>, 8.0 GiB of memory free, <b>T4</b>>"
         page = machine._repr_html_()
         assert "&lt;b&gt;T4&lt;/b&gt;, 14.0 GiB free of 15.0 GiB, driver 550" in page
         assert "<b>" not in page and "<i>" not in page
@@ -95,8 +95,8 @@ class TestHardware:
         assert [number for number, gpu in enumerate(gpus) if gpu.usable] == visible
         hidden = [gpu for gpu in gpus if not gpu.usable]
         assert all(f"CUDA_VISIBLE_DEVICES={chosen!r} hides it" in gpu.note for gpu in hidden)
-        machine = replace(hardware.machine(), free_memory=3, gpus=tuple(gpus))
-        assert machine.model_memory == {(): 3, (0,): 14}.get(tuple(visible), 39)
+        largest = replace(hardware.machine(), gpus=tuple(gpus)).gpu
+        assert largest == (gpus[visible[-1]] if visible else None)
 
     def test_a_gpu_without_its_driver(self):
         text = (

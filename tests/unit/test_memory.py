@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from slmlab import memory
+from slmlab import hardware, memory
+from slmlab.devices import GPU
+from slmlab.hardware import GIB
 from slmlab.kv_cache import CacheShape
 from slmlab.memory import OVERHEAD, memory_needed
 from slmlab.models import catalog
-from slmlab.models.fit import Fit
+from slmlab.models.fit import Fit, free_memory, will_it_fit
 from tests.support.gguf_metadata import GEMMA, LLAMA, info, shape
+from tests.support.recording_server import RecordingServer
 
 
 @pytest.fixture(autouse=True)
@@ -147,15 +151,61 @@ class TestContext:
 class TestFree:
     """The embedded engine runs on the processor, whatever GPU there is."""
 
-    def test_by_engine(self, monkeypatch):
-        gpu = SimpleNamespace(name="T4", total_memory=15)
-        machine = SimpleNamespace(model_memory=14, gpu=gpu)
-        monkeypatch.setattr(memory.hardware, "machine", lambda: machine)
-        monkeypatch.setattr(memory.hardware, "memory", lambda: (12, 10))
-        assert memory.free_for("embedded") == (10, "memory")
-        assert memory.free_for("ollama") == (14, "T4's memory")
-        machine.gpu = None
-        assert memory.free_for("ollama") == (14, "memory")
+    @pytest.fixture
+    def with_gpus(self, monkeypatch):
+        """This machine with 10 GiB of main memory free, and these GPUs."""
+
+        def machine(*gpus):
+            here = replace(hardware.machine(), gpus=gpus)
+            monkeypatch.setattr(memory.hardware, "machine", lambda: here)
+            monkeypatch.setattr(memory, "gpu_names", lambda: tuple(one.name for one in gpus))
+
+        monkeypatch.setattr(memory.hardware, "memory", lambda: (12 * GIB, 10 * GIB))
+        return machine
+
+    def test_by_engine(self, with_gpus):
+        with_gpus(GPU("T4", "NVIDIA", 15 * GIB, 14 * GIB))
+        assert memory.free_for("embedded") == (10 * GIB, "memory")
+        assert memory.room_for("embedded") == 10 * GIB
+        assert memory.free_for("ollama") == (14 * GIB, "T4's memory")
+        left = memory.GPU_CONTEXT + memory.GPU_LEFT_FREE
+        assert memory.room_for("ollama") == 14 * GIB - left
+
+    def test_by_gpu(self, with_gpus):
+        for gpu, free in (
+            (None, (10 * GIB, "memory")),
+            (GPU("M3", "Apple", note="shares the machine's memory"), (10 * GIB, "memory")),
+            (GPU("T4", "NVIDIA", 15 * GIB, 14 * GIB, usable=False), (10 * GIB, "memory")),
+            (GPU("T4", "NVIDIA", 15 * GIB), (15 * GIB, "T4's memory")),
+        ):
+            with_gpus(*[gpu] if gpu else [])
+            assert memory.free_for("ollama") == free
+        with_gpus(GPU("T4", "NVIDIA", 15 * GIB, GIB))
+        assert memory.room_for("ollama") == 0
+
+    @pytest.mark.parametrize(("system", "gpus"), [("linux", ()), ("darwin", ("M3",))])
+    def test_the_gpus_that_an_engine_uses(self, with_gpus, monkeypatch, system, gpus):
+        monkeypatch.setattr(memory.sys, "platform", system)
+        with_gpus(GPU("M3", "Apple"))
+        assert memory.gpus_of("ollama") == ("M3",)
+        assert memory.gpus_of("embedded") == gpus
+
+    @pytest.mark.parametrize(("engine", "room"), [("embedded", 10.0), ("ollama", 14 - 1.5859375)])
+    def test_the_server_that_answers_decides(self, with_gpus, engine, room):
+        with_gpus(GPU("T4", "NVIDIA", 15 * GIB, 14 * GIB))
+        with RecordingServer("a:latest", engine=engine) as server:
+            assert free_memory(host=server.url) == room * GIB
+            table = catalog.on_this_machine(host=server.url)
+            table = table[table["memory"].notna()]
+            assert ((table["memory"] <= room * GIB) == table["fits"]).all()
+            assert table["tokens_per_s"].notna().any() == (engine == "embedded")
+            assert will_it_fit("a", host=server.url).place == (
+                "memory" if engine == "embedded" else "T4's memory"
+            )
+
+    def test_without_a_server_it_is_ollamas(self, with_gpus):
+        with_gpus(GPU("T4", "NVIDIA", 15 * GIB, 14 * GIB))
+        assert free_memory(host="http://127.0.0.1:9") == memory.room_for("ollama")
 
 
 def test_a_fit_is_short_to_read_and_harmless_as_html():

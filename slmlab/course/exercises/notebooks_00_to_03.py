@@ -38,12 +38,14 @@ def check_00_2(cold: Any, warm: Any) -> str | None:
 
 
 @exercise("00.3")
-def check_00_3(parameters: Any, machine: Any) -> str | None:
-    """A number of parameters, such as 7e9, and the machine."""
+def check_00_3(parameters: Any, room: Any) -> str | None:
+    """A number of parameters, such as 7e9, and the bytes of memory that a model may take."""
     from slmlab import memory
 
-    # The memory that was free when the reader looked: it changes from minute to minute.
-    right = machine.model_memory / memory.MEMORY_OVER_FILE / (4.5 / 8)
+    # What was free when the reader looked: it changes from minute to minute.
+    right = room / memory.MEMORY_OVER_FILE / (4.5 / 8)
+    if room <= 0:
+        return "No memory is free for a model now: free some, and run the cell with `room` again."
     if near(parameters, right):
         return None
     if near(parameters * 1e9, right):

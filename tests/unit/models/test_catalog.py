@@ -34,6 +34,7 @@ class TestCatalogData:
 
     def test_speed_is_predicted_from_what_is_read_for_a_token(self, monkeypatch):
         monkeypatch.setattr(catalog, "free_for", lambda engine: (8 * 10**9, "memory"))
+        monkeypatch.setattr(catalog, "room_for", lambda engine: 8 * 10**9)
         monkeypatch.setattr(catalog.speed, "predicted", lambda size: 10e9 / size)
         frame = catalog.on_this_machine(host="http://127.0.0.1:9").set_index("name")
         one = frame.loc["Llama 3.2 1B"]

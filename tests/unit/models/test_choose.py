@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
+from slmlab import hardware
+from slmlab.devices import GPU
 from slmlab.errors import ModelError, ServerError
 from slmlab.models import choose
 from tests.support.recording_server import RecordingServer
 
 GB = 10**9
+T4 = GPU("T4", "NVIDIA", 15 * GB, 14 * GB)
 SIZES = {"gemma3:1b": 815_000_000, "qwen3:0.6b": 523_000_000, "llama3.2": 2 * GB}
 
 
@@ -31,12 +35,15 @@ def machine(monkeypatch):
         network=None,
         gpu=None,
     )
-    monkeypatch.setattr(
-        choose.hardware,
-        "machine",
-        lambda: SimpleNamespace(model_memory=here.memory, free_memory=here.memory, gpu=here.gpu),
-    )
-    monkeypatch.setattr(choose.hardware, "memory", lambda: (here.memory, here.memory))
+
+    def machine_now():
+        return replace(
+            this, free_memory=here.memory, gpus=(here.gpu,) if here.gpu is not None else ()
+        )
+
+    this = hardware.machine()
+    monkeypatch.setattr(hardware, "machine", machine_now)
+    monkeypatch.setattr(hardware, "memory", lambda: (here.memory, here.memory))
     monkeypatch.setattr(choose.speed, "predicted", lambda size: here.bandwidth / size)
     monkeypatch.setattr(choose.speed, "measure", lambda model, host: None)
     monkeypatch.setattr(
@@ -87,7 +94,15 @@ class TestOnOllama:
         with RecordingServer() as server:
             assert ready(machine, server) == ["qwen3:0.6b"]
         assert "gemma3:1b would write about 6 tokens/s here" in capsys.readouterr().out
-        machine.gpu, machine.pulled = "a GPU", []
+        machine.gpu, machine.pulled = T4, []
+        with RecordingServer() as server:
+            assert len(ready(machine, server)) == 2
+
+    def test_what_does_not_fit_on_a_gpu_may_fit_into_main_memory(self, machine):
+        machine.gpu = replace(T4, free_memory=0)
+        with RecordingServer() as server:
+            assert len(ready(machine, server)) == 2
+        machine.gpu, machine.memory, machine.pulled = T4, 0, []
         with RecordingServer() as server:
             assert len(ready(machine, server)) == 2
 
@@ -120,6 +135,22 @@ class TestOnOllama:
 
 
 class TestOnTheEmbeddedEngine:
+    @pytest.mark.parametrize(
+        ("lacking", "why"),
+        [
+            ({"memory": 150_000_000}, "does not fit into 143 MiB of memory"),
+            ({"bandwidth": 3 * GB}, "qwen2.5-coder:0.5b would write about 6 tokens/s here"),
+        ],
+    )
+    def test_a_gpu_is_of_no_use(self, machine, capsys, lacking, why):
+        machine.gpu = T4
+        vars(machine).update(lacking)
+        with RecordingServer(engine="embedded") as server:
+            names = ready(machine, server)
+        assert "smollm2:135m-instruct-q4_1" in names
+        assert "qwen2.5-coder:0.5b" not in names
+        assert why in capsys.readouterr().out
+
     def test_those_of_the_package_index_that_write_and_are_small(self, machine):
         with RecordingServer("own:latest", engine="embedded") as server:
             names = ready(machine, server)

@@ -41,7 +41,7 @@ class TestCheck:
                 if "exercise" in cell.metadata.get("tags", []):
                     lesson = dict.fromkeys(
                         [
-                            "machine",
+                            "room",
                             "names",
                             "model",
                             "reviews",

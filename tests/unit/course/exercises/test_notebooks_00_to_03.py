@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pandas as pd
 import pytest
 
@@ -45,12 +43,12 @@ class TestNotebooks00To03:
         assert "ask another one of `names`" in capsys.readouterr().out
 
     def test_the_largest_model_for_the_memory_that_was_free(self, verdict):
-        machine = SimpleNamespace(model_memory=8 * 2**30)
-        right = 8 * 2**30 / MEMORY_OVER_FILE / (4.5 / 8)
-        assert verdict("00.3", right, machine)
-        assert verdict("00.3", round(right, -8), machine)
+        room = 8 * 2**30
+        right = room / MEMORY_OVER_FILE / (4.5 / 8)
+        assert verdict("00.3", right, room)
+        assert verdict("00.3", round(right, -8), room)
         for wrong in (right / 1e9, right / 8, right * MEMORY_OVER_FILE):
-            assert not verdict("00.3", wrong, machine)
+            assert not verdict("00.3", wrong, room)
 
     def test_a_template_filled_with_two_variables(self, verdict):
         template = "Explain {topic} to {audience}."
