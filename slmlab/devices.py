@@ -40,6 +40,7 @@ class GPU:
     driver: str | None = None
     usable: bool = True
     note: str = ""
+    uuid: str | None = None
 
 
 def find_gpus() -> list[GPU]:
@@ -69,7 +70,8 @@ def _nvidia_by_nvml() -> list[GPU]:
             handle = pynvml.nvmlDeviceGetHandleByIndex(index)
             memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
             name = pynvml.nvmlDeviceGetName(handle)
-            gpus.append(GPU(_text(name), "NVIDIA", memory.total, memory.free, _text(driver)))
+            facts = GPU(_text(name), "NVIDIA", memory.total, memory.free, _text(driver))
+            gpus.append(replace(facts, uuid=_text(pynvml.nvmlDeviceGetUUID(handle))))
     except pynvml.NVMLError:
         return []
     finally:
@@ -80,7 +82,7 @@ def _nvidia_by_nvml() -> list[GPU]:
 def _nvidia_by_smi() -> list[GPU]:
     output = command_output(
         "nvidia-smi",
-        "--query-gpu=name,memory.total,memory.free,driver_version",
+        "--query-gpu=name,memory.total,memory.free,driver_version,uuid",
         "--format=csv,noheader,nounits",
     )
     return gpus_from_smi(output or "")
@@ -91,26 +93,35 @@ def gpus_from_smi(output: str) -> list[GPU]:
     gpus = []
     for line in output.splitlines():
         cells = [cell.strip() for cell in line.split(",")]
-        if len(cells) == 4 and cells[1].isdigit() and cells[2].isdigit():
+        if len(cells) == 5 and cells[1].isdigit() and cells[2].isdigit():
             total, free = int(cells[1]) * 2**20, int(cells[2]) * 2**20
-            gpus.append(GPU(cells[0], "NVIDIA", total, free, cells[3]))
+            gpus.append(GPU(cells[0], "NVIDIA", total, free, cells[3], uuid=cells[4]))
     return gpus
 
 
 def without_hidden(gpus: list[GPU]) -> list[GPU]:
     """NVIDIA's GPUs; those that ``CUDA_VISIBLE_DEVICES`` hides from programs are not usable.
 
-    NVIDIA's own tools list these too. The variable holds numbers of GPUs, and what follows a number
-    that does not exist is hidden too. Where it holds names of GPUs (UUIDs), all count as visible.
+    NVIDIA's own tools list these too. The variable holds numbers of GPUs or beginnings of their
+    UUIDs; what follows one that does not exist is hidden too, so nothing is visible with an empty
+    text, ``-1`` or ``NoDevFiles``. NVIDIA's tools count GPUs by their place on the PCI bus; CUDA,
+    unless ``CUDA_DEVICE_ORDER`` is ``PCI_BUS_ID``, begins with the fastest, so where GPUs differ a
+    number may mean another one. With a part of a GPU (``MIG-…``), all count as visible.
     """
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is None or any(name in chosen for name in ("GPU-", "MIG-")):
+    if chosen is None or "MIG-" in chosen:
         return gpus
     visible = set()
-    for number in chosen.split(","):
-        if not number.strip().isdecimal() or int(number) >= len(gpus):
+    for name in map(str.strip, chosen.split(",")):
+        uuid = name if name.startswith("GPU-") else None
+        meant = [
+            number
+            for number, gpu in enumerate(gpus)
+            if name == str(number) or (uuid and gpu.uuid and gpu.uuid.startswith(uuid))
+        ]
+        if len(meant) != 1:
             break
-        visible.add(int(number))
+        visible.add(meant[0])
     note = (
         f"CUDA_VISIBLE_DEVICES={chosen!r} hides it from Ollama: unset that before the server starts"
     )

@@ -61,17 +61,17 @@ class TestHardware:
         assert hardware._container_memory(5000, 3000, tmp_path) == (1000, 100)
 
     def test_nvidia_smi(self):
-        (gpu,) = gpus_from_smi("Tesla T4, 15360, 15095, 550.54.15\n")
+        (gpu,) = gpus_from_smi("Tesla T4, 15360, 15095, 550.54.15, GPU-1a2b\n")
         assert (gpu.name, gpu.vendor, gpu.driver) == ("Tesla T4", "NVIDIA", "550.54.15")
         assert gpu.total_memory == 15360 * 2**20
         assert gpus_from_smi("NVIDIA-SMI has failed because...\n") == []
 
     def test_nvidia_smi_and_nvml_agree(self):
-        """What both said on one machine: the first in MiB, the second in bytes."""
-        (gpu,) = gpus_from_smi("NVIDIA H100 80GB HBM3, 81559, 81079, 580.159.04\n")
-        assert gpu == GPU(
-            "NVIDIA H100 80GB HBM3", "NVIDIA", 85_520_809_984, 85_017_493_504, "580.159.04"
-        )
+        """What both said on one machine (but for the UUID): first in MiB, second in bytes."""
+        (gpu,) = gpus_from_smi("NVIDIA H100 80GB HBM3, 81559, 81079, 580.159.04, GPU-1a2b\n")
+        name, free = "NVIDIA H100 80GB HBM3", 85_017_493_504
+        found = GPU(name, "NVIDIA", 85_520_809_984, free, "580.159.04", uuid="GPU-1a2b")
+        assert gpu == found
 
     @pytest.mark.parametrize(
         ("chosen", "visible"),
@@ -79,11 +79,18 @@ class TestHardware:
             (None, [0, 1]),
             ("", []),
             ("-1", []),
+            ("NoDevFiles", []),
+            ("none", []),
             ("0", [0]),
             ("1,0", [0, 1]),
             ("2", []),
             ("1, 7, 0", [1]),
-            ("GPU-85bc7bb9", [0, 1]),
+            ("GPU-85bc7bb9", [1]),
+            ("GPU-85bc7bb9,0", [0, 1]),
+            ("GPU-8", []),  # begins both
+            ("GPU-99", []),
+            ("0,GPU-99,1", [0]),
+            ("MIG-85bc7bb9-2c1e", [0, 1]),
         ],
     )
     def test_what_is_hidden_from_programs_is_of_no_use(self, monkeypatch, chosen, visible):
@@ -91,7 +98,12 @@ class TestHardware:
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
         if chosen is not None:
             monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
-        gpus = without_hidden([GPU("T4", "NVIDIA", 15, 14), GPU("A100", "NVIDIA", 40, 39)])
+        gpus = without_hidden(
+            [
+                GPU("T4", "NVIDIA", 15, 14, uuid="GPU-8932f937-d72c"),
+                GPU("A100", "NVIDIA", 40, 39, uuid="GPU-85bc7bb9-2c1e"),
+            ]
+        )
         assert [number for number, gpu in enumerate(gpus) if gpu.usable] == visible
         hidden = [gpu for gpu in gpus if not gpu.usable]
         assert all(f"CUDA_VISIBLE_DEVICES={chosen!r} hides it" in gpu.note for gpu in hidden)
