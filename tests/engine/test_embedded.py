@@ -16,13 +16,13 @@ def engine(embedded: Engine) -> Engine:
     return embedded
 
 
-def test_its_text_equals_llama_cpp_called_directly(client, http, smol_gguf):
+def test_its_text_equals_llama_cpp_called_directly(client, http, quick_gguf):
     import xllamacpp
 
     body = {"model": SMOL, "prompt": "What is a hypotenuse?", "_debug_render_only": True}
     (rendered,) = lines(http.post("/api/generate", json=body))
     params = xllamacpp.CommonParams()
-    params.model.path = str(smol_gguf)
+    params.model.path = str(quick_gguf)
     params.n_ctx, params.verbosity, params.cache_ram_mib = 4096, -1, 0
     direct: dict = {}
     options = {
@@ -71,8 +71,8 @@ def test_a_long_chat_loses_its_oldest_messages_first(client, http):
     assert "old 0" not in text
 
 
-def test_create_from_a_file_and_from_a_model(client, http, smol_gguf):
-    digest = client.create_blob(str(smol_gguf))
+def test_create_from_a_file_and_from_a_model(client, http, quick_gguf):
+    digest = client.create_blob(str(quick_gguf))
     client.create("made:file", files={"a.gguf": digest})
     client.create(
         "made:pirate", from_="made:file", system="You are a pirate.", parameters={"seed": 4}

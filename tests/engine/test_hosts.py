@@ -12,7 +12,7 @@ from slmlab import models
 from slmlab.engines.client import client
 from slmlab.errors import ModelError
 from tests.support.dask import dask_executor
-from tests.support.engines import SHALLOW, SMOL, give_models, give_shallow
+from tests.support.engines import SHALLOW, SMOL, give_models
 from tests.support.processes import free_port, serving
 from tests.support.records import same
 
@@ -21,7 +21,7 @@ SHORT = {"num_predict": 8, "temperature": 0}
 
 class TestHosts:
     @pytest.fixture
-    def two(self, models_home, shallow_gguf, tmp_path):
+    def two(self, models_home, tmp_path):
         """Two servers with the same models."""
         with pytest.MonkeyPatch.context():
             ports = [free_port(), free_port()]
@@ -30,7 +30,6 @@ class TestHosts:
             for home in homes:
                 home.mkdir()
                 give_models(models_home, home)
-                give_shallow(shallow_gguf, home)
             command = [sys.executable, "-m", "slmlab", "serve", "--port"]
             first, second = (
                 serving([*command, str(port)], url, home / "log", SLMLAB_HOME=str(home))

@@ -61,10 +61,12 @@ OPTIONS = {"temperature": 0, "seed": 1, "num_predict": 60}
 
 @pytest.fixture(scope="module")
 def able(
-    embedded: Engine, smol_gguf: Path, tmp_path_factory: pytest.TempPathFactory
+    embedded: Engine, quick_gguf: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[httpx.Client]:
     """An HTTP client of the engine, which has the model."""
-    path = gguf_files.with_template(smol_gguf, tmp_path_factory.mktemp("able") / "a.gguf", TEMPLATE)
+    path = gguf_files.with_template(
+        quick_gguf, tmp_path_factory.mktemp("able") / "a.gguf", TEMPLATE
+    )
     client = ollama.Client(embedded.url, timeout=120, trust_env=False, verify=False)
     client.create(NAME, files={"a.gguf": client.create_blob(path)}, stream=False)
     with httpx.Client(base_url=embedded.url, timeout=120, trust_env=False, verify=False) as http:

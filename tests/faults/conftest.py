@@ -7,17 +7,16 @@ import sys
 import httpx
 import pytest
 
-from tests.support.engines import ALL_THREADS, give_models, give_shallow
+from tests.support.engines import ALL_THREADS, give_models
 from tests.support.processes import free_port, serving
 
 
 @pytest.fixture(scope="module")
-def engine_home(models_home, shallow_gguf, tmp_path_factory):
+def engine_home(models_home, tmp_path_factory):
     """A folder with an engine's home in it, and nothing else."""
     home = tmp_path_factory.mktemp("hostile") / "home"
     home.mkdir()
     give_models(models_home, home)
-    give_shallow(shallow_gguf, home)
     return home
 
 

@@ -10,8 +10,8 @@ import sys
 import time
 
 import slmlab
-from slmlab import paths
-from tests.support.engines import SHALLOW, SMOL
+from slmlab import models, paths
+from tests.support.engines import SHALLOW
 from tests.support.faults import times
 from tests.support.processes import wait_for
 from tests.support.records import same, stored
@@ -20,12 +20,14 @@ from tests.support.records import same, stored
 class TestKilled:
     """A process that runs a grid is killed at a random moment, over and over."""
 
+    NAMES = (SHALLOW, "two-layers:again")
     CODE = (
-        f"import slmlab; slmlab.compare({[SHALLOW, SMOL]}, "
+        f"import slmlab; slmlab.compare({[*NAMES]}, "
         "[f'The number after {n} is' for n in range(12)], repeats=2, num_predict=6, quiet=True)"
     )
 
-    def test_it_resumes_to_the_very_same_records(self, here):
+    def test_it_resumes_to_the_very_same_records(self, here, shallow_gguf):
+        slmlab.add(self.NAMES[1], shallow_gguf)
         # Forked from a process that has the packages loaded: killed many times, loaded once.
         forks = multiprocessing.get_context("forkserver")
         forks.set_forkserver_preload(["langchain_ollama", "pandas", "slmlab.run.compare"])
@@ -54,8 +56,9 @@ class TestKilled:
         arguments = {"repeats": 2, "num_predict": 6, "quiet": True}
         prompts = [f"The number after {n} is" for n in range(12)]
         ran: list = []
-        resumed = slmlab.compare([SHALLOW, SMOL], prompts, on_cell=ran.append, **arguments)
+        resumed = slmlab.compare(self.NAMES, prompts, on_cell=ran.append, **arguments)
         assert not ran
-        undisturbed = slmlab.compare([SHALLOW, SMOL], prompts, fresh=True, **arguments)
+        undisturbed = slmlab.compare(self.NAMES, prompts, fresh=True, **arguments)
+        models.remove(self.NAMES[1])
         assert len(resumed) == 48
         same(resumed, undisturbed)

@@ -17,7 +17,7 @@ from slmlab.engines import supervisor
 from slmlab.errors import ServerError, ServerGone
 from slmlab.run import compare
 from slmlab.run.store import RecordStore
-from tests.support.engines import SHALLOW, SMOL, engine_process, give_models, runners
+from tests.support.engines import SHALLOW, engine_process, give_models, runners
 from tests.support.faults import note, times
 from tests.support.processes import answers, free_port, serving, wait_for
 from tests.support.records import stored
@@ -30,13 +30,15 @@ class TestKilledServer:
     """The server, or its process with a model, gets SIGKILL at random moments of a grid."""
 
     @pytest.mark.parametrize("victim", ["server", "model"])
-    def test_the_grid_comes_to_the_very_same_records(self, victim, lab_with_models):
+    def test_the_grid_comes_to_the_very_same_records(self, victim, lab_with_models, shallow_gguf):
         wanted, prompts_n = times(3, 25), times(10, 100)
         host = slmlab.start("embedded", quiet=True).host
+        names = [SHALLOW, "two-layers:again"]
+        slmlab.add(names[1], shallow_gguf)
         prompts = [f"The number after {n} is" for n in range(prompts_n)]
         # One at a time: llama.cpp's arithmetic depends a little on what else is in its batch.
         grid = {"num_predict": 6, "quiet": True}
-        undisturbed = slmlab.compare([SHALLOW, SMOL], prompts, **grid)
+        undisturbed = slmlab.compare(names, prompts, **grid)
         rng, killed, over = random.Random(5), [], threading.Event()
 
         def kill() -> None:
@@ -59,7 +61,7 @@ class TestKilledServer:
             lines = 0
             for _ in range(20):
                 with contextlib.suppress(ServerError):  # killed before the first cell
-                    again = slmlab.compare([SHALLOW, SMOL], prompts, store=store.folder, **grid)
+                    again = slmlab.compare(names, prompts, store=store.folder, **grid)
                     assert stored(store.folder) >= lines, "nothing that was stored went away"
                     lines = stored(store.folder)
                     if again["error"].isna().all():

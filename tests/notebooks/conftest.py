@@ -42,7 +42,7 @@ def course_ollama(
 
 @pytest.fixture(scope="module")
 def newest(
-    course_ollama: Engine | None, models_home: Path, tmp_path_factory: pytest.TempPathFactory
+    course_ollama: Engine | None, pulled_home: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[World]:
     """The newest packages; with ``--ollama``, that Ollama in place of the embedded engine.
 
@@ -58,7 +58,7 @@ def newest(
         host = course_ollama.url
         # What is at hand is enough; the library's models are gigabytes.
         more["HTTPS_PROXY"] = "http://127.0.0.1:9"
-    with world(Path(sys.executable), folder, models_home, host, slow, **more) as made:
+    with world(Path(sys.executable), folder, pulled_home, host, slow, **more) as made:
         yield made
     if kept:
         Path(kept).mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,7 @@ def newest(
 
 @pytest.fixture(scope="module")
 def colab(
-    colab_python: Path, models_home: Path, tmp_path_factory: pytest.TempPathFactory
+    colab_python: Path, pulled_home: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[World]:
     """Colab's packages, its sign in the environment, records and a server of its own.
 
@@ -77,5 +77,5 @@ def colab(
     """
     folder = tmp_path_factory.mktemp("colab")
     more = {"SLMLAB_TOKENS": "8", "COLAB_RELEASE_TAG": "release-colab-test"}
-    with world(colab_python, folder, models_home, slow=True, rough=True, **more) as made:
+    with world(colab_python, folder, pulled_home, slow=True, rough=True, **more) as made:
         yield made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 from dataclasses import dataclass, replace
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import psutil
 
+import slmlab
+from slmlab.course.transformer import Transformer
 from slmlab.engines.embedded.model_store import ModelStore
 from slmlab.engines.embedded.pypi_models import PYPI_MODELS
 
@@ -67,13 +70,21 @@ def give_models(source: Path, home: Path) -> None:
         )
 
 
-def give_shallow(file: Path, home: Path) -> None:
-    """Put ``SHALLOW`` beside them, as the model that was added first: it is nobody's default."""
+def add_model(home: Path, name: str, model: Transformer, tensor_type: str, **facts: str) -> None:
+    """Write a model's weights into the store of a SLMLAB_HOME, under this name."""
     store = ModelStore(home / "models")
-    blob = store.blobs / file.name
-    os.link(file, blob) if _same_disk(file, home) else shutil.copy(file, blob)
-    model = store.describe(SHALLOW, file.name)
-    store.write(replace(model, modified="2020-01-01T00:00:00+00:00"))
+    part = slmlab.weights.write(model, store.temporary(), tensor_type)
+    digest = hashlib.sha256(part.read_bytes()).hexdigest()
+    store.add_blob(part, digest)
+    store.write(replace(store.describe(name, digest), **facts))
+
+
+def file_of(home: Path, name: str) -> Path:
+    """The file of a model in the store of a SLMLAB_HOME."""
+    store = ModelStore(home / "models")
+    model = store.get(name)
+    assert model, name
+    return store.blob(model.blob)
 
 
 def _same_disk(one: Path, other: Path) -> bool:

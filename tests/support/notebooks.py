@@ -33,22 +33,22 @@ def note(event, arguments):
                 file.write(f"{event} {to[0]} {sys.argv}\\n")
 sys.addaudithook(note)
 """
-# Starts the server and uses it until a line comes. Where it is told to, it gives models' names to a
-# quicker file, made of the lessons' model with some of its layers; one without a chat template
-# completes texts. And it leaves a share of its neurons to those who read that model's weights.
+# Starts the server and uses it until a line comes. Where it is told to, it gives models' names to
+# quicker files, made of the lessons' model: one that chats, one that completes texts with four of
+# its layers. And it leaves a share of its neurons to those who read that model's weights.
 USER = """
 import os, sys, slmlab
 from dataclasses import replace
 from slmlab import weights
 slmlab.start("embedded", quiet=True)
 if sys.argv[1:]:
-    file, share, layers, tensor_type, chats, *completes = sys.argv[1:]
+    file, chats, layers, tensor_type, completes, share = sys.argv[1:]
     model = weights.read()
-    quick = weights.drop_layers(model, range(int(layers), model.layers))
-    slmlab.add(chats, weights.write(quick, file, tensor_type))
-    for name in completes:
-        plain = {k: v for k, v in quick.metadata.items() if k != "tokenizer.chat_template"}
-        slmlab.add(name, weights.write(replace(quick, metadata=plain), file, tensor_type))
+    chat = weights.drop_layers(model, range(int(layers), model.layers))
+    slmlab.add(chats, weights.write(chat, file, tensor_type))
+    few = weights.drop_layers(model, range(4, model.layers))
+    plain = {k: v for k, v in few.metadata.items() if k != "tokenizer.chat_template"}
+    slmlab.add(completes, weights.write(replace(few, metadata=plain), file, "Q4_0"))
     fewer = weights.keep_neurons(model, float(share))
     os.replace(weights.write(fewer, f"{file}.part", "Q8_0"), weights.default_model_file())
 print("up", flush=True)
@@ -131,7 +131,7 @@ def world(
     if host:
         yield made
         return
-    made_of = ["0.1", "10", "Q4_0", SMOL, GEMMA] if rough else ["0.34", "30", "Q8_0", SMOL]
+    made_of = [SMOL, "4", "Q4_0", GEMMA, "0.1"] if rough else [SMOL, "30", "Q8_0", GEMMA, "0.34"]
     arguments = [str(folder / "quick.gguf"), *made_of] if slow else []
     command = [python, "-c", USER, *arguments]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
