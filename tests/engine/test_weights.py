@@ -17,8 +17,8 @@ TEXT = "The library is open from ten to six. The cat sat on the mat and looked a
 
 
 @pytest.fixture(scope="module")
-def model(smol_gguf):
-    return weights.read(smol_gguf)
+def model(quick_gguf):
+    return weights.read(quick_gguf)
 
 
 @pytest.fixture(scope="module")
@@ -91,10 +91,10 @@ class TestWeights:
             models.remove("slmlab/slim:test", host=embedded.url)
 
     def test_install_makes_what_is_missing_and_ready_leaves_it_out(
-        self, model, embedded, monkeypatch, smol_gguf
+        self, model, embedded, monkeypatch, quick_gguf
     ):
         monkeypatch.setenv("OLLAMA_HOST", embedded.url)
-        monkeypatch.setattr(weights, "default_model_file", lambda: smol_gguf)
+        monkeypatch.setattr(weights, "default_model_file", lambda: quick_gguf)
         (name,) = weights.install(["Q4_0"])
         try:
             assert name == "slmlab/smollm2:q4_0"

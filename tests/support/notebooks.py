@@ -35,25 +35,36 @@ sys.addaudithook(note)
 """
 # Starts the server and uses it until a line comes. Where it is told to, it gives models' names to
 # quicker files, made of the lessons' model: one that chats, one that completes texts with four of
-# its layers. And it leaves a share of its neurons to those who read that model's weights.
+# its layers. And it leaves a share of its neurons, and the most frequent of its tokens, to those who
+# read that model's weights.
 USER = """
 import os, sys, slmlab
 from dataclasses import replace
 from slmlab import weights
+
+def with_tokens(model, count):
+    # After 252 single characters and control tokens, each token is what one merge makes.
+    rows, kept = model.tensors["token_embd.weight"], {"llama.vocab_size": count}
+    for name, length in (("tokens", count), ("token_type", count), ("merges", count - 252)):
+        kept["tokenizer.ggml." + name] = model.metadata["tokenizer.ggml." + name][:length]
+    tensors = model.tensors | {"token_embd.weight": rows[:count]}
+    return replace(model, metadata=model.metadata | kept, tensors=tensors)
+
 slmlab.start("embedded", quiet=True)
 if sys.argv[1:]:
-    file, chats, layers, tensor_type, completes, share = sys.argv[1:]
+    file, chats, layers, tensor_type, completes, share, tokens = sys.argv[1:]
     model = weights.read()
     chat = weights.drop_layers(model, range(int(layers), model.layers))
     slmlab.add(chats, weights.write(chat, file, tensor_type))
     few = weights.drop_layers(model, range(4, model.layers))
     plain = {k: v for k, v in few.metadata.items() if k != "tokenizer.chat_template"}
     slmlab.add(completes, weights.write(replace(few, metadata=plain), file, "Q4_0"))
-    fewer = weights.keep_neurons(model, float(share))
+    fewer = with_tokens(weights.keep_neurons(model, float(share)), int(tokens))
     os.replace(weights.write(fewer, f"{file}.part", "Q8_0"), weights.default_model_file())
 print("up", flush=True)
 input()
 """
+TOKENS=os.environ.get("XTOKENS","16384 8192").split()
 KERNEL = "slmlab-tests"
 LONGEST_CELL_S = 600  # a cell that takes longer hangs
 
@@ -131,7 +142,9 @@ def world(
     if host:
         yield made
         return
-    made_of = [SMOL, "4", "Q4_0", GEMMA, "0.1"] if rough else [SMOL, "30", "Q8_0", GEMMA, "0.34"]
+    made_of = [SMOL, "30", "Q8_0", GEMMA, "0.34", TOKENS[0]]
+    if rough:
+        made_of = [SMOL, "4", "Q4_0", GEMMA, "0.1", TOKENS[1]]
     arguments = [str(folder / "quick.gguf"), *made_of] if slow else []
     command = [python, "-c", USER, *arguments]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
