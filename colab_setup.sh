@@ -90,9 +90,6 @@ print(hashlib.sha256(sys.version.encode() + b"".join(open(f, "rb").read() for f 
   else
     pip_install "$@"
   fi
-  # A quarter of all modules are the packages' own tests, which nobody imports here.
-  [ "$compile" = no ] ||
-    "$python" -m compileall -q -j 0 -x 'site-packages/.*/tests?/' "${mark%/*}" >/dev/null || true
   printf '%s' "$stamp" >"$mark"
 }
 
@@ -149,9 +146,8 @@ run_tests() {
       *) break ;;
     esac
   done
-  # Hundreds of processes start in the tests: none of them shall compile what it imports.
+  # Hundreds of processes start in the tests: what one of them has compiled, the others shall read.
   unset PYTHONDONTWRITEBYTECODE
-  compile=yes
   if [ "$fast" = no ]; then
     get_system_packages &
     system=$!
@@ -214,7 +210,7 @@ run_setup() {
   fi
 }
 
-called_from=$PWD compile=no bundle='' wheels=() locked=no
+called_from=$PWD bundle='' wheels=() locked=no
 cd "$(dirname "${BASH_SOURCE[0]}")"
 if [ "${1:-}" = test ]; then
   shift

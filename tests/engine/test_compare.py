@@ -196,6 +196,7 @@ class TestCompare:
             "type": "object",
             "properties": {"colour": {"enum": ["red", "blue"]}},
             "required": ["colour"],
+            "additionalProperties": False,
         }
         frame = slmlab.compare(
             SMOL,

@@ -133,6 +133,7 @@ class TestGenerate:
             "type": "object",
             "properties": {"colour": {"type": "string", "maxLength": 12}},
             "required": ["colour"],
+            "additionalProperties": False,
         }
         answer = client.generate(
             engine.model,

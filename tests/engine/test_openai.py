@@ -21,6 +21,7 @@ SCHEMA = {
     "type": "object",
     "properties": {"colour": {"type": "string", "maxLength": 12}},
     "required": ["colour"],
+    "additionalProperties": False,
 }
 
 

@@ -55,8 +55,8 @@ def listening(gguf: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def place(quick_gguf: Path) -> Iterator[str]:
-    with listening(quick_gguf) as found:
+def place(smol_gguf: Path) -> Iterator[str]:
+    with listening(smol_gguf) as found:
         yield found
 
 
@@ -188,9 +188,9 @@ class TestLlamaServer:
         with pytest.raises(ServerError, match=r"not Ollama but .* give the address http.*/v1$"):
             slmlab.generate(model, "Hi", host=f"http://{place}")
 
-    def test_two_of_a_program_run_a_model_each(self, llama_server, model, quick_gguf, tmp_path):
+    def test_two_of_a_program_run_a_model_each(self, llama_server, model, smol_gguf, tmp_path):
         other = tmp_path / "other.gguf"
-        other.symlink_to(quick_gguf)
+        other.symlink_to(smol_gguf)
         ways = {"quiet": True, "store": tmp_path / "store", **GREEDY}
         with listening(other) as there:
             hosts = [llama_server, f"http://:{KEY}@{there}/v1"]

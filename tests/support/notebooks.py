@@ -35,8 +35,8 @@ sys.addaudithook(note)
 """
 # Starts the server and uses it until a line comes. Where it is told to, it gives models' names to
 # quicker files, made of the lessons' model: one that chats, one that completes texts with four of
-# its layers. And it leaves a share of its neurons, and the most frequent of its tokens, to those who
-# read that model's weights.
+# its layers. And it leaves a share of its neurons, and the most frequent of its tokens, to those
+# who read that model's weights.
 USER = """
 import os, sys, slmlab
 from dataclasses import replace
@@ -64,7 +64,6 @@ if sys.argv[1:]:
 print("up", flush=True)
 input()
 """
-TOKENS=os.environ.get("XTOKENS","16384 8192").split()
 KERNEL = "slmlab-tests"
 LONGEST_CELL_S = 600  # a cell that takes longer hangs
 
@@ -112,11 +111,12 @@ def world(
     """A world with a home of its own.
 
     Its server is the one at ``host``; else the embedded engine, which this Python starts and keeps.
-    On a ``slow`` machine notebooks do without the largest model, which takes most of the time, the
-    smallest has its weights in a format that llama.cpp computes in two thirds of the time, and
-    Python reads it with a third of its neurons, which is half as large. In a ``rough`` world
-    nothing that they compute has to be right: both models are ten of the smallest one's thirty
-    layers, with four bits a weight, and Python reads a tenth of its neurons.
+    On a ``slow`` machine notebooks do without the largest model, which takes most of the time. The
+    smallest has its weights in a format that llama.cpp computes in two thirds of the time, the
+    other one is four of its layers, and Python reads it with a third of its neurons and of its
+    tokens. In a ``rough`` world nothing that they compute has to be right: both models are four
+    layers with four bits a weight, and Python reads a tenth of the neurons and a sixth of the
+    tokens.
     """
     home, spy = folder / "home", folder / "spy"
     home.mkdir()
@@ -142,9 +142,9 @@ def world(
     if host:
         yield made
         return
-    made_of = [SMOL, "30", "Q8_0", GEMMA, "0.34", TOKENS[0]]
+    made_of = [SMOL, "30", "Q8_0", GEMMA, "0.34", "16384"]
     if rough:
-        made_of = [SMOL, "4", "Q4_0", GEMMA, "0.1", TOKENS[1]]
+        made_of = [SMOL, "4", "Q4_0", GEMMA, "0.1", "8192"]
     arguments = [str(folder / "quick.gguf"), *made_of] if slow else []
     command = [python, "-c", USER, *arguments]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
