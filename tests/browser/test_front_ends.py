@@ -9,7 +9,7 @@ import sys
 import nbformat
 import pytest
 
-from tests.support.engines import GEMMA, SMOL, give_models
+from tests.support.engines import BASE, SMOL, give_models
 from tests.support.paths import ROOT
 from tests.support.processes import answers, free_port, run, serving, wait_for
 from tests.support.widgets import STORY, button, pressable, shown, side_by_side, start, texts
@@ -58,7 +58,7 @@ class TestColab:
         more = {"COLAB_RELEASE_TAG": "release-colab-test"}
         with (
             start("classic", colab_python, chromium, embedded, tmp_path_factory, **more) as front,
-            shown(front, side_by_side([SMOL, GEMMA], prompt=STORY, num_predict=1500)) as page,
+            shown(front, side_by_side([SMOL, BASE], prompt=STORY, num_predict=1500)) as page,
         ):
             button(page, "Run").click()
             page.wait_for_function(
@@ -78,7 +78,7 @@ class TestColab:
 class TestOtherFrontEnds:
     @pytest.mark.parametrize("kind", ["voila", "notebook"])
     def test_it_runs_there(self, kind, chromium, embedded, tmp_path_factory):
-        cell = side_by_side([SMOL, GEMMA], prompt="Name a colour.", num_predict=10)
+        cell = side_by_side([SMOL, BASE], prompt="Name a colour.", num_predict=10)
         with (
             start(kind, sys.executable, chromium, embedded, tmp_path_factory) as front,
             shown(front, cell) as page,
@@ -100,7 +100,7 @@ class TestWithoutAFrontEnd:
     def test_a_rendered_notebook_shows_answers(self, world, request, embedded, tmp_path):
         python = sys.executable if world == "newest" else request.getfixturevalue("colab_python")
         cells = [
-            side_by_side([SMOL, GEMMA], prompt="Name a colour.", num_predict=10),
+            side_by_side([SMOL, BASE], prompt="Name a colour.", num_predict=10),
             "slmlab.playground(prompt='Name a fruit.', num_predict=10)",
             "slmlab.arena()",
             "slmlab.catalog_explorer()",

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from tests.support.browser import wcag_violations
-from tests.support.engines import GEMMA, SMOL
+from tests.support.engines import BASE, SMOL
 from tests.support.widgets import STORY, button, pressable, shown, side_by_side
 
 
 class TestLookAndUse:
     CELLS = (
-        side_by_side([SMOL, GEMMA], prompt="Hi", num_predict=8),
+        side_by_side([SMOL, BASE], prompt="Hi", num_predict=8),
         "slmlab.playground(prompt='Hi', num_predict=8)",
         "slmlab.arena(prompt='Hi')",
         "slmlab.catalog_explorer()",
@@ -53,7 +53,7 @@ class TestLookAndUse:
             assert {page.evaluate(moving, state) for state in states} == {"none"}
 
     def test_the_keyboard_alone_runs_and_stops(self, front):
-        cell = side_by_side([SMOL, GEMMA], prompt=STORY, num_predict=600)
+        cell = side_by_side([SMOL, BASE], prompt=STORY, num_predict=600)
         with shown(front, cell) as page:
             page.locator(".slmlab textarea").first.focus()
             page.keyboard.press("Tab")

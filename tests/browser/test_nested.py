@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from tests.support.engines import GEMMA, SMOL
+from tests.support.engines import BASE, SMOL
 from tests.support.widgets import button, pressable, shoot, shown
 
 BOX = f"""
 import ipywidgets, slmlab
 left = slmlab.playground({SMOL!r}, "Name a colour.", num_predict=8)
-right = slmlab.side_by_side([{SMOL!r}, {GEMMA!r}], "Name a fruit.", num_predict=8)
+right = slmlab.side_by_side([{SMOL!r}, {BASE!r}], "Name a fruit.", num_predict=8)
 box = ipywidgets.HBox([left, right])
 box.add_class("outer")
 box
 """
 TABS = f"""
 import ipywidgets, slmlab
-arena = slmlab.arena([{SMOL!r}, {GEMMA!r}], "Name a colour.", num_predict=8)
+arena = slmlab.arena([{SMOL!r}, {BASE!r}], "Name a colour.", num_predict=8)
 tab = ipywidgets.Tab([slmlab.catalog_explorer(), arena])
 tab.set_title(0, "Which")
 tab.set_title(1, "Vote")
@@ -54,4 +54,4 @@ class TestNested:
             pressable(page, "Equally good")
             page.locator(".slmlab-arena .slmlab-answer").first.click()
             page.keyboard.press("ArrowLeft")
-            page.wait_for_selector(f".slmlab-title:has-text('{GEMMA}')")
+            page.wait_for_selector(f".slmlab-title:has-text('{BASE}')")

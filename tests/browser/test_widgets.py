@@ -15,7 +15,7 @@ import slmlab
 from slmlab.evaluation import votes
 from slmlab.run import results
 from slmlab.widgets.voting import Ballot
-from tests.support.engines import GEMMA, MINILM, MODELS, SHALLOW, SMOL
+from tests.support.engines import BASE, MINILM, MODELS, SHALLOW, SMOL
 from tests.support.widgets import STORY, button, pressable, shoot, shown, side_by_side, texts
 
 # Notes how long the second answer is each time when the page changes.
@@ -33,7 +33,7 @@ WATCHED = "() => { watching.disconnect(); return [...lengths]; }"
 class TestSideBySide:
     def test_from_a_prompt_to_a_voted_comparison_of_three(self, front):
         before = {one.name for one in front.folder.iterdir()}
-        cell = side_by_side([SHALLOW, GEMMA, SHALLOW], num_predict=150, voter="Ada")
+        cell = side_by_side([SHALLOW, BASE, SHALLOW], num_predict=150, voter="Ada")
         with shown(front, cell, height=1150) as page:
             page.locator(".slmlab textarea").first.fill("Why is the sky blue?")
             page.keyboard.press("Tab")
@@ -63,17 +63,17 @@ class TestSideBySide:
             cast = votes.read_votes(front.folder / "votes.jsonl")
         new = [one for one in front.folder.iterdir() if one.name not in before]
         table = pd.read_csv(next(one for one in new if one.suffix == ".csv"))
-        assert list(table["model"]) == [SHALLOW, GEMMA, SHALLOW]
+        assert list(table["model"]) == [SHALLOW, BASE, SHALLOW]
         assert (table["in_flight"] == 1).all()
         assert not table["cold"].any(), "each was loaded before its clock started"
         assert (
             "Why is the sky blue?" in next(one for one in new if one.suffix == ".html").read_text()
         )
         assert list(cast["voter"]) == ["Ada"], "a model is no rival of itself"
-        assert (cast["model_a"][0], cast["model_b"][0], cast["winner"][0]) == (SHALLOW, GEMMA, "a")
+        assert (cast["model_a"][0], cast["model_b"][0], cast["winner"][0]) == (SHALLOW, BASE, "a")
 
     def test_all_at_once_stops_at_once_and_goes_on(self, front):
-        cell = side_by_side([SMOL, GEMMA], prompt=STORY, num_predict=2000)
+        cell = side_by_side([SMOL, BASE], prompt=STORY, num_predict=2000)
         with shown(front, cell) as page:
             page.locator("label:has-text('All at once') input, input[type=checkbox]").first.check()
             button(page, "Run").click()
@@ -96,18 +96,18 @@ class TestSideBySide:
             assert any("stopped" in text for text in texts(page)), "an interrupt stops it too"
 
     def test_names_stay_hidden_until_the_vote(self, front):
-        cell = side_by_side([SMOL, GEMMA], prompt="Name three colours.", num_predict=12)
+        cell = side_by_side([SMOL, BASE], prompt="Name three colours.", num_predict=12)
         with shown(front, cell) as page:
             page.locator(".slmlab input[type=checkbox]").nth(1).check()
             button(page, "Run").click()
             pressable(page, "All equally good")
             seen = page.locator(".slmlab").inner_text()
             assert SMOL not in seen
-            assert GEMMA not in seen
+            assert BASE not in seen
             assert "tokens/s" not in seen, "speed would tell the small one"
             button(page, "All equally good").click()
             page.wait_for_selector(".slmlab-strip")
-            page.wait_for_selector(f".slmlab:has-text('{GEMMA}')")
+            page.wait_for_selector(f".slmlab:has-text('{BASE}')")
 
 
 class TestPlayground:
@@ -159,7 +159,7 @@ class TestPlayground:
 class TestArena:
     def test_keys_vote_and_names_come_after(self, front, embedded, tmp_path):
         frame = slmlab.compare(
-            [SMOL, GEMMA],
+            [SMOL, BASE],
             ["Name a colour.", "Name a fruit."],
             num_predict=10,
             quiet=True,
@@ -176,7 +176,7 @@ class TestArena:
             page.wait_for_selector(".slmlab-arena[data-keys]")
             page.locator(".slmlab-answer").first.click()
             page.keyboard.press("ArrowLeft")
-            page.wait_for_selector(f".slmlab-title:has-text('{GEMMA}')")
+            page.wait_for_selector(f".slmlab-title:has-text('{BASE}')")
             pressable(page, "Next pair")
             page.keyboard.press("ArrowRight")  # a second vote on the same pair counts for nothing
             page.keyboard.press("Enter")

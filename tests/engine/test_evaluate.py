@@ -11,7 +11,7 @@ import slmlab
 from slmlab.errors import FileError, ModelError
 from slmlab.evaluation import evaluate as module
 from tests.support.cli import call, run
-from tests.support.engines import GEMMA, SHALLOW
+from tests.support.engines import BASE, SHALLOW
 
 CHECK = f"""\
 models: ["{SHALLOW}"]
@@ -132,8 +132,8 @@ def test_the_command_and_its_exit_codes(lab_with_models, tmp_path):
 
 
 def test_several_models(here):
-    suite = {"models": [SHALLOW, GEMMA], "tasks": ["sentiment"], "items": 2}
+    suite = {"models": [SHALLOW, BASE], "tasks": ["sentiment"], "items": 2}
     settings = {"temperature": 0, "num_predict": 5}
     found = slmlab.evaluate({**suite, "settings": settings, "thresholds": [{"at_least": 0}]})
-    assert [one.model for one in found.checks] == [SHALLOW, GEMMA]
+    assert [one.model for one in found.checks] == [SHALLOW, BASE]
     assert found.passed

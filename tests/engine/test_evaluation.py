@@ -7,7 +7,7 @@ import pytest
 import slmlab
 from slmlab.errors import ModelError, SlmlabError
 from slmlab.evaluation import judge, scorers, statistics, tasks, votes
-from tests.support.engines import GEMMA, MINILM, SHALLOW, SMOL
+from tests.support.engines import BASE, MINILM, SHALLOW, SMOL
 
 
 class TestScorers:
@@ -26,7 +26,7 @@ class TestTasks:
     def test_models_run_them(self, here):
         frame = slmlab.score(
             slmlab.compare(
-                [SHALLOW, GEMMA],
+                [SHALLOW, BASE],
                 tasks.load("sentiment", 6),
                 num_predict=12,
                 temperature=0,
@@ -44,7 +44,7 @@ class TestTasks:
 class TestVotes:
     def test_a_judge_is_asked_in_both_orders(self, here):
         frame = slmlab.compare(
-            [SMOL, GEMMA], ["Name a colour.", "Name a fruit."], num_predict=12, quiet=True
+            [SMOL, BASE], ["Name a colour.", "Name a fruit."], num_predict=12, quiet=True
         )
         verdicts = votes.judge(frame, SMOL, quiet=True)
         assert len(verdicts) == 2

@@ -11,7 +11,7 @@ import pytest
 import slmlab
 from scripts import api_reference
 from slmlab import models, paths
-from tests.support.engines import GEMMA, MINILM, MODELS, SHALLOW, give_models
+from tests.support.engines import BASE, MINILM, MODELS, SHALLOW, give_models
 
 FUNCTIONS = {
     path: value
@@ -33,7 +33,7 @@ def test_it_runs(path, here, frame, models_home, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(plt, "show", lambda: None)
     give_models(models_home, paths.home())
-    known = {"slmlab": slmlab, "names": [SHALLOW, GEMMA], "frame": frame.copy()}
+    known = {"slmlab": slmlab, "names": [SHALLOW, BASE], "frame": frame.copy()}
     text = inspect.getdoc(FUNCTIONS[path]) or ""
     test = doctest.DocTestParser().get_doctest(text, known, path, None, None)
     assert test.examples, "no example"
@@ -42,6 +42,6 @@ def test_it_runs(path, here, frame, models_home, tmp_path, monkeypatch):
     runner.run(test, out=report.append)
     plt.close("all")
     for model in models.installed():
-        if model.name not in (*MODELS, MINILM, SHALLOW):
+        if model.name not in (*MODELS, MINILM, SHALLOW, BASE):
             models.remove(model.name)
     assert not runner.failures, "".join(report)

@@ -12,7 +12,7 @@ from slmlab.engines.embedded.pypi_models import PYPI_MODELS
 from slmlab.errors import ModelError
 from slmlab.models.download import download_size
 from tests.support.disks import small_disk
-from tests.support.engines import GEMMA, MODELS, SHALLOW, SMOL
+from tests.support.engines import BASE, GEMMA, MODELS, SHALLOW, SMOL
 from tests.support.processes import free_port
 
 
@@ -97,7 +97,7 @@ class TestPyPIModels:
     def test_ready_gets_all_and_counts_what_the_user_added(self, lab_with_models, shallow_gguf):
         slmlab.start("embedded", quiet=True)
         slmlab.add("mine", str(shallow_gguf))
-        assert slmlab.ready() == [*MODELS, "mine:latest", SHALLOW]
+        assert slmlab.ready() == [*MODELS, "mine:latest", SHALLOW, BASE]
         assert slmlab.ready([SMOL]) == [SMOL]
         assert slmlab.ready("mine") == ["mine:latest"], "a single name is one model, not letters"
 

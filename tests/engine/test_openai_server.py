@@ -55,8 +55,8 @@ def listening(gguf: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def place(smol_gguf: Path) -> Iterator[str]:
-    with listening(smol_gguf) as found:
+def place(quick_gguf: Path) -> Iterator[str]:
+    with listening(quick_gguf) as found:
         yield found
 
 
@@ -132,10 +132,11 @@ class TestLlamaServer:
     def test_a_comparison_runs_and_resumes(self, llama_server, model):
         conversation = [
             {"role": "system", "content": "Be brief."},
-            {"role": "user", "content": "Name a colour."},
+            {"role": "user", "content": "Tell me a story."},
         ]
         asked = {"host": llama_server, "quiet": True, "repeats": 2, "num_predict": 5}
-        frame = slmlab.compare(model, ["Say A.", conversation], **asked)
+        prompts = ["Count to ten.", conversation]
+        frame = slmlab.compare(model, prompts, **asked)
         assert len(frame) == 4
         assert frame["error"].isna().all()
         assert (frame["tokens_per_s"] > 0).all()
@@ -144,7 +145,9 @@ class TestLlamaServer:
         assert not frame["cold"].any()
         assert "num_ctx" not in frame
         again: list[object] = []
-        resumed = slmlab.compare(model, ["Say A.", conversation], on_cell=again.append, **asked)
+        resumed = slmlab.compare(
+            model, ["Count to ten.", conversation], on_cell=again.append, **asked
+        )
         assert again == []
         assert [*resumed["text"]] == [*frame["text"]]
 
@@ -188,9 +191,9 @@ class TestLlamaServer:
         with pytest.raises(ServerError, match=r"not Ollama but .* give the address http.*/v1$"):
             slmlab.generate(model, "Hi", host=f"http://{place}")
 
-    def test_two_of_a_program_run_a_model_each(self, llama_server, model, smol_gguf, tmp_path):
+    def test_two_of_a_program_run_a_model_each(self, llama_server, model, quick_gguf, tmp_path):
         other = tmp_path / "other.gguf"
-        other.symlink_to(smol_gguf)
+        other.symlink_to(quick_gguf)
         ways = {"quiet": True, "store": tmp_path / "store", **GREEDY}
         with listening(other) as there:
             hosts = [llama_server, f"http://:{KEY}@{there}/v1"]

@@ -12,7 +12,7 @@ from slmlab.evaluation import statistics, tasks
 from slmlab.run import results
 from slmlab.show.markdown import to_html
 from slmlab.show.report import SPEED_COLUMNS
-from tests.support.engines import GEMMA, SHALLOW
+from tests.support.engines import BASE, SHALLOW
 from tests.support.records import same
 
 
@@ -54,7 +54,7 @@ class TestReport:
         page = BeautifulSoup(slmlab.report(frame, tmp_path / "r.html").read_text(), "html.parser")
         speed = rows_of(page, "Speed and flags")
         summary = results.summary(frame)
-        assert [row["model"] for row in speed] == [SHALLOW, GEMMA]
+        assert [row["model"] for row in speed] == [SHALLOW, BASE]
         for shown, computed in zip(speed, summary.to_dict("records"), strict=True):
             for name in ("tokens_per_s", "tokens_per_s_min", "tokens_per_s_max"):
                 column = SPEED_COLUMNS.get(name, name).replace("_", " ")

@@ -9,7 +9,7 @@ import pytest
 import slmlab
 from slmlab.errors import PromptError, SlmlabError
 from slmlab.run import results, streaming
-from tests.support.engines import GEMMA, SHALLOW, SMOL
+from tests.support.engines import BASE, SHALLOW, SMOL
 from tests.support.processes import wait_for
 from tests.support.records import record
 
@@ -21,7 +21,7 @@ class TestAnswers:
         for at_once, width in ((False, 1), (True, 2)):
             two = [
                 streaming.Answer(name, "Name a colour.", embedded.url, {"num_predict": 8})
-                for name in (SHALLOW, GEMMA)
+                for name in (SHALLOW, BASE)
             ]
             done = streaming.finish(streaming.Answers(two, at_once))
             assert [one.state for one in done] == ["done", "done"]
@@ -32,7 +32,7 @@ class TestAnswers:
     def test_stop_ends_a_long_prompt_too(self, embedded):
         """No callback runs before the first token, so the connection has to be closed."""
         prompt = "word " * 20_000
-        one = streaming.Answer(GEMMA, prompt, embedded.url, {"num_ctx": 32768, "num_predict": 5})
+        one = streaming.Answer(BASE, prompt, embedded.url, {"num_ctx": 32768, "num_predict": 5})
         both = streaming.Answers([one, streaming.Answer(SMOL, "Hi", embedded.url)])
         both.start()
         wait_for(lambda: one.state == "reading", 60, "the prompt to be read")

@@ -9,14 +9,14 @@ from slmlab.evaluation import votes
 from slmlab.run import results
 from slmlab.widgets import side_by_side
 from slmlab.widgets.conversation import Point
-from tests.support.engines import GEMMA, QWEN, SHALLOW, SMOL
+from tests.support.engines import BASE, QWEN, SHALLOW, SMOL
 
 
 class TestSideBySide:
     def test_an_answer_that_ends_while_it_draws_has_its_strip_before_its_button(
         self, embedded, monkeypatch
     ):
-        panel = slmlab.side_by_side([SHALLOW, GEMMA], "Hi", host=embedded.url, num_predict=20)
+        panel = slmlab.side_by_side([SHALLOW, BASE], "Hi", host=embedded.url, num_predict=20)
         draw, enable, seen = side_by_side.draw_strips, panel._set_buttons, []
 
         def draw_slowly(*given) -> None:
@@ -57,10 +57,10 @@ class TestServersThatGo:
         assert "gone:1b" in lab.message.value
         assert [one.text for one in lab.turns[-1].answers] == before
         assert lab.follow_up_box.text.value == "And you?", "what was typed stays"
-        column.offer(names, GEMMA)
+        column.offer(names, BASE)
         lab.follow_up()
         answer = lab.turns[1].answers[0]
-        assert answer.model == GEMMA
+        assert answer.model == BASE
         assert answer.prompt[1] == {"role": "assistant", "content": before[0]}
 
 
@@ -125,7 +125,7 @@ class TestConversations:
         assert "was longer than the context" in page.follow_up_box.note.value
 
     def test_a_model_that_vanished_costs_nothing_that_was_typed(self, embedded):
-        lab = slmlab.side_by_side([SHALLOW, GEMMA], "Hi", host=embedded.url, num_predict=5)
+        lab = slmlab.side_by_side([SHALLOW, BASE], "Hi", host=embedded.url, num_predict=5)
         lab.run()
         lab.columns.children[0].model.options = ["gone:1b"]
         lab.columns.children[0].model.value = "gone:1b"

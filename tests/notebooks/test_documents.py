@@ -9,7 +9,7 @@ import pytest
 
 import slmlab
 from slmlab.widgets.side_by_side import SideBySide
-from tests.support.engines import GEMMA, SMOL
+from tests.support.engines import BASE, SMOL
 from tests.support.paths import ROOT
 
 
@@ -19,7 +19,7 @@ def test_its_code_runs(document, lab_with_models, monkeypatch):
     monkeypatch.setenv("SLMLAB_TOKENS", "8")
     monkeypatch.setenv("SLMLAB_ITEMS", "3")
     slmlab.start("embedded", quiet=True)
-    known = {"slmlab": slmlab, "names": [SMOL, GEMMA]}
+    known = {"slmlab": slmlab, "names": [SMOL, BASE]}
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
     # Not here: clusters (see test_hosts.py), models that see (test_images.py), Hugging Face
     # (test_benchmarks.py), votes of people (test_judge_checks.py), a class's laptops

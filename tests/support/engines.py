@@ -23,6 +23,8 @@ MINILM = PYPI_MODELS[3].name
 # SmolLM2 without all but two of its thirty layers: the same tokens and the same chat template in a
 # tenth of the time. What it writes means nothing, and goes on until it is cut.
 SHALLOW = "two-layers:latest"
+# The same without a chat template: it completes, as base models do.
+BASE = "two-layers:base"
 # For a server that is asked for too many threads: without the limit that tests side by side have.
 ALL_THREADS = {"OMP_THREAD_LIMIT": str(2**31 - 1)}
 
