@@ -55,9 +55,11 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 # itself has all threads.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_THREAD_LIMIT"] = "1"
-# XLA, JAX's compiler, takes longer for a training of these tests than the training itself.
+# XLA, JAX's compiler, takes longer for a training of these tests than the training itself; and its
+# threads spin too.
 os.environ["XLA_FLAGS"] = (
-    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
+    "--xla_cpu_multi_thread_eigen=false"
 )
 # With this package, which only checks formats of addresses, jsonschema takes two seconds to import.
 sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]

@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 from tests.support.cli import call, run
-from tests.support.engines import MINILM, MODELS, SHALLOW, SMOL
+from tests.support.engines import BASE, MINILM, MODELS, SHALLOW, SMOL
 
 
 class TestWithModels:
@@ -32,7 +32,7 @@ class TestWithModels:
         record = json.loads(call("ask", SHALLOW, "Say hi.", "--num-predict", "5", "--json").stdout)
         assert (record["model"], record["tokens"]) == (SHALLOW, 5)
         names = [row["name"] for row in json.loads(call("models", "--json").stdout)]
-        assert set(names) == {*MODELS, MINILM, SHALLOW}
+        assert set(names) == {*MODELS, MINILM, SHALLOW, BASE}
         assert SHALLOW in call("models").stdout
         rows = json.loads(
             call(

@@ -15,6 +15,7 @@ from pathlib import Path
 import nbclient
 import nbformat
 import pytest
+from nbclient.output_widget import OutputWidget
 
 from slmlab.engines.embedded.model_store import ModelStore
 from slmlab.models import speed
@@ -65,9 +66,18 @@ print("up", flush=True)
 input()
 """
 KERNEL = "slmlab-tests"
-# A cell that takes longer hangs. (Now and then pyzmq misses that an answer has come, and finds it
-# when this time is over.)
-LONGEST_CELL_S = 240
+LONGEST_CELL_S = 600  # a cell that takes longer hangs
+
+
+class Outputs(OutputWidget):
+    """The outputs in an Output widget, which are kept and not sent back to the kernel.
+
+    By sending them, nbclient can miss that the kernel has answered (the socket tells that only
+    once), and then notices when the time of the cell is over.
+    """
+
+    def sync_state(self) -> None:
+        """Send nothing."""
 
 
 @dataclass
@@ -178,6 +188,7 @@ def execute(
         resources={"metadata": {"path": str(folder)}},
         record_timing=False,
     )
+    client.widget_registry = {"@jupyter-widgets/output": {"OutputModel": Outputs}}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JUPYTER_PATH", str(folder))
         client.execute(env=dict(env))
