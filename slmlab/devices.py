@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import platform
@@ -68,10 +69,12 @@ def _nvidia_by_nvml() -> list[GPU]:
         driver = pynvml.nvmlSystemGetDriverVersion()
         for index in range(pynvml.nvmlDeviceGetCount()):
             handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-            memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-            name = pynvml.nvmlDeviceGetName(handle)
-            facts = GPU(_text(name), "NVIDIA", memory.total, memory.free, _text(driver))
-            gpus.append(replace(facts, uuid=_text(pynvml.nvmlDeviceGetUUID(handle))))
+            total = free = None
+            with contextlib.suppress(pynvml.NVMLError):  # it may share the machine's memory
+                memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+                total, free = memory.total, memory.free
+            name, uuid = pynvml.nvmlDeviceGetName(handle), pynvml.nvmlDeviceGetUUID(handle)
+            gpus.append(GPU(_text(name), "NVIDIA", total, free, _text(driver), uuid=_text(uuid)))
     except pynvml.NVMLError:
         return []
     finally:
@@ -89,12 +92,15 @@ def _nvidia_by_smi() -> list[GPU]:
 
 
 def gpus_from_smi(output: str) -> list[GPU]:
-    """GPUs in the CSV that ``nvidia-smi --query-gpu=name,memory.total,…`` prints (MiB)."""
+    """GPUs in the CSV that ``nvidia-smi --query-gpu=name,memory.total,…`` prints (MiB).
+
+    It prints ``[N/A]`` where a GPU shares the machine's memory.
+    """
     gpus = []
     for line in output.splitlines():
         cells = [cell.strip() for cell in line.split(",")]
-        if len(cells) == 5 and cells[1].isdigit() and cells[2].isdigit():
-            total, free = int(cells[1]) * 2**20, int(cells[2]) * 2**20
+        if len(cells) == 5 and cells[4].startswith("GPU-"):
+            total, free = (int(one) * 2**20 if one.isdigit() else None for one in cells[1:3])
             gpus.append(GPU(cells[0], "NVIDIA", total, free, cells[3], uuid=cells[4]))
     return gpus
 

@@ -66,6 +66,14 @@ class TestHardware:
         assert gpu.total_memory == 15360 * 2**20
         assert gpus_from_smi("NVIDIA-SMI has failed because...\n") == []
 
+    def test_a_gpu_that_shares_the_machines_memory_is_one(self):
+        """It was left out, and the numbers of those after it were wrong."""
+        lines = "NVIDIA GB10, [N/A], [N/A], 580.95.05, GPU-1a2b\nT4, 15360, 15095, 550, GPU-3c\n"
+        shared, own = gpus_from_smi(lines)
+        assert (shared.name, shared.total_memory, shared.free_memory) == ("NVIDIA GB10", None, None)
+        assert own.total_memory == 15360 * 2**20
+        assert gpus_from_smi("Failed, a, sentence, with, commas\n") == []
+
     def test_nvidia_smi_and_nvml_agree(self):
         """What both said on one machine (but for the UUID): first in MiB, second in bytes."""
         (gpu,) = gpus_from_smi("NVIDIA H100 80GB HBM3, 81559, 81079, 580.159.04, GPU-1a2b\n")
