@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import signal
 import sys
 import uuid
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from slmlab import paths
 from slmlab.engines.embedded.model_store import ModelStore
 from slmlab.engines.embedded.pypi_models import PYPI_MODELS
 from slmlab.evaluation import tasks
-from tests.support import real_ollama
+from tests.support import cut_models, real_ollama
 from tests.support.engines import (
     BASE,
     GEMMA,
@@ -32,7 +32,6 @@ from tests.support.engines import (
     SHALLOW,
     SMOL,
     Engine,
-    add_model,
     file_of,
     give_models,
 )
@@ -141,21 +140,14 @@ def models_home(pulled_home: Path, smol_gguf: Path) -> Path:
     These are the models of the package index, SmolLM2 in a format (Q8_0) that llama.cpp reads
     almost twice as fast as that of the index, ``SHALLOW`` and ``BASE``.
     """
-    home = CACHE / f"home-{smol_gguf.name[-8:]}"
+    recipe = smol_gguf.name.encode() + Path(cut_models.__file__).read_bytes()
+    home = CACHE / f"home-{hashlib.sha256(recipe).hexdigest()[:8]}"
     with FileLock(f"{home}.lock"):
-        store = ModelStore(home / "models")
-        if not all(store.get(name) for name in (*MODELS, MINILM, SHALLOW, BASE)):
+        if not home.exists():
             part = home.with_suffix(".part")
-            for folder in (home, part):
-                shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(part, ignore_errors=True)
             give_models(pulled_home, part)
-            smol = slmlab.weights.read(smol_gguf)
-            few = slmlab.weights.drop_layers(smol, range(2, smol.layers))
-            add_model(part, SMOL, smol, "Q8_0")
-            plain = {k: v for k, v in few.metadata.items() if k != "tokenizer.chat_template"}
-            for name, model in ((SHALLOW, few), (BASE, replace(few, metadata=plain))):
-                # Those that were added first are nobody's default.
-                add_model(part, name, model, "Q4_1", modified="2020-01-01T00:00:00+00:00")
+            cut_models.add_to(part, slmlab.weights.read(smol_gguf))
             part.rename(home)
     return home
 

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-
 from slmlab.evaluation import votes
 from tests.support.browser import Front
 from tests.support.engines import BASE, SMOL
-from tests.support.widgets import button, pressable, shown, side_by_side, start, texts
+from tests.support.widgets import button, pressable, shown, side_by_side, texts
 
 
-def test_both_see_the_answers_and_a_vote_counts_once(chromium, embedded, tmp_path_factory):
+def test_both_see_the_answers_and_a_vote_counts_once(chromium, lab):
     cell = side_by_side([SMOL, BASE], prompt="Name a colour.", num_predict=12)
-    with (
-        start("lab", sys.executable, chromium, embedded, tmp_path_factory) as front,
-        shown(front, cell) as one,
-    ):
-        other = Front(front.kind, front.url, front.folder, chromium).open("lab")
+    with shown(lab, cell) as one:
+        other = Front(lab.kind, lab.url, lab.folder, chromium).open("lab")
         other.wait_for_selector(".slmlab-card", timeout=60_000)
         button(other, "Run").click()
         for page in (one, other):
@@ -27,5 +22,5 @@ def test_both_see_the_answers_and_a_vote_counts_once(chromium, embedded, tmp_pat
         for page in (one, other):
             page.wait_for_selector(".slmlab-chosen")
         assert one.locator(".slmlab-chosen").count() == other.locator(".slmlab-chosen").count() == 1
-        assert len(votes.read_votes(front.folder / "votes.jsonl")) == 1
+        assert len(votes.read_votes(lab.folder / "votes.jsonl")) == 1
         other.context.close()

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import ast
 import re
+from dataclasses import replace
 
 import pytest
 
 import slmlab
+from slmlab.engines.embedded.model_store import ModelStore
 from slmlab.widgets.side_by_side import SideBySide
-from tests.support.engines import BASE, SMOL
+from tests.support.engines import BASE, GEMMA, QWEN, SMOL
 from tests.support.paths import ROOT
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/comparing.md", "docs/widgets.md"])
 def test_its_code_runs(document, lab_with_models, monkeypatch):
     monkeypatch.chdir(lab_with_models)
+    store = ModelStore(lab_with_models / "models")
+    for name in (GEMMA, QWEN):  # whatever they write
+        store.write(replace(store.get(BASE), name=name))
     monkeypatch.setenv("SLMLAB_TOKENS", "8")
     monkeypatch.setenv("SLMLAB_ITEMS", "3")
     slmlab.start("embedded", quiet=True)

@@ -38,6 +38,11 @@ RUN_IN_CLASSIC = """cells => {
     book.get_cells().forEach((cell, n) => cell.set_text(cells[n] || ''));
     book.execute_all_cells();
 }"""
+# Nobody is told news; and a page does not find that another one has saved its notebook.
+LAB_SETTINGS = {
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    "docmanager-extension/plugin": {"autosave": False},
+}
 
 
 @dataclass
@@ -120,11 +125,10 @@ def front(
     kind: str, python: Path, folder: Path, port: int, browser: Browser, **env: str
 ) -> Iterator[Front]:
     """A Jupyter server of an environment, with this folder as its root."""
-    settings = folder / "settings/@jupyterlab/apputils-extension"
-    settings.mkdir(parents=True)
-    (settings / "notification.jupyterlab-settings").write_text(
-        json.dumps({"fetchNews": "false", "checkForUpdates": False})
-    )
+    for name, settings in LAB_SETTINGS.items():
+        file = folder / f"settings/@jupyterlab/{name}.jupyterlab-settings"
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps(settings))
     books = folder / "books"
     books.mkdir()
     common = [

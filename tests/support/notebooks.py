@@ -40,26 +40,17 @@ sys.addaudithook(note)
 # who read that model's weights.
 USER = """
 import os, sys, slmlab
-from dataclasses import replace
 from slmlab import weights
-
-def with_tokens(model, count):
-    # After 252 single characters and control tokens, each token is what one merge makes.
-    rows, kept = model.tensors["token_embd.weight"], {"llama.vocab_size": count}
-    for name, length in (("tokens", count), ("token_type", count), ("merges", count - 252)):
-        kept["tokenizer.ggml." + name] = model.metadata["tokenizer.ggml." + name][:length]
-    tensors = model.tensors | {"token_embd.weight": rows[:count]}
-    return replace(model, metadata=model.metadata | kept, tensors=tensors)
+from tests.support.cut_models import with_tokens, without_template
 
 slmlab.start("embedded", quiet=True)
 if sys.argv[1:]:
     file, chats, layers, tensor_type, completes, share, tokens = sys.argv[1:]
     model = weights.read()
-    chat = weights.drop_layers(model, range(int(layers), model.layers))
+    few = with_tokens(weights.drop_layers(model, range(4, model.layers)), 8192)
+    chat = few if layers == "4" else weights.drop_layers(model, range(int(layers), model.layers))
     slmlab.add(chats, weights.write(chat, file, tensor_type))
-    few = weights.drop_layers(model, range(4, model.layers))
-    plain = {k: v for k, v in few.metadata.items() if k != "tokenizer.chat_template"}
-    slmlab.add(completes, weights.write(replace(few, metadata=plain), file, "Q4_0"))
+    slmlab.add(completes, weights.write(without_template(few), file, "Q8_0"))
     fewer = with_tokens(weights.keep_neurons(model, float(share)), int(tokens))
     os.replace(weights.write(fewer, f"{file}.part", "Q8_0"), weights.default_model_file())
 print("up", flush=True)
@@ -156,7 +147,7 @@ def world(
         return
     made_of = [SMOL, "30", "Q8_0", GEMMA, "0.34", "16384"]
     if rough:
-        made_of = [SMOL, "4", "Q4_0", GEMMA, "0.1", "8192"]
+        made_of = [SMOL, "4", "Q8_0", GEMMA, "0.1", "8192"]
     arguments = [str(folder / "quick.gguf"), *made_of] if slow else []
     command = [python, "-c", USER, *arguments]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}

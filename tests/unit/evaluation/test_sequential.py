@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
+import scipy
 
 import slmlab
 from slmlab.errors import PromptError
@@ -50,7 +50,10 @@ class TestEvidence:
         """So the evidence is not needlessly strict."""
         rng = np.random.default_rng(2)
         won = np.cumsum(rng.random((300, 300)) < 0.5, axis=1)
-        p = stats.binom.cdf(np.minimum(won, np.arange(1, 301) - won), np.arange(1, 301), 0.5) * 2
+        p = (
+            scipy.stats.binom.cdf(np.minimum(won, np.arange(1, 301) - won), np.arange(1, 301), 0.5)
+            * 2
+        )
         assert (p < 0.05).any(axis=1).mean() > 0.2
 
     def test_a_clear_winner_takes_few_prompts(self):

@@ -8,9 +8,9 @@ import random
 import numpy as np
 import pandas as pd
 import pytest
+import scipy
 from hypothesis import given
 from hypothesis import strategies as some
-from scipy import stats
 
 from slmlab.errors import SlmlabError
 from slmlab.evaluation import statistics
@@ -35,7 +35,7 @@ class TestStatistics:
     @pytest.mark.parametrize("n", [2, 7, 300])
     def test_it_is_the_bootstrap_of_scipy(self, n, draw):
         values = getattr(np.random.default_rng(n), draw)(n)
-        wanted = stats.bootstrap(
+        wanted = scipy.stats.bootstrap(
             (values,), np.mean, method="BCa", rng=np.random.default_rng(0), batch=1_000
         ).confidence_interval
         found = statistics.interval(values)
@@ -45,11 +45,11 @@ class TestStatistics:
         ("k", "n"), [(0, 1), (1, 1), (3, 3), (1, 100), (80, 100), (5_000, 10_000), (1, 50_000)]
     )
     def test_rates_and_the_sign_test_are_those_of_scipy(self, k, n):
-        wanted = stats.binomtest(k, n).proportion_ci()
+        wanted = scipy.stats.binomtest(k, n).proportion_ci()
         found = statistics.interval([1] * k + [0] * (n - k))
         assert (found.low, found.high) == pytest.approx((wanted.low, wanted.high), rel=1e-7)
         tested = statistics.sign_tests([("a", "b", [1] * n, [0] * k + [2] * (n - k))])
-        p_value = stats.binomtest(k, n).pvalue
+        p_value = scipy.stats.binomtest(k, n).pvalue
         assert tested["p"].item() == pytest.approx(p_value, rel=1e-7, abs=1e-300)
 
     def test_the_interval_covers_as_often_as_it_says(self):
@@ -120,11 +120,11 @@ class TestStatistics:
         needed = statistics.prompts_needed(12, 6, 2)
         rng = random.Random(0)
         share, decided = 12.5 / 19, round(needed * 18 / 20)
-        from scipy import stats
-
         power = np.mean(
             [
-                stats.binomtest(sum(rng.random() < share for _ in range(decided)), decided).pvalue
+                scipy.stats.binomtest(
+                    sum(rng.random() < share for _ in range(decided)), decided
+                ).pvalue
                 < 0.05
                 for _ in range(500)
             ]
@@ -205,7 +205,7 @@ class TestDifference:
     def test_shares_are_those_of_the_paired_t_test(self):
         rng = np.random.default_rng(0)
         a, b = rng.random(30), rng.random(30)
-        right = stats.ttest_rel(a, b).confidence_interval(0.95)
+        right = scipy.stats.ttest_rel(a, b).confidence_interval(0.95)
         found = statistics.difference(a, b)
         assert (found.low, found.high) == pytest.approx((right.low, right.high))
         assert found.method == "t"
@@ -238,7 +238,7 @@ class TestMeans:
         )
         (row,) = statistics.means(frame).to_dict("records")
         assert row["n"] == 4
-        right = stats.binomtest(3, 4).proportion_ci(0.95)
+        right = scipy.stats.binomtest(3, 4).proportion_ci(0.95)
         assert (row["low"], row["high"]) == pytest.approx((right.low, right.high))
 
 
@@ -281,7 +281,7 @@ class TestPower:
         rng = np.random.default_rng(0)
         n = rng.binomial(needed, decided / (decided + same), 4000)
         wins = rng.binomial(n, share)
-        p = np.minimum(1, 2 * stats.binom.sf(np.maximum(wins, n - wins) - 1, n, 0.5))
+        p = np.minimum(1, 2 * scipy.stats.binom.sf(np.maximum(wins, n - wins) - 1, n, 0.5))
         power = (p < 0.05 / comparisons).mean()
         assert 0.75 < power < 0.87
 
