@@ -20,7 +20,7 @@ from slmlab.errors import Interrupted, ModelError, PromptError, ResultsError
 from slmlab.run import prompts, results
 from slmlab.run.generate import generate
 from tests.support.contract import WEATHER
-from tests.support.engines import GEMMA, SHALLOW, SMOL, engine_process, runners
+from tests.support.engines import BASE, SHALLOW, SMOL, engine_process, runners
 from tests.support.processes import wait_for
 from tests.support.records import same
 
@@ -79,20 +79,20 @@ class TestCompare:
     def test_every_prompt_to_every_model(self, here):
         seen: list[str] = []
         frame = slmlab.compare(
-            [SMOL, GEMMA],
+            [SMOL, BASE],
             ["The sky is", "Two plus two is"],
             repeats=2,
             num_predict=8,
             on_record=lambda record: seen.append(record.model),
         )
-        assert seen == [SMOL] * 4 + [GEMMA] * 4, "one model after the other"
+        assert seen == [SMOL] * 4 + [BASE] * 4, "one model after the other"
         assert len(frame) == 8
         assert frame["error"].isna().all()
         assert not frame["cold"].any(), "models are loaded before they are timed"
         assert (frame["model_load_s"] > 0.05).all()
         assert set(frame["seed"]) == {0, 1}
         by_model = frame.groupby("model")["seed"].apply(list)
-        assert by_model[SMOL] == by_model[GEMMA], "repeats pair up across models"
+        assert by_model[SMOL] == by_model[BASE], "repeats pair up across models"
 
     def test_the_tutorials_chain_gives_the_same_text(self, here):
         prompt = prompts.fill("step_by_step", question=prompts.HYPOTENUSE)

@@ -14,7 +14,7 @@ from slmlab.course import transformer, weights
 from slmlab.errors import ModelError, PromptError
 from slmlab.evaluation import statistics, tasks
 from slmlab.run import given_tokens
-from tests.support.engines import GEMMA, SMOL
+from tests.support.engines import BASE, SHALLOW, SMOL
 
 TEXT = "The library is open from ten to six. The cat sat on the mat and looked at the sea."
 
@@ -139,11 +139,11 @@ def test_what_cannot_be_scored_is_told(here, capsys):
     with pytest.raises(ModelError, match="longer than the context"):
         likelihood.choose(SMOL, "word " * 300, ["a", "b"], num_ctx=256)
     with pytest.raises(ModelError, match="leave chat out"):
-        likelihood.choose(GEMMA, "Paris is in", ["France", "Italy"], chat=True)
+        likelihood.choose(BASE, "Paris is in", ["France", "Italy"], chat=True)
     with pytest.raises(ModelError, match="no model 'nope'"):
         likelihood.perplexity("nope", TEXT)
     with pytest.raises(PromptError, match="into different tokens"):
-        likelihood.kl_divergence(SMOL, GEMMA, TEXT, likeliest=1)
+        likelihood.kl_divergence(SMOL, SHALLOW, f"{TEXT} Constantinople.", likeliest=1)
     long = [
         {"prompt": "word " * 300, "labels": ["a", "b"], "expected": "a"},
         {"prompt": "Paris is in", "labels": ["France", "Italy"], "expected": "France"},
