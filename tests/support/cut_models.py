@@ -42,4 +42,4 @@ def add_to(home: Path, smol: Transformer) -> None:
     few = with_tokens(weights.drop_layers(smol, range(2, smol.layers)), 8192)
     for name, model in ((SHALLOW, few), (BASE, without_template(few))):
         # Those that were added first are nobody's default.
-        add_model(home, name, model, "Q8_0", modified="2020-01-01T00:00:00+00:00")
+        add_model(home, name, model, "Q4_1", modified="2020-01-01T00:00:00+00:00")
