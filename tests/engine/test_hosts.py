@@ -12,7 +12,7 @@ from slmlab import models
 from slmlab.engines.client import client
 from slmlab.errors import ModelError
 from tests.support.dask import dask_executor
-from tests.support.engines import SHALLOW, SMOL, give_models
+from tests.support.engines import BASE, SHALLOW, SMOL, give_models
 from tests.support.processes import free_port, serving
 from tests.support.records import same
 
@@ -42,7 +42,7 @@ class TestHosts:
         prompts = [f"The number after {n} is" for n in range(6)]
         # Two servers with two threads each on two cores spend their time on waiting for each other.
         arguments = {"fresh": True, "quiet": True, "num_predict": 6, "num_thread": 1}
-        names = [SMOL, SHALLOW]
+        names = [SHALLOW, BASE]
         alone = slmlab.compare(names, prompts, hosts=two[0], **arguments)
         threads = slmlab.compare(names, prompts, hosts=two, **arguments)
         with dask_executor(2) as executor:
