@@ -71,6 +71,7 @@ ORDER = (
     "notebooks/test_newest",
     "notebooks/test_colab",
     "faults/test_start_killed",
+    "faults/test_killed_server",
     "browser",
     "faults",
     "engine",
