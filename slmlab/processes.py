@@ -1,11 +1,8 @@
-"""Processes: identify them for certain, end them with their children, tie them to a parent."""
+"""Processes: identify them for certain, end them with their children."""
 
 from __future__ import annotations
 
-import ctypes
 import logging
-import signal
-import sys
 
 import psutil
 
@@ -54,10 +51,3 @@ def end_tree(process: psutil.Process, patience: float = 5.0) -> None:
         if not family:
             return
         log.debug("still running after %s: %s", kill.__name__, family)
-
-
-def end_with_parent() -> None:
-    """On Linux, have the kernel end this new process when its parent dies, however that happens."""
-    if sys.platform == "linux":
-        PR_SET_PDEATHSIG = 1
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -42,7 +42,8 @@ import psutil
 from slmlab import paths
 from slmlab.engines import keys
 from slmlab.engines.address import LOOPBACK_NAMES
-from slmlab.processes import end_tree, end_with_parent, is_same, start_time
+from slmlab.parent import end_with_parent
+from slmlab.processes import end_tree, is_same, start_time
 from slmlab.terminal import printable
 
 # Seconds that a server goes on without users, so that a kernel that restarts finds it again.

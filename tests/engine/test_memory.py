@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from slmlab.engines.embedded import gguf_header
-from slmlab.kv_cache import CacheShape, kv_cache_bytes
+from slmlab.kv_cache import CacheShape, cache_type, kv_cache_bytes
 from tests.support import tiny_models
 
 # Loads a model as the engine's worker does, and says in its log what it allocates.
@@ -36,6 +36,7 @@ def allocated(path: Path, num_ctx: int, parallel: int, embedding: bool = False) 
         "num_ctx": num_ctx,
         "parallel": parallel,
         "threads": 1,
+        "cache_type": cache_type(),
         "embedding": embedding,
         "pooling": 1,
         "batch": num_ctx,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
@@ -92,22 +91,3 @@ class TestEndTree:
         process.kill()
         process.wait()
         processes.end_tree(one)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="a feature of Linux")
-def test_a_child_ends_with_its_parent(start):
-    child = (
-        "from slmlab.processes import end_with_parent; end_with_parent(); "
-        "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
-    )
-    parent = start(
-        sys.executable,
-        "-c",
-        f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])",
-        stdout=subprocess.PIPE,
-    )
-    one = psutil.Process(int(parent.stdout.readline()))
-    parent.kill()
-    started = time.monotonic()
-    one.wait(10)
-    assert time.monotonic() - started < 10

@@ -21,7 +21,7 @@ from slmlab.engines.embedded.model_store import StoredModel
 from slmlab.engines.embedded.waiting_threads import SLEEP, SPIN
 from slmlab.engines.embedded.worker_output import how_it_ended, memory_error, reason_in
 from slmlab.engines.embedded.worker_process import WorkerProcess
-from slmlab.kv_cache import CacheShape
+from slmlab.kv_cache import CacheShape, cache_type
 from slmlab.memory import (
     batch_size,
     embedding_buffer,
@@ -164,6 +164,7 @@ class Loader:
             "num_ctx": settings.num_ctx,
             "parallel": parallel,
             "threads": settings.threads,
+            "cache_type": cache_type(),
             "chat_template": model.chat_template,
             "embedding": "embedding" in model.capabilities,
             "pooling": pooling(model.metadata),

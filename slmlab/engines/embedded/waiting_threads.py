@@ -16,8 +16,6 @@ import ctypes
 import threading
 from pathlib import Path
 
-from slmlab import hardware
-
 # What the engine writes to a worker to have its threads sleep, or spin again.
 SLEEP, SPIN = "sleep\n", "spin\n"
 
@@ -40,6 +38,8 @@ class WaitingThreads:
 
 def _hold(library: ctypes.CDLL, end: threading.Event) -> None:
     """Start a team that does nothing; it belongs to this thread, and ends with it."""
+    from slmlab import hardware  # few models ever need it, and it takes as long as all the rest
+
     nothing = ctypes.cast(ctypes.CDLL(None).getpid, ctypes.c_void_p)
     threads = ctypes.c_uint(hardware.usable_cores() + 1)
     library.GOMP_parallel(nothing, None, threads, ctypes.c_uint(0))

@@ -19,9 +19,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from slmlab import kv_cache
 from slmlab.engines.embedded.waiting_threads import SLEEP, WaitingThreads
-from slmlab.processes import end_with_parent
+from slmlab.parent import end_with_parent
 
 if TYPE_CHECKING:
     import xllamacpp
@@ -57,7 +56,7 @@ def parameters(config: dict[str, Any]) -> xllamacpp.CommonParams:
     params.fit_params = has_gpu()
     params.n_ctx = config["num_ctx"] * config["parallel"]
     params.n_parallel = config["parallel"]
-    cache_type = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{kv_cache.cache_type().upper()}")
+    cache_type = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{config['cache_type'].upper()}")
     params.cache_type_k = params.cache_type_v = cache_type
     params.cpuparams.n_threads = config["threads"]
     params.cpuparams_batch.n_threads = config["threads"]
@@ -83,7 +82,7 @@ def main() -> None:
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
-    # This takes a while, so it comes before anybody asks for a model.
+    # This takes a while, so it comes before anybody asks for a model; so little else is imported.
     import xllamacpp
 
     line = sys.stdin.readline()
