@@ -38,6 +38,7 @@ def listening(gguf: Path) -> Iterator[str]:
         "num_ctx": CONTEXT,
         "parallel": 1,
         "threads": 1,
+        "cache_type": "f16",
         "embedding": False,
     }
     with subprocess.Popen(

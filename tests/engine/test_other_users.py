@@ -203,7 +203,7 @@ def test_nobody_else_can_reach_a_models_process(lab_with_models):
 def test_at_a_port_a_models_process_tells_strangers_that_it_runs_and_no_more(smol_gguf):
     """As on Windows, where it can listen at no other place."""
     config = {"path": str(smol_gguf), "socket": "", "key": "secret" * 8, "embedding": False}
-    config |= {"num_ctx": 256, "parallel": 1, "threads": 1}
+    config |= {"num_ctx": 256, "parallel": 1, "threads": 1, "cache_type": "f16"}
     command = [sys.executable, "-m", "slmlab.engines.embedded.worker"]
     pipe, quiet = subprocess.PIPE, subprocess.DEVNULL
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=quiet, text=True) as worker:
