@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 import slmlab
-from slmlab import paths
+from slmlab import models, paths
+from slmlab.engines.client import client
 from slmlab.errors import Interrupted, ModelError, PromptError, ResultsError
 from slmlab.run import prompts, results
 from slmlab.run.generate import generate
@@ -101,6 +102,13 @@ class TestCompare:
         text = runnable.invoke({"question": prompts.HYPOTENUSE})
         assert text == record.text
         assert "hypotenuse" in text
+
+    def test_one_that_embeds_makes_room_for_those_that_are_timed(self, at):
+        client(at.url).embed(at.embedder, "x")
+        assert at.embedder in [one.name for one in models.loaded()]
+        frame = slmlab.compare(at.shallow, "Say A.", fresh=True, quiet=True, **SHORT)
+        assert frame["error"].isna().all()
+        assert [one.name for one in models.loaded()] == [at.shallow]
 
     def test_a_failing_cell_is_a_row_and_not_the_end(self, here, shallow_gguf, tmp_path):
         """A model whose file is gone from the disk when its turn comes."""

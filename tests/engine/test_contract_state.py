@@ -110,6 +110,18 @@ class TestKeepAlive:
         assert answer["done_reason"] == "unload"
         wait_for(lambda: engine.shallow not in self.loaded(client), 60, "the model to go")
 
+    @pytest.mark.parametrize("route", ["generate", "chat"])
+    def test_zero_unloads_one_that_only_embeds_too(self, client, http, engine, route):
+        client.embed(engine.embedder, "x")
+        assert engine.embedder in self.loaded(client)
+        body = {"model": engine.embedder, "keep_alive": 0, "stream": False}
+        answer = http.post(f"/api/{route}", json=body).json()
+        assert answer["done_reason"] == "unload"
+        wait_for(lambda: engine.embedder not in self.loaded(client), 60, "the model to go")
+        refused = http.post(f"/api/{route}", json={"model": engine.embedder})
+        assert refused.status_code == 400
+        assert refused.json()["error"] == f'"{engine.embedder}" does not support {route}'
+
     def test_a_second_is_kept(self, client, engine):
         client.generate(engine.shallow, "x", options={"num_predict": 1}, keep_alive="1s")
         wait_for(lambda: engine.shallow not in self.loaded(client), 60, "the model to expire")

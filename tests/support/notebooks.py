@@ -36,8 +36,8 @@ sys.addaudithook(note)
 """
 # Starts the server and uses it until a line comes. Where it is told to, it gives models' names to
 # quicker files, made of the lessons' model: one that chats, one that completes texts with four of
-# its layers. And it leaves a share of its neurons, and the most frequent of its tokens, to those
-# who read that model's weights.
+# its layers and a sixth of its tokens. And it leaves a share of its neurons, and the most frequent
+# of its tokens, to those who read that model's weights.
 USER = """
 import os, sys, slmlab
 from slmlab import weights
@@ -116,9 +116,9 @@ def world(
     Its server is the one at ``host``; else the embedded engine, which this Python starts and keeps.
     On a ``slow`` machine notebooks do without the largest model, which takes most of the time. The
     smallest has its weights in a format that llama.cpp computes in two thirds of the time, the
-    other one is four of its layers, and Python reads it with a third of its neurons and of its
-    tokens. In a ``rough`` world nothing that they compute has to be right: both models are four
-    layers with four bits a weight, and Python reads a tenth of the neurons and a sixth of the
+    other one is four of its layers with a sixth of its tokens, and Python reads it with a third of
+    its neurons and of its tokens. In a ``rough`` world nothing that they compute has to be right:
+    both models are those four layers, and Python reads a tenth of the neurons and a sixth of the
     tokens.
     """
     home, spy = folder / "home", folder / "spy"

@@ -164,6 +164,12 @@ def _message(given: Message, pictures: list[str]) -> dict[str, Any]:
     return message
 
 
+def _only_unloads(args: GenerateRequest | ChatRequest) -> bool:
+    """Whether it asks for no answer but to unload the model, as any model can be, also to embed."""
+    asked = args.messages if isinstance(args, ChatRequest) else args.prompt
+    return not asked and keep_alive_seconds(args.keep_alive) == 0
+
+
 def _question(
     request: Request, model: StoredModel, args: GenerateRequest | ChatRequest, **more: Any
 ) -> Question:
@@ -172,7 +178,7 @@ def _question(
     Raises:
         ApiError: the model cannot do it, or a value is none that Ollama takes.
     """
-    if "completion" not in model.capabilities:
+    if "completion" not in model.capabilities and not _only_unloads(args):
         route = "chat" if isinstance(args, ChatRequest) else "generate"
         raise ApiError(400, f'"{args.model}" does not support {route}')
     think = args.think
