@@ -24,9 +24,10 @@ def test_by_depth_threads_and_requests_at_once(here, capsys):
     assert (alone["note"] == "").all(), str(found)
     assert (alone["n"] == 2).all() and (alone["p10"] <= alone["tokens_per_s"]).all()
     assert (table["threads"] == 1).all()
-    # The prompt is as long as it was asked to be, after as much as was read before.
+    # The prompt is as long as it was asked to be, as near as words come, after as much as was read
+    # before.
     shallow, deep = alone.loc["prefill", ["tokens", "depth"]].to_numpy().tolist()
-    assert shallow == [64, 0]
+    assert 60 <= shallow[0] <= 68 and shallow[1] == 0
     assert 60 <= deep[0] <= 80 and 380 <= deep[1] <= 400
     assert alone.loc["decode", "tokens"].tolist() == [32, 32]
     # On a busy machine one of several requests may end before another begins; then it says so.
