@@ -21,7 +21,7 @@ SMOL, GEMMA, QWEN = MODELS = tuple(model.name for model in PYPI_MODELS[:3])
 # One that embeds.
 MINILM = PYPI_MODELS[3].name
 # Two of SmolLM2's thirty layers, with a sixth of its tokens and the same chat template, in a
-# fortieth of the time. What it writes means nothing, and goes on until it is cut.
+# tenth of the time. What it writes means nothing, and goes on until it is cut.
 SHALLOW = "two-layers:latest"
 # The same without a chat template: it completes, as base models do.
 BASE = "two-layers:base"

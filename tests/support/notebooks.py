@@ -45,11 +45,10 @@ from tests.support.cut_models import with_tokens, without_template
 
 slmlab.start("embedded", quiet=True)
 if sys.argv[1:]:
-    file, chats, layers, tensor_type, completes, share, tokens = sys.argv[1:]
+    file, chats, kept, completes, share, tokens = sys.argv[1:]
     model = weights.read()
     few = with_tokens(weights.drop_layers(model, range(4, model.layers)), 8192)
-    chat = few if layers == "4" else weights.drop_layers(model, range(int(layers), model.layers))
-    slmlab.add(chats, weights.write(chat, file, tensor_type))
+    slmlab.add(chats, weights.write(few if kept == "few" else model, file, "Q8_0"))
     slmlab.add(completes, weights.write(without_template(few), file, "Q8_0"))
     fewer = with_tokens(weights.keep_neurons(model, float(share)), int(tokens))
     os.replace(weights.write(fewer, f"{file}.part", "Q8_0"), weights.default_model_file())
@@ -145,9 +144,9 @@ def world(
     if host:
         yield made
         return
-    made_of = [SMOL, "30", "Q8_0", GEMMA, "0.34", "16384"]
+    made_of = [SMOL, "all", GEMMA, "0.34", "16384"]
     if rough:
-        made_of = [SMOL, "4", "Q8_0", GEMMA, "0.1", "8192"]
+        made_of = [SMOL, "few", GEMMA, "0.1", "8192"]
     arguments = [str(folder / "quick.gguf"), *made_of] if slow else []
     command = [python, "-c", USER, *arguments]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}

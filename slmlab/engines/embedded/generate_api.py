@@ -69,8 +69,7 @@ async def complete(
 
     suffix = "" if args.raw else args.suffix or ""
     question = _question(request, model, args, messages=messages, raw=raw, suffix=suffix)
-    nothing_to_do = not args.prompt
-    return await _run(engine, request, args, question, shaped, nothing_to_do, translated)
+    return await _run(engine, request, args, question, shaped, translated)
 
 
 async def chat(engine: Engine, request: Request) -> Response:
@@ -117,8 +116,7 @@ async def converse(
     if must_call:
         grammar = llama_cpp.grammar_of_a_call(tools)
         question = dataclasses.replace(question, must_call=True, grammar=grammar)
-    nothing_to_do = not args.messages
-    return await _run(engine, request, args, question, shaped, nothing_to_do, translated)
+    return await _run(engine, request, args, question, shaped, translated)
 
 
 def _check_logprobs(args: GenerateRequest | ChatRequest) -> None:
@@ -164,10 +162,9 @@ def _message(given: Message, pictures: list[str]) -> dict[str, Any]:
     return message
 
 
-def _only_unloads(args: GenerateRequest | ChatRequest) -> bool:
-    """Whether it asks for no answer but to unload the model, as any model can be, also to embed."""
-    asked = args.messages if isinstance(args, ChatRequest) else args.prompt
-    return not asked and keep_alive_seconds(args.keep_alive) == 0
+def _nothing_to_do(args: GenerateRequest | ChatRequest) -> bool:
+    """Whether there is no prompt, so that the model is only loaded or unloaded."""
+    return not (args.messages if isinstance(args, ChatRequest) else args.prompt)
 
 
 def _question(
@@ -178,7 +175,9 @@ def _question(
     Raises:
         ApiError: the model cannot do it, or a value is none that Ollama takes.
     """
-    if "completion" not in model.capabilities and not _only_unloads(args):
+    keep_alive = keep_alive_seconds(args.keep_alive)
+    unloads = _nothing_to_do(args) and keep_alive == 0  # as any model can be, also to embed
+    if "completion" not in model.capabilities and not unloads:
         route = "chat" if isinstance(args, ChatRequest) else "generate"
         raise ApiError(400, f'"{args.model}" does not support {route}')
     think = args.think
@@ -197,7 +196,7 @@ def _question(
     return Question(
         model=model,
         options=options,
-        keep_alive=keep_alive_seconds(args.keep_alive),
+        keep_alive=keep_alive,
         think=think,
         grammar=llama_cpp.grammar(args.format),
         stream=args.stream is not False,
@@ -215,7 +214,6 @@ async def _run(
     args: GenerateRequest | ChatRequest,
     question: Question,
     shaped: Callable[[Piece], dict[str, Any]],
-    nothing_to_do: bool,
     translated: Translate,
 ) -> Response:
     """Answer with the model's text, in pieces or in one.
@@ -226,7 +224,6 @@ async def _run(
         args: the request's body.
         question: what it asks.
         shaped: puts a piece where this route has it.
-        nothing_to_do: there is no prompt, so the model is only loaded or unloaded.
         translated: puts the parts of the answer in the shape of the API that was asked.
     """
     started = time.perf_counter_ns()
@@ -283,7 +280,7 @@ async def _run(
                     }
                     yield stamp(piece, done_reason=piece.stop_reason, **counters)
 
-    parts = translated(load() if nothing_to_do else steps())
+    parts = translated(load() if _nothing_to_do(args) else steps())
     return await reply(request, parts, args.stream, headers=headers)
 
 
