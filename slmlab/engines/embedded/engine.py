@@ -127,7 +127,7 @@ def parse_keep_alive(value: object, default: float = 300.0) -> float:
     text = str(value).strip()
     negative, rest, seconds = text.startswith("-"), text.lstrip("+-"), 0.0
     if rest.isdigit():
-        return math.inf if negative else float(rest)
+        return math.inf if negative and int(rest) else float(rest)
     if not rest:
         raise ValueError(f'time: invalid duration "{value}"')
     position = 0
@@ -138,4 +138,4 @@ def parse_keep_alive(value: object, default: float = 300.0) -> float:
         position = part.end()
     if position != len(rest):
         raise ValueError(f'time: invalid duration "{value}"')
-    return math.inf if negative else seconds
+    return math.inf if negative and seconds else seconds

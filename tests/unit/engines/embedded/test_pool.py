@@ -228,7 +228,10 @@ class TestEviction:
 class TestKeepAlive:
     @pytest.mark.parametrize(
         ("value", "seconds"),
-        [(None, 300), (10, 10), ("5m", 300), ("1h30m", 5400), ("90", 90), ("1.5s", 1.5), (0, 0)],
+        [
+            *((None, 300), (10, 10), ("5m", 300), ("1h30m", 5400), ("90", 90), ("1.5s", 1.5)),
+            *((0, 0), ("-0", 0), ("-0s", 0), (-0.0, 0)),  # no time at all, and not without end
+        ],
     )
     def test_durations(self, value, seconds):
         assert parse_keep_alive(value) == seconds
