@@ -37,6 +37,9 @@ _FIELDS = {
 _OF_LLAMA_SERVER = ("top_k", "min_p", "repeat_penalty", "repeat_last_n")
 # What identifies a model in a server's list; other fields change from one request to the next.
 _LASTING = ("id", "owned_by", "root", "max_model_len", "meta")
+# Seconds after which this side closes an idle connection. The servers of llama.cpp and vLLM do it
+# after five, as httpx would: a question sent at that moment would get no answer.
+IDLE = 2
 
 
 def options_of(engine: str) -> set[str]:
@@ -54,7 +57,7 @@ class OpenAIServer(httpx.BaseTransport):
 
     def __init__(self, host: str, **kwargs: Any) -> None:
         self.host = host
-        self._http = httpx.Client(**kwargs)
+        self._http = httpx.Client(limits=httpx.Limits(keepalive_expiry=IDLE), **kwargs)
         self._program: str | None = None
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:

@@ -6,14 +6,16 @@ import contextlib
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 import slmlab
 from slmlab import models
-from slmlab.engines import server
+from slmlab.engines import openai_server, server
 from slmlab.errors import GenerationError, ModelError, PromptError, ServerError
 from slmlab.run.options import DEFAULT_OPTIONS
 from slmlab.run.streaming import Answer, Answers
@@ -99,6 +101,23 @@ class TestLlamaServer:
         assert record.prompt_fresh
         assert "perhaps" not in str(record)
         assert KEY not in json.dumps(record.to_dict())
+
+    def test_a_connection_that_was_idle_is_not_used_again(self, llama_server, model, place):
+        """The server closes it after five seconds; what is sent just then gets no answer."""
+
+        def ports() -> set[int]:
+            there = int(place.rsplit(":", 1)[1])
+            mine = psutil.Process().net_connections("tcp")
+            return {one.laddr.port for one in mine if one.raddr and one.raddr.port == there}
+
+        slmlab.generate(model, "Hi", host=llama_server, **GREEDY)
+        before = ports()
+        assert before
+        slmlab.generate(model, "Hi", host=llama_server, **GREEDY)
+        assert ports() == before
+        time.sleep(openai_server.IDLE + 0.1)
+        slmlab.generate(model, "Hi", host=llama_server, **GREEDY)
+        assert not ports() & before
 
     def test_it_writes_what_the_embedded_engine_writes(self, llama_server, model, embedded):
         """The same llama.cpp, model and options: so they all came through."""

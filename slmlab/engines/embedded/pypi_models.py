@@ -273,9 +273,12 @@ async def _download(wheel: Wheel, folder: Path) -> Path:
 def _arrived(folder: Path) -> int:
     """Bytes of the wheels in ``folder``; a wheel that is being copied counts once."""
     sizes: dict[str, int] = {}
-    for path in folder.rglob("*.whl"):
-        with contextlib.suppress(FileNotFoundError):  # pip moved it meanwhile
-            sizes[path.name] = max(path.stat().st_size, sizes.get(path.name, 0))
+    # pip moves and removes meanwhile. Where a folder has just gone, rglob raises, and walk goes on.
+    for place, _, names in os.walk(folder):
+        for name in names:
+            if name.endswith(".whl"):
+                with contextlib.suppress(FileNotFoundError):
+                    sizes[name] = max(Path(place, name).stat().st_size, sizes.get(name, 0))
     return sum(sizes.values())
 
 
