@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 import slmlab
-from slmlab import hardware
+from slmlab import hardware, models, weights
 from slmlab.devices import energy_j
 from slmlab.errors import ModelError, PromptError
-from tests.support.engines import MINILM, SHALLOW, SMOL
+from slmlab.run.timed_requests import TOO_SHORT
+from tests.support.engines import MINILM, SHALLOW, Engine
 
 FEW = {"prompt_tokens": 64, "tokens": 32, "repeats": 2}
 
 
-def test_by_depth_threads_and_requests_at_once(here, capsys):
-    found = slmlab.bench(SMOL, depth=(0, 400), threads=1, at_once=(1, 2), students_at=0.001, **FEW)
+@pytest.fixture(scope="module")
+def quick(embedded: Engine, smol_gguf: Path, tmp_path_factory: pytest.TempPathFactory):
+    """Two layers of SmolLM2 with all its tokens, so that a word is rarely more than one."""
+    whole = weights.read(smol_gguf)
+    file = tmp_path_factory.mktemp("quick") / "model.gguf"
+    weights.write(weights.drop_layers(whole, range(2, whole.layers)), file, "Q8_0")
+    models.add("quick", file, host=embedded.url)
+    yield "quick:latest"
+    models.remove("quick", host=embedded.url)
+
+
+def test_by_depth_threads_and_requests_at_once(here, quick, capsys):
+    found = slmlab.bench(quick, depth=(0, 400), threads=1, at_once=(1, 2), students_at=0.001, **FEW)
     table = found.frame
     alone = table[table["at_once"] == 1].set_index("test")
-    assert (alone["note"] == "").all(), str(found)
+    short = [] if energy_j() is None else [TOO_SHORT]
+    assert alone["note"].isin(["", *short]).all(), str(found)
     assert (alone["n"] == 2).all() and (alone["p10"] <= alone["tokens_per_s"]).all()
     assert (table["threads"] == 1).all()
     # The prompt is as long as it was asked to be, after as much as was read before.
@@ -37,7 +51,7 @@ def test_by_depth_threads_and_requests_at_once(here, capsys):
     assert found.cold[0].startswith("Cold, 1 thread: the first token came after ")
     rows = [json.loads(line) for line in found.jsonl().splitlines()]
     assert [(row["n_prompt"] > 0, row["n_threads"]) for row in rows] == [(True, 1), (False, 1)] * 2
-    assert rows[0]["model_filename"] == SMOL
+    assert rows[0]["model_filename"] == quick
     # Each line came as soon as it was measured.
     lines = capsys.readouterr().err.splitlines()
     assert len([line for line in lines if line.startswith(("prefill", "decode"))]) == len(table)
