@@ -102,22 +102,23 @@ class TestLlamaServer:
         assert "perhaps" not in str(record)
         assert KEY not in json.dumps(record.to_dict())
 
-    def test_a_connection_that_was_idle_is_not_used_again(self, llama_server, model, place):
+    def test_a_connection_that_was_idle_is_not_used_again(self, shallow_gguf):
         """The server closes it after five seconds; what is sent just then gets no answer."""
 
-        def ports() -> set[int]:
+        def ports(place: str) -> set[int]:
             there = int(place.rsplit(":", 1)[1])
             mine = psutil.Process().net_connections("tcp")
             return {one.laddr.port for one in mine if one.raddr and one.raddr.port == there}
 
-        slmlab.generate(model, "Hi", host=llama_server, **GREEDY)
-        before = ports()
-        assert before
-        slmlab.generate(model, "Hi", host=llama_server, **GREEDY)
-        assert ports() == before
-        time.sleep(openai_server.IDLE + 0.1)
-        slmlab.generate(model, "Hi", host=llama_server, **GREEDY)
-        assert not ports() & before
+        with listening(shallow_gguf) as place:
+            host = f"http://:{KEY}@{place}/v1"
+            (model,) = models.installed(host=host)
+            slmlab.generate(model.name, "Hi", host=host, **GREEDY)
+            before = ports(place)
+            time.sleep(openai_server.IDLE + 0.1)
+            slmlab.generate(model.name, "Hi", host=host, **GREEDY)
+            assert before
+            assert not ports(place) & before
 
     def test_it_writes_what_the_embedded_engine_writes(self, llama_server, model, embedded):
         """The same llama.cpp, model and options: so they all came through."""
