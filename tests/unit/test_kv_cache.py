@@ -140,6 +140,11 @@ class TestShapes:
         assert shape(known) == CacheShape(0, state=24 * 4 * (3 * 1536 + 16 * 1536))
         assert kv_cache_bytes(shape(known), 256) == kv_cache_bytes(shape(known), 10**6)
 
+    def test_the_last_two_tokens_are_kept_beside_the_state(self):
+        """RWKV 7; its files do not say that they are two."""
+        known = info("rwkv7", block_count=12, embedding_length=768, wkv__head_size=64)
+        assert shape(known) == CacheShape(0, state=12 * 4 * 768 * (2 + 64))
+
     def test_encoders_keep_nothing(self):
         known = info("bert", block_count=6, attention__head_count=12, attention__causal=False)
         assert kv_cache_bytes(shape(known), 512, 4) == 0

@@ -253,6 +253,8 @@ class TestEmbedding:
         assert memory.batch_size(self.MINILM, num_ctx) == num_ctx
         needed = memory.embedding_buffer(self.MINILM, num_ctx) / 2**20
         assert logged <= needed < 1.5 * logged
+        silent = {name: value for name, value in self.MINILM.items() if "pooling" not in name}
+        assert memory.batch_size(silent, num_ctx) == num_ctx, "its tokens' mean is the default"
 
     @pytest.mark.parametrize(("pooling", "batch"), [(1, 2048), (3, memory.BATCH)])
     def test_one_that_could_write_has_a_row_over_its_vocabulary(self, pooling, batch):

@@ -94,6 +94,8 @@ class TestNotWorse:
         (few,) = judged(answered(88, 100), before, not_worse_than="old.json", margin=0.02)
         (much,) = judged(answered(88, 100), before, not_worse_than="old.json", margin=0.2)
         assert (few.passed, much.passed) == (False, True)
+        (between,) = judged(answered(88, 100), before, not_worse_than="old.json", margin=0.03)
+        assert not between.passed, "the interval's lower end counts"
         assert much.wanted == "score not worse than in old.json by 0.2 or more"
         assert much.found.startswith("difference -0.02 (95 % interval")
 
@@ -141,3 +143,4 @@ class TestJUnit:
     def test_stopped_is_an_error(self):
         root = ElementTree.fromstring(junit("nightly", [], "Stopped.", finished=False))
         assert root.find("testcase/error").get("message") == "Stopped."
+        assert (root.get("tests"), root.get("errors")) == ("1", "1")

@@ -69,6 +69,10 @@ class TestVotes:
         with pytest.raises(ResultsError, match=rf"votes\.jsonl, line 2 is not a vote: .*{why}"):
             votes.read_votes(path)
 
+    def test_agreement_is_the_share_of_equal_winners(self):
+        found = votes.agreement(["a", "b", "tie", "a"], ["a", "b", "b", "b"])
+        assert (found.value, found.n) == (0.5, 4)
+
     def test_what_is_no_vote_is_not_written(self, tmp_path):
         path = tmp_path / "votes.jsonl"
         with pytest.raises(ResultsError, match="winner is 'c'"):

@@ -43,6 +43,11 @@ class TestCatalogData:
         for row in frame[frame["active_parameters"].notna()].to_dict("records"):
             if row["tokens_per_s"]:
                 assert row["tokens_per_s"] > 10e9 / catalog.memory(row)
+        mixture = frame.loc["Phi-3.5 MoE"].to_dict() | {"fits": True}
+        of_all = 10e9 / catalog._weights(mixture)
+        times = mixture["parameters"] / mixture["active_parameters"]
+        assert times > 5
+        assert catalog._speed(mixture, 10e9) == pytest.approx(times * of_all)
         assert not frame[~frame["fits"].map(bool)]["tokens_per_s"].notna().any()
         for name, value in (("is_local", False), ("free_for", (8 * 10**9, "T4's memory"))):
             with monkeypatch.context() as elsewhere:

@@ -128,6 +128,17 @@ class TestOnOllama:
         with RecordingServer() as server, pytest.raises(ModelError, match="There is no model here"):
             ready(machine, server)
 
+    def test_without_a_network_only_what_is_here_is_named(self, machine, capsys, monkeypatch):
+        def pull(names, *, host, quiet):
+            raise ModelError("Ollama's library cannot be reached.")
+
+        monkeypatch.setattr(choose, "pull", pull)
+        with RecordingServer("own:latest", "qwen3:0.6b") as server:
+            assert sorted(ready(machine, server)) == ["own:latest", "qwen3:0.6b"]
+            with pytest.raises(ModelError, match="cannot be reached"):
+                ready(machine, server, "gemma3:1b")
+        assert "Going on with the models that are here." in capsys.readouterr().out
+
     def test_quiet_is_quiet(self, machine, capsys):
         with RecordingServer() as server:
             ready(machine, server, quiet=True)

@@ -37,6 +37,7 @@ def test_a_measurement_corrects_it_once():
     known = speed._known()
     assert speed.predicted(model.size) == pytest.approx(before * known["share"])
     assert known["share"] != 1
+    assert speed.predicted(model.size) == pytest.approx(2), "it wrote 2 tokens in a second"
 
 
 def test_minutes_at_the_speed_of_the_last_download():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -145,6 +146,16 @@ def test_a_thinking_answer_is_not_the_longer_one_of_another(laptop, tmp_path):
     short = answer("P", "so", stop_reason="length")
     laptop("ada", short, again=[answer("P", "<think>", num_predict=32, think=True)])
     assert sorted(slmlab.results.load(tmp_path)["text"]) == ["<think>", "so"]
+
+
+def test_a_longer_answer_elsewhere_or_of_another_file_replaces_none(laptop, tmp_path):
+    """Ben asked again and Ada did not; and Ada's model has been pulled anew since."""
+    short, longer = answer("P", "so", stop_reason="length"), answer("P", "long", num_predict=32)
+    laptop("ada", short)
+    laptop("ben", again=[longer])
+    assert sorted(slmlab.results.load(tmp_path)["text"]) == ["long", "so"]
+    laptop("ada", again=[replace(longer, digest="e" * 64)])
+    assert sorted(slmlab.results.load(tmp_path)["text"]) == ["long", "long", "so"]
 
 
 def test_records_of_earlier_versions_are_told_by_their_files(laptop, tmp_path):

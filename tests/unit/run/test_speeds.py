@@ -63,6 +63,17 @@ def test_rows_are_as_llama_bench_writes_them():
     assert (decode["n_threads"], decode["test_time"], decode["x"]) == (2, "2026-11-26T08:00:00Z", 1)
 
 
+def test_one_repeat_has_no_spread_and_a_test_without_any_no_row():
+    once = replace(ALONE, repeats=ALONE.repeats[:1])
+    found = Bench("some:1b", "embedded 1", "", (replace(ALONE, repeats=()), once))
+    (row,) = map(json.loads, found.jsonl().splitlines())
+    assert (row["avg_ts"], row["stddev_ts"], row["stddev_ns"]) == (32.0, 0, 0)
+
+
+def test_what_was_measured_is_the_speed_of_one_request_alone():
+    assert Bench("some:1b", "embedded 1", "", (written(2, 9, 9), ALONE)).measured == 40
+
+
 def test_the_table_says_what_was_left_out():
     empty = replace(ALONE, depth=900, repeats=(), note="3 of 3 repeats left out: queued")
     text = str(Bench("some:1b", "embedded 1", "", (ALONE, empty), predicted=42.4))

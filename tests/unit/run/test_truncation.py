@@ -50,6 +50,10 @@ def test_a_conversation_may_have_lost_a_message_where_that_would_not_fit_beside_
     system = [{"role": "system", "content": "x" * 2000}]
     assert from_count([*system, *chat(20, 30)], 480, 1024, 4, NEW) is False, "nor is the system's"
     assert from_count(chat(3000, 20), 4096, 4096, 4, OLD) is True
+    cyrillic = [{"role": "user", "content": "я" * 300}, *chat(20)]
+    assert from_count(cyrillic, 480, 1024, 4, NEW) is None, (
+        "a letter may be as many tokens as bytes"
+    )
 
 
 def test_nobody_knows_where_the_server_does_not_say():
