@@ -122,6 +122,10 @@ class TestReadAddress:
         assert read_address("http://:s3cret@gpu:7/v1") == "http://gpu:7/v1"
         assert credentials_for("http://gpu:7/v1") == ("", "s3cret")
 
+    def test_a_password_is_what_its_escapes_stand_for(self):
+        read_address("https://a%64a:s%2Fe%23c@gpu.example/ollama/")
+        assert credentials_for("https://gpu.example:443/ollama") == ("ada", "s/e#c")
+
     def test_a_proxy_may_have_a_prefix(self):
         with pytest.raises(ServerError, match=r"ends in /api/chat, .*, http://gpu:80/ollama$"):
             read_address("http://gpu/ollama/api/chat")

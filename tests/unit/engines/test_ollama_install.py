@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import httpx
 import pytest
 
 from slmlab.engines import ollama_install
@@ -52,6 +55,34 @@ def test_a_release_without_our_archive(files, tmp_path):
     files.files[f"/v{VERSION}/sha256sum.txt"] = b"not a list\n"
     with pytest.raises(InstallError, match="has no archive for Linux"):
         install(files, tmp_path)
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_what_is_here_is_kept_only_if_the_rest_comes(files, tmp_path, ignored):
+    files.files["/archive"], files.ignore_range = b"0123456789", ignored
+    part = tmp_path / "archive.part"
+    part.write_bytes(b"01234")
+    with httpx.Client() as client:
+        ollama_install._download_rest(client, f"{files.url}/archive", part, "Ollama")
+    assert part.read_bytes() == b"0123456789"
+
+
+@pytest.mark.parametrize(("here", "needed"), [(b"", 20), (b"01234", 15)])
+def test_there_has_to_be_room_for_the_archive_and_for_what_is_in_it(
+    files, tmp_path, monkeypatch, here, needed
+):
+    files.files["/archive"] = b"0123456789"
+    part = tmp_path / "archive.part"
+    for free, enough in ((needed - 1, False), (needed, True)):
+        part.write_bytes(here)
+        room = SimpleNamespace(free=free)
+        monkeypatch.setattr(ollama_install.shutil, "disk_usage", lambda _, room=room: room)
+        says = (
+            contextlib.nullcontext() if enough else pytest.raises(InstallError, match="disk space")
+        )
+        with says, httpx.Client() as client:
+            ollama_install._download_rest(client, f"{files.url}/archive", part, "Ollama")
+        assert part.exists() is enough
 
 
 @pytest.mark.parametrize("architecture", ["amd64", "arm64"])

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import filelock
 import psutil
@@ -92,6 +96,72 @@ class TestState:
         process.kill()
         wait_for(lambda: process.status() == psutil.STATUS_ZOMBIE, 10, "it to end")
         assert supervisor.state_at(address) is None, "although its parent took no note of it"
+
+    def test_what_another_user_wrote_is_not_taken_for_ours(self, ours, monkeypatch):
+        address = f"http://127.0.0.1:{ours}"
+        with monkeypatch.context() as as_another:
+            as_another.setattr(supervisor.os, "geteuid", lambda: os.getuid() + 1)
+            assert supervisor.state_at(address) is None
+        assert supervisor.state_at(address)
+
+
+class TestLastUser:
+    """Between the last look at the users and the server's end somebody may begin to use it."""
+
+    def test_a_new_user_keeps_it_and_may_go_on_to_start(self, tmp_path):
+        folder = tmp_path / "5000"
+        supervisor.add_user(folder)
+        with contextlib.ExitStack() as ending:
+            assert not supervisor._lock_out_new_users(folder, ending)
+            with supervisor.exclusive(tmp_path / supervisor.START_LOCK, timeout=0):
+                pass
+
+    def test_without_one_nobody_can_start_until_it_is_gone(self, tmp_path):
+        folder = tmp_path / "5000"
+        folder.mkdir()
+        lock = supervisor.exclusive(tmp_path / supervisor.START_LOCK, timeout=0)
+        with contextlib.ExitStack() as ending:
+            assert supervisor._lock_out_new_users(folder, ending)
+            with pytest.raises(filelock.Timeout), lock:
+                pass
+
+
+class TestCrashes:
+    @pytest.mark.parametrize(("lasts", "restarted"), [(0.5, False), (60.0, True)])
+    def test_those_of_a_server_that_ran_well_before_are_not_added_up(
+        self, tmp_path, monkeypatch, lasts, restarted
+    ):
+        """A server that answers, ends after so many seconds, and is used until its tenth start."""
+        now, starts = [0.0], []
+
+        class Child:
+            pid, returncode = os.getpid(), 1
+
+            def __init__(self):
+                starts.append(now[0])
+
+            def poll(self):
+                return 1 if now[0] - starts[-1] > lasts else None
+
+            def wait(self):
+                return 1
+
+        def sleep(seconds):
+            now[0] += seconds
+
+        clock = SimpleNamespace(monotonic=lambda: now[0], sleep=sleep)
+        monkeypatch.setattr(supervisor, "time", clock)
+        monkeypatch.setattr(supervisor.signal, "signal", lambda *_: None)
+        monkeypatch.setattr(supervisor, "_listens", lambda port: True)
+        monkeypatch.setattr(supervisor, "_start_child", lambda config, log: Child())
+        monkeypatch.setattr(supervisor, "has_users", lambda folder: len(starts) < 10)
+        monkeypatch.setattr(supervisor, "end_tree", lambda process: None)
+        folder = tmp_path / "5000"
+        folder.mkdir()
+        log = io.BytesIO()
+        status = supervisor._run(folder, {"grace": 0.1}, log)
+        assert ("too many crashes" in log.getvalue().decode()) is not restarted
+        assert (status, len(starts)) == ((0, 10) if restarted else (1, supervisor.MAX_RESTARTS + 1))
 
 
 class TestSupervise:

@@ -34,6 +34,16 @@ def test_each_model_that_cannot_be_had_gets_its_sentence(failures, kind, text, m
     assert (str(caught.value), caught.value.__cause__) == (text, failures["a"])
 
 
+def test_what_an_interrupted_download_left_here_needs_no_room(wire, monkeypatch):
+    asked = []
+    monkeypatch.setattr(download, "download_size", lambda model: 1000)
+    monkeypatch.setattr(download, "_partly_here", lambda: 400)
+    monkeypatch.setattr(download, "_check_disk", lambda model, needed: asked.append(needed))
+    monkeypatch.setattr(download, "_pull_once", lambda *_: None)
+    slmlab.pull(["c:1b", "a:1b"], host=wire.url, quiet=True)
+    assert asked == [600], "a:1b is here already"
+
+
 def test_what_is_no_name_is_found_before_anything_is_asked():
     with pytest.raises(ModelError, match=r"given by their names.*got 5"):
         slmlab.pull(["a", 5], host="http://127.0.0.1:9")

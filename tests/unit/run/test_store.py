@@ -11,7 +11,7 @@ import pytest
 
 from slmlab.errors import ResultsError
 from slmlab.run.options import full_options
-from slmlab.run.store import RecordStore, key, machine_id
+from slmlab.run.store import RecordStore, append, key, machine_id
 from slmlab.run.target import Target
 from tests.support.paths import ROOT
 from tests.support.records import record
@@ -93,6 +93,20 @@ class TestStore:
         store = RecordStore(tmp_path, Path("/dev/full"))
         with pytest.raises(ResultsError, match="No space left on device"):
             store.add(self.KEYS[0], record())
+
+    def test_of_a_line_that_does_not_fit_nothing_stays(self, tmp_path):
+        """Where the system takes a part of it, the next line would be joined to that."""
+        resource = pytest.importorskip("resource")
+        file = tmp_path / "x.jsonl"
+        append(file, b"first\n")
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
+        try:
+            with pytest.raises(OSError, match="No space left"):
+                append(file, b"second\n")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert file.read_bytes() == b"first\n"
 
     def test_two_writers_at_once(self, tmp_path):
         code = (

@@ -129,6 +129,8 @@ class TestValues:
         assert np.allclose(sorted(dots(axes)), expected)
         with pytest.raises(SlmlabError, match="neither cached nor truncated"):
             plots.context_latency(frame.assign(prompt_fresh=False))
+        with pytest.raises(SlmlabError, match="neither cached nor truncated"):
+            plots.context_latency(frame.assign(truncated=True))
         with pytest.raises(SlmlabError, match="There is no answer to a prompt"):
             plots.context_latency(frame.assign(ttft_s=None))
 

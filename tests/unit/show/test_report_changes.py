@@ -77,6 +77,9 @@ def test_it_says_first_who_did_worse(tmp_path):
     same = page(run(many), run(many), tmp_path)
     assert same.h2.get_text() == "Every answer is the same as before"
     assert not same.select("details.prompt")
+    unscored = [run(one).drop(columns="score") for one in (many, worse)]
+    said = page(*unscored, tmp_path).h2.get_text()
+    assert said == "Without scores, only words can be compared"
 
 
 def test_the_models_are_a_filter_and_the_changes_too(tmp_path):

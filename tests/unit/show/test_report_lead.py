@@ -89,6 +89,11 @@ class TestHeadline:
         frame = scored({"a": [0.0], "b": [0.0]}, error="it died").drop(columns="score")
         assert lead(by_variant(frame)).headline == "No answer came: 2 runs failed"
 
+    def test_better_than_one_is_not_better_than_all(self):
+        frame = scored({"a": [1.0] * 9, "b": [0.0] * 9, "c": [0.0] * 9})
+        frame.loc[frame["model"] == "c", "prompt"] += " else"
+        assert lead(by_variant(frame)).headline == "a scored highest, which may be chance"
+
     def test_answers_to_other_prompts_are_not_compared(self):
         frame = scored({"a": [1.0] * 3, "b": [0.0] * 3})
         frame.loc[frame["model"] == "b", "prompt"] += " else"
