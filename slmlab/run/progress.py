@@ -19,6 +19,7 @@ class Progress:
         self.description = ""
         self.failed: list[str] = []
         self.bar: Any = None
+        self.quiet, self.total = quiet, total
         if quiet:
             return
         if before:
@@ -27,11 +28,14 @@ class Progress:
                 "fresh=True measures them again)."
             )
         if before < total:
-            from tqdm.auto import tqdm
+            self._open(before)
 
-            self.bar = tqdm(
-                total=total, initial=before, unit="cell", file=sys.stdout, mininterval=0.5
-            )
+    def _open(self, before: int) -> None:
+        from tqdm.auto import tqdm
+
+        self.bar = tqdm(
+            total=self.total, initial=before, unit="cell", file=sys.stdout, mininterval=0.5
+        )
 
     def show(self, description: str) -> None:
         """Describe the current step."""
@@ -41,8 +45,13 @@ class Progress:
 
     def more(self, cells: int) -> None:
         """Cells that came to the plan."""
-        if self.bar is not None and cells:
-            self.bar.total += cells
+        if not cells or self.quiet:
+            return
+        before, self.total = self.total, self.total + cells
+        if self.bar is not None:
+            self.bar.total = self.total
+        else:  # all others were measured before
+            self._open(before)
 
     def step(self, record: Generation) -> None:
         """Count one finished cell."""

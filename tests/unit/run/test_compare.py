@@ -170,6 +170,17 @@ class TestCutAnswers:
         slmlab.score(frame.assign(expected="five"), "contains")
         assert capsys.readouterr().err == ""
 
+    def test_the_bar_shows_them_where_all_first_answers_were_stored(self, wire, capsys):
+        wire.pieces = ["one", " two", " three"]
+        self.compare(wire, num_predict=2, quiet=True)
+        self.compare(wire, num_predict=2, ask_again=True)
+        printed = capsys.readouterr().out
+        assert "1 of 1 cells were measured before" in printed
+        assert "2/2" in printed
+        self.compare(wire, "How?", num_predict=2, quiet=True)
+        self.compare(wire, "How?", num_predict=2, ask_again=True, quiet=True)
+        assert capsys.readouterr().out == ""
+
     def test_once_and_what_is_cut_then_stays_so(self, wire, capsys):
         wire.pieces = ["word"] * 9
         frame = self.compare(wire, num_predict=2, ask_again=True, quiet=True)
