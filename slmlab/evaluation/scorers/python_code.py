@@ -56,8 +56,8 @@ def code(text: str, row: Row, *, unconfined: bool = False) -> bool:
         raise Unscorable(str(error)) from error
     except code_runner.Unconfined as error:
         raise TaskError(
-            f"{error} Score on Linux, on Colab or in a container, or accept that: "
-            "score(frame, run_code=True)."
+            f"{error} Score on Linux, on Colab or in a container, or accept that by "
+            "run_code=True (in a terminal --run-code)."
         ) from error
 
 

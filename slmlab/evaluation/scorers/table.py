@@ -176,7 +176,8 @@ def _refuse_foreign_tests(rows: Sequence[Row]) -> None:
         raise TaskError(
             f"{len(foreign)} of {len(rows)} rows name the scorer `code`, which would run their "
             f"column `tests` as a program; they are not from slmlab's task sets. Read the tests, "
-            f"those of row {foreign[0]} first, and if you trust them: score(frame, run_code=True)."
+            f"those of row {foreign[0]} first, and if you trust them, give run_code=True (in a "
+            "terminal --run-code)."
         )
 
 

@@ -38,6 +38,11 @@ def test_tests_of_a_file_run_only_with_the_readers_word(made):
         slmlab.evaluate(made, run_code=True)
 
 
+def test_in_a_terminal_there_is_no_frame_to_score(made):
+    with pytest.raises(FileError, match=r"run_code=True \(in a terminal --run-code\)"):
+        slmlab.evaluate(made)
+
+
 def test_a_scorer_that_the_reader_names_needs_no_more(made):
     suite = {"models": "m", "tasks": str(made.parent / "rows.jsonl"), "scorers": {"right": "code"}}
     with pytest.raises(Asked):
