@@ -32,6 +32,7 @@ AXES = ("template", "system", "quantization", *SETTINGS)
 OPTIONAL = {*("template", "system"), *ALL_OPTIONS} - {*DEFAULT_OPTIONS}
 LONGEST_SHOWN = 100  # characters of a setting in a note
 CHANGES = ("better", "worse", "other words", "same", "no score")
+_Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, repr=False)
@@ -41,9 +42,10 @@ class Changes:
     Attributes:
         cases: one row for each prompt that both runs have (and each model, template, …):
             ``model``, ``task`` and ``id`` where the prompts have them, ``prompt``, ``before`` and
-            ``after`` (the answers of the first repeat), ``score_before`` and ``score_after`` (means
-            over repeats; NaN without scores) and ``change``: ``better``, ``worse``, ``other words``
-            (with the same score), ``same``, ``no score`` (in one of the runs).
+            ``after`` (the answers of one repeat: the first that changed as the prompt did),
+            ``score_before`` and ``score_after`` (means over repeats; NaN without scores),
+            ``repeats`` (the larger number of the two runs) and ``change``: ``better``, ``worse``,
+            ``other words`` (with the same score), ``same``, ``no score`` (in one of the runs).
         summary: one row for each model: the number of prompts of each ``change``, and the sign test
             of ``slmlab.statistics.sign_tests``, in which ``a`` is the later run; without scores
             only the counts.
@@ -201,26 +203,27 @@ def _varies(frame: pd.DataFrame, name: str) -> bool:
     return name in frame and len({key_of(value) for value in frame[name]}) > 1
 
 
-def _case(
-    old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]], score: str
-) -> dict[str, Any]:
+def _case(old: Sequence[_Row], new: Sequence[_Row], score: str) -> dict[str, Any]:
     """A prompt's row in ``Changes.cases``, from its repeats in both runs."""
     before, after = _mean(old, score), _mean(new, score)
+    pairs = _pairs(old, new)
     if score in old[0] and score in new[0] and math.isnan(before + after):
         change = "no score"
     elif abs(after - before) > 1e-9:  # never of NaN
         change = "better" if after > before else "worse"
     else:
-        change = "same" if _same_words(old, new) else "other words"
-    later = new[0]
+        same = all(_words(earlier) == _words(later) for earlier, later in pairs)
+        change = "same" if same else "other words"
+    earlier, later = _shown_pair(pairs, change, score) if pairs else (old[0], new[0])
     return {
         "model": later["model"],
         **{name: later[name] for name in ("task", "id") if name in later},
         "prompt": later["prompt"],
-        "before": _answer_text(old[0]),
+        "before": _answer_text(earlier),
         "after": _answer_text(later),
         "score_before": before,
         "score_after": after,
+        "repeats": max(len(old), len(new)),
         "change": change,
     }
 
@@ -237,19 +240,32 @@ def _mean(rows: Sequence[Mapping[str, Any]], score: str) -> float:
     return sum(known) / len(known) if known else math.nan
 
 
-def _same_words(old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the answers of all repeats that both runs have are the same, thoughts apart.
+def _pairs(old: Sequence[_Row], new: Sequence[_Row]) -> list[tuple[_Row, _Row]]:
+    """The rows of the repeats that both runs have.
 
     Repeats are told by their seeds, if the runs share some: a table of stored records may not know
     how many repeats failed before one.
     """
     seeds = [{row.get("seed") for row in rows} - {None} for rows in (old, new)]
     by = "seed" if seeds[0] & seeds[1] else "repeat"
-    before, after = (
-        {row[by]: (row["error"], answer(_answer_text(row)).strip()) for row in rows}
-        for rows in (old, new)
-    )
-    return all(before[one] == after[one] for one in before.keys() & after.keys())
+    before, after = ({row[by]: row for row in rows} for rows in (old, new))
+    return [(before[one], after[one]) for one in before if one in after]
+
+
+def _words(row: _Row) -> tuple[object, str]:
+    """What was answered, thoughts apart."""
+    return row["error"], answer(_answer_text(row)).strip()
+
+
+def _shown_pair(pairs: Sequence[tuple[_Row, _Row]], change: str, score: str) -> tuple[_Row, _Row]:
+    """The first repeat that changed as the prompt did: the first of all may be as it was before."""
+
+    def unlike(pair: tuple[_Row, _Row]) -> tuple[bool, bool]:
+        gap = _mean(pair[1:], score) - _mean(pair[:1], score)
+        as_prompt = {"better": gap > 0, "worse": gap < 0}.get(change, True)
+        return not as_prompt, _words(pair[0]) == _words(pair[1])
+
+    return min(pairs, key=unlike)
 
 
 def _summary(cases: pd.DataFrame) -> pd.DataFrame:

@@ -95,12 +95,14 @@ def _prompt(row: dict[str, Any], begin: int, several: bool) -> dict[str, Any]:
                 "sign": SIGNS.get(change, ""),
                 "flags": [],
                 "html": html,
-                "numbers": _score(row[f"score_{side}"]),
+                "numbers": _score(row[f"score_{side}"], row["repeats"]),
             }
             for side, html, change, place in sides
         ],
     }
 
 
-def _score(value: float) -> str:
-    return "" if math.isnan(value) else f"score {value:.2f}"
+def _score(value: float, repeats: int) -> str:
+    """A prompt's score; of the answers of several repeats only one is shown above it."""
+    mean = " (mean of the repeats; one is shown)" if repeats > 1 else ""
+    return "" if math.isnan(value) else f"score {value:.2f}{mean}"

@@ -116,6 +116,23 @@ class TestPairs:
         (case,) = compare_runs(before, run([1])).cases.to_dict("records")
         assert (case["score_before"], case["score_after"], case["change"]) == (0.5, 1, "better")
 
+    @pytest.mark.parametrize(
+        ("old", "new", "shown", "change"),
+        [
+            ([1, 1, 1], [1, 1, 0], ("1", "0"), "worse"),
+            ([1, 0, 0], [0, 1, 1], ("0", "1"), "better"),  # not the first, which got worse
+            ([1, 1], [1, None], ("1", "it failed"), "other words"),
+            ([1, 0], [1, 0], ("1", "1"), "same"),
+        ],
+    )
+    def test_the_repeat_that_is_shown_changed_as_the_prompt_did(self, old, new, shown, change):
+        before, after = (
+            pd.concat([run([one]).assign(repeat=r, seed=r) for r, one in enumerate(scores)])
+            for scores in (old, new)
+        )
+        (case,) = compare_runs(before, after).cases.to_dict("records")
+        assert (case["before"], case["after"], case["change"]) == (*shown, change)
+
     def test_answers_of_one_seed_are_compared_even_if_their_repeats_are_not_known(self):
         rows = [{"prompt": "P", "text": str(seed), "options": {"seed": seed}} for seed in (1, 3)]
         before = comparison([{**row, "prompt_id": 0, "repeat": 0} for row in rows])

@@ -54,6 +54,14 @@ def test_what_got_worse_comes_first_and_differing_words_are_marked(tmp_path):
     assert "Before: 3 answers, 2026-01-05 10:00:00 (UTC)." in text
 
 
+def test_of_repeats_it_shows_one_that_changed_and_says_that_the_score_is_a_mean(tmp_path):
+    before = pd.concat([run({"Sum?": ("5", 1)}).assign(repeat=r, seed=r) for r in (0, 1)])
+    found = page(before, before.assign(text=["5", "4"], score=[1.0, 0.0]), tmp_path)
+    one, other = found.select("details.prompt .answer")
+    assert "5" in one.get_text() and "score 1.00 (mean of the repeats; one is" in one.get_text()
+    assert "4" in other.get_text() and "score 0.50 (mean of the repeats; one is" in other.get_text()
+
+
 def test_a_prompt_is_named_by_its_id_and_the_task_that_this_does_not_say(tmp_path):
     names = {"task": ["sums", "sums", "sky"], "id": ["sums-1", 2, 0]}
     found = page(BEFORE.assign(**names), AFTER.assign(**names), tmp_path)
