@@ -29,6 +29,9 @@ TEXT
 say() { printf '\033[1m%s\033[0m\n' "$*"; }
 die() { printf 'colab_setup.sh: %s\n' "$*" >&2; exit 1; }
 
+# The full path of a folder; without a name, `cd` would take the one where we are.
+folder() { [ -n "$1" ] && cd "$called_from" && cd -- "$1" 2>/dev/null && pwd; }
+
 # A Python that is new enough; on Colab the one that runs the notebooks.
 find_python() {
   local name
@@ -40,6 +43,8 @@ find_python() {
       return
     fi
   done
+  ls "$bundle"/requirements-*.txt >/dev/null 2>&1 || [ -z "$bundle" ] ||
+    die "$bundle is no bundle: \`python -m slmlab bundle FOLDER\` makes one, where there is a network."
   [ -z "$bundle" ] || die "$bundle has packages for none of this machine's Pythons, only$(
     cd "$bundle" && printf ' %s' requirements-*.txt)."
   die "Python 3.10 or newer is needed; install it from https://www.python.org/downloads/."
@@ -55,16 +60,18 @@ print("%s/requirements-%d.%d-%s-%s.txt"
 on_colab() { [ -n "${COLAB_RELEASE_TAG:-}" ]; }
 
 make_environment() {
+  local base
   if on_colab; then
     python=$(find_python)
     return
   fi
   if [ ! -x .venv/bin/python ]; then
+    base=$(find_python)
     say "Making the Python environment .venv"
     if [ -z "$bundle" ] && command -v uv >/dev/null 2>&1; then
-      uv venv --quiet --seed --python "$(find_python)" .venv
+      uv venv --quiet --seed --python "$base" .venv
     else
-      "$(find_python)" -m venv .venv ||
+      "$base" -m venv .venv ||
         die "Python cannot make a virtual environment here (on Debian: apt-get install python3-venv)."
     fi
   fi
@@ -142,7 +149,7 @@ run_tests() {
       --fast) fast=yes; shift ;;
       --locked) locked=yes; shift ;;
       --ollama)
-        ollama=$(cd "$called_from" && cd "${2:-}" && pwd) || die "--ollama needs the folder of a release."
+        ollama=$(folder "${2:-}") || die "--ollama needs the folder of a release."
         shift 2
         ;;
       *) break ;;
@@ -186,7 +193,7 @@ run_setup() {
     case $1 in
       --lab) lab=yes ;;
       --from)
-        bundle=$(cd "$called_from" && cd "${2:-}" && pwd) || die "--from needs the folder of a bundle."
+        bundle=$(folder "${2:-}") || die "--from needs the folder of a bundle${2:+; there is no folder $2}."
         wheels=(--no-index "--find-links=$bundle/wheels")
         arguments+=(--from "$bundle")
         shift

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 
 import yaml
@@ -39,6 +40,45 @@ def test_the_setup_helps():
     assert done.returncode == 0
     for word in ("--engine", "--models", "--no-demo", "--lab", "test", "--locked"):
         assert word in done.stdout
+
+
+def test_the_setup_refuses_what_is_no_bundle_in_one_sentence(tmp_path):
+    """Before, it went on to say that Python cannot make a virtual environment, or said nothing."""
+    clone = tmp_path / "clone"
+    clone.mkdir()
+    shutil.copy(ROOT / "colab_setup.sh", clone)
+    for folder, sentence in {
+        "": "--from needs the folder of a bundle.",
+        "nowhere": "--from needs the folder of a bundle; there is no folder nowhere.",
+        ".": f"{tmp_path} is no bundle: `python -m slmlab bundle FOLDER` makes one, "
+        "where there is a network.",
+    }.items():
+        done = subprocess.run(
+            ["bash", "clone/colab_setup.sh", "--from", *filter(None, [folder])],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == f"colab_setup.sh: {sentence}\n"
+
+
+def test_the_setup_says_that_python_is_too_old(tmp_path):
+    (tmp_path / "colab_setup.sh").write_bytes((ROOT / "colab_setup.sh").read_bytes())
+    for name in ("bash", "dirname"):
+        (tmp_path / name).symlink_to(shutil.which(name))
+    done = subprocess.run(
+        [tmp_path / "bash", "colab_setup.sh"],
+        cwd=tmp_path,
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "colab_setup.sh: Python 3.10 or newer is needed; "
+        "install it from https://www.python.org/downloads/.\n"
+    )
 
 
 def test_readme_and_ci_name_the_same_test_command():
