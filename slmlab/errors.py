@@ -117,4 +117,6 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     # Model names have long tags; people remember the part before the colon.
     family = name.partition(":")[0].lower()
     near = near or [one for one in known if family and one.lower().startswith(family)]
+    families = {one.partition(":")[0]: one for one in reversed(known)}
+    near = near or [families[one] for one in difflib.get_close_matches(family, families, n=1)]
     return f" Did you mean {near[0]!r}?" if near else ""

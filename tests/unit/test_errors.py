@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pickle
 
-from slmlab.errors import GenerationError, Interrupted, SlmlabError
+import pytest
+
+from slmlab.errors import GenerationError, Interrupted, SlmlabError, did_you_mean
 
 
 def test_an_error_shows_as_one_sentence_in_a_notebook():
@@ -14,6 +16,26 @@ def test_an_error_shows_as_one_sentence_in_a_notebook():
 def test_a_failed_generation_pickles_with_its_record():
     again = pickle.loads(pickle.dumps(GenerationError("It failed.", {"text": "so far"}, True)))
     assert (str(again), again.record, again.lost) == ("It failed.", {"text": "so far"}, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("smolm2:135m", "smollm2:135m-instruct-q4_1"),
+        ("smolm2", "smollm2:135m-instruct-q4_1"),
+        ("gema3", "gemma3:270m-pt-q4_K_M"),
+        ("qwen2.5-coder:0.6b", "qwen2.5-coder:0.5b"),
+        ("llama3.2:1b", None),
+    ],
+)
+def test_a_misspelt_model_is_found_however_long_its_tag(name, meant):
+    known = [
+        "smollm2:135m-instruct-q4_1",
+        "gemma3:270m-pt-q4_K_M",
+        "qwen2.5-coder:0.5b",
+        "qwen2.5-coder:1.5b",
+    ]
+    assert did_you_mean(name, known) == (f" Did you mean {meant!r}?" if meant else "")
 
 
 class TestInterrupted:
