@@ -70,7 +70,7 @@ def template_text(template: str) -> str:
         raise PromptError(f"A template is a text; got {template!r}.")
     if template in TEMPLATES:
         return TEMPLATES[template]
-    if template.isidentifier():
+    if template.replace("-", "_").isidentifier():
         raise PromptError(
             f"There is no template {template!r}.{did_you_mean(template, TEMPLATES)} "
             f"Templates: {', '.join(TEMPLATES)}; or give the text itself."

@@ -26,6 +26,7 @@ class TestPrompts:
         ("template", "values", "message"),
         [
             ("steps_by_step", {}, "Did you mean 'step_by_step'"),
+            ("step-by-step", {"question": "x"}, "Did you mean 'step_by_step'"),
             ("step_by_step", {}, "also needs question"),
             ("step_by_step", {"question": "x", "qestion": "y"}, "no variable 'qestion'. Did you"),
             ("Say {", {}, "not well-formed"),
