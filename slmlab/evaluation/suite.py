@@ -225,7 +225,8 @@ def suite_of(document: Document) -> Suite:
     try:
         suite = Suite.model_validate(document.value)
     except ValidationError as error:
-        first = error.errors()[0]
+        # A misspelt key, before the one that is missing for it.
+        first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
         place: Place = tuple(first["loc"])
         raise document.error(place, _sentence(first, place)) from error
     for number, one in enumerate(suite.thresholds):

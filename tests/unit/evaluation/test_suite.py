@@ -169,6 +169,7 @@ def test_its_schema_is_one():
             "line 4: settings: `temperature` has one value here",
         ),
         ("models: a\n", "", "'models' is missing."),
+        ("models: a\n", "modelz: a\n", "no key 'modelz' here. Did you mean 'models'?"),
         ("models: a", "models: []", "line 1: models: list should have at least 1 item"),
         ("tasks: [sentiment]", "", "line 1: give either `tasks` or `prompts`."),
         ("items: 10", "items: yes", "line 3: items: input should be a valid integer; it is 'yes'."),
