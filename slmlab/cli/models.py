@@ -67,7 +67,7 @@ def _models(args: argparse.Namespace) -> None:
     print(
         printable(table.to_string(index=False))
         if len(table)
-        else "No model is here yet: slmlab pull MODEL"
+        else "No model is here yet: python -m slmlab pull MODEL"
     )
 
 
@@ -120,8 +120,11 @@ def _ask(args: argparse.Namespace) -> None:
 
 def _compare(args: argparse.Namespace) -> None:
     from slmlab import models
-    from slmlab.run import prompts
+    from slmlab.run import prompts, store
 
+    if args.report:
+        # Before the answers: nobody shall wait for them and then not get the page.
+        store.check_place(args.report)
     slmlab.start(args.engine, quiet=args.json)
     names = args.models or models.writers() or slmlab.ready(quiet=args.json)
     prompt = prompts.fill(args.template, question=args.question)

@@ -104,8 +104,16 @@ def _bundle(args: argparse.Namespace) -> None:
 
 
 def _serve(args: argparse.Namespace) -> None:
+    from slmlab.engines import launch
     from slmlab.engines.embedded.serve import serve
 
+    try:
+        launch.bindable(args.port)
+    except OSError as error:
+        raise SlmlabError(
+            f"The engine cannot listen at 127.0.0.1:{args.port}: {error.strerror}. Name another "
+            "port with --port."
+        ) from error
     try:
         paths.make(paths.embedded_models())
     except OSError as error:

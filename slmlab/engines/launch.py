@@ -102,18 +102,22 @@ def _free_port() -> int:
     # A server that is just starting does not listen yet.
     taken = {urlsplit(state["host"]).port for state in states()}
     for port in (wanted, 0) if wanted not in taken else (0,):
-        with socket.socket() as probe:
-            # As the servers do, so that a port in TIME_WAIT counts as free.
-            if os.name == "posix":
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError as error:
-                log.debug("port %d of 127.0.0.1 is taken: %s", port, error)
-                continue
-            free: int = probe.getsockname()[1]
-            return free
+        try:
+            return bindable(port)
+        except OSError as error:
+            log.debug("port %d of 127.0.0.1 is taken: %s", port, error)
     raise ServerError("No TCP port on 127.0.0.1 is free.")
+
+
+def bindable(port: int) -> int:
+    """The port if a server can listen there on 127.0.0.1, for 0 a free one; else an OSError."""
+    with socket.socket() as probe:
+        # As the servers do, so that a port in TIME_WAIT counts as free.
+        if os.name == "posix":
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
+        free: int = probe.getsockname()[1]
+        return free
 
 
 def _start(engine: str, command: list[str], port: int, env: dict[str, str]) -> Server:

@@ -220,6 +220,19 @@ def _parse(line: bytes, on: str | None) -> Generation | None:
         return None
 
 
+def check_place(path: str | Path) -> None:
+    """That a file for the user can have this path, as far as it is known before it is written.
+
+    Raises:
+        ResultsError: there is no such folder, or a folder has this name.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise ResultsError(f"There is no folder {path.parent} to write {path.name} to.")
+    if path.is_dir():
+        raise ResultsError(f"{path} is a folder; add a file's name to it.")
+
+
 def write(path: str | Path, text: str) -> Path:
     """Write a file for the user, whole or not at all; returns its path.
 
@@ -227,8 +240,7 @@ def write(path: str | Path, text: str) -> Path:
         ResultsError: it cannot be written; an existing file is unchanged.
     """
     path, data = Path(path), text.encode(errors="replace")
-    if not path.parent.is_dir():
-        raise ResultsError(f"There is no folder {path.parent} to write {path.name} to.")
+    check_place(path)
     # Not a name that others could know, and put a link there.
     part = path.with_name(f".{secrets.token_hex(8)}.part")
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 
@@ -43,6 +44,28 @@ def test_doctor(lab):
 def test_stop_without_a_server(lab):
     done = call("stop")
     assert (done.returncode, done.stdout) == (0, "slmlab started no server here.\n")
+
+
+def test_serving_at_a_taken_port_is_one_sentence(lab):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        done = call("serve", "--port", str(port))
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"slmlab: The engine cannot listen at 127.0.0.1:{port}: Address already in use. "
+        "Name another port with --port.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("place", "sentence"), [("nowhere/r.html", "There is no folder "), (".", "is a folder")]
+)
+def test_a_report_that_cannot_be_written_is_refused_before_the_answers(
+    place, sentence, lab, monkeypatch
+):
+    monkeypatch.setattr("slmlab.start", lambda *_, **__: pytest.fail("it was not refused"))
+    done = call("compare", "Hi", "--report", str(lab / place))
+    assert done.returncode == 1 and sentence in done.stderr
 
 
 @pytest.mark.parametrize("command", ["doctor", "doctor --json"])
