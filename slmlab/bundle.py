@@ -127,7 +127,7 @@ def _run(module: str, failure: str, text: str | None = None) -> None:
     with tempfile.TemporaryDirectory(prefix="slmlab-") as empty:
         done = subprocess.run(command, input=text, capture_output=True, text=True, cwd=empty)
     if done.returncode:
-        log.warning("%s failed: %s", command, done.stderr)
+        log.info("%s failed: %s", command, done.stderr)
         if "No module named uv" in done.stderr:
             raise SlmlabError("A bundle needs uv: python -m pip install uv")
         raise SlmlabError(f"{failure}: {' '.join(done.stderr.split())[-600:]}")
