@@ -43,12 +43,11 @@ find_python() {
       return
     fi
   done
-  ls "$bundle"/requirements-*.txt >/dev/null 2>&1 || [ -z "$bundle" ] ||
-    die "$bundle is no bundle: \`python -m slmlab bundle FOLDER\` makes one, where there is a network."
-  [ -z "$bundle" ] || die "$bundle has packages for none of this machine's Pythons, only$(
-    cd "$bundle" && printf ' %s' requirements-*.txt)."
+  [ -z "$bundle" ] || die "$bundle has packages for none of this machine's Pythons, only $(locks)."
   die "Python 3.10 or newer is needed; install it from https://www.python.org/downloads/."
 }
+
+locks() { (cd "$bundle" && echo requirements-*.txt); }
 
 # The bundle's list of packages for a Python, as slmlab/bundle.py names it.
 lock_for() {
@@ -114,6 +113,8 @@ install_slmlab() {
   elif [ -n "$bundle" ]; then
     local lock
     lock=$(lock_for "$python")
+    [ -f "$lock" ] || die "$bundle has no packages for the Python of .venv, only $(locks). If this \
+machine has a Python for one of these, remove the folder .venv and run this again."
     install packages "$lock" -- ${wheels[@]+"${wheels[@]}"} --require-hashes -r "$lock"
     install slmlab pyproject.toml -- ${wheels[@]+"${wheels[@]}"} --no-deps --no-build-isolation -e .
   else
@@ -194,6 +195,8 @@ run_setup() {
       --lab) lab=yes ;;
       --from)
         bundle=$(folder "${2:-}") || die "--from needs the folder of a bundle${2:+; there is no folder $2}."
+        ls "$bundle"/requirements-*.txt >/dev/null 2>&1 ||
+          die "$bundle is no bundle: \`python -m slmlab bundle FOLDER\` makes one, where there is a network."
         wheels=(--no-index "--find-links=$bundle/wheels")
         arguments+=(--from "$bundle")
         shift

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 
 import yaml
 
@@ -61,6 +62,26 @@ def test_the_setup_refuses_what_is_no_bundle_in_one_sentence(tmp_path):
         )
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr == f"colab_setup.sh: {sentence}\n"
+
+
+def test_the_setup_refuses_a_bundle_for_another_python_in_one_sentence(tmp_path):
+    """Before the environment is made, and where there is one already."""
+    shutil.copy(ROOT / "colab_setup.sh", tmp_path)
+    (tmp_path / "requirements-2.7-Plan9-mips.txt").touch()
+    for sentence in (
+        "has packages for none of this machine's Pythons, only requirements-2.7-Plan9-mips.txt.",
+        "has no packages for the Python of .venv, only requirements-2.7-Plan9-mips.txt. If this "
+        "machine has a Python for one of these, remove the folder .venv and run this again.",
+    ):
+        done = subprocess.run(
+            ["bash", "colab_setup.sh", "--from", "."], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode == 1
+        assert done.stderr == f"colab_setup.sh: {tmp_path} {sentence}\n"
+        (tmp_path / ".venv/bin").mkdir(parents=True, exist_ok=True)
+        for name in ("python", "uv"):  # uv, so that it is not looked for
+            (tmp_path / f".venv/bin/{name}").unlink(missing_ok=True)
+            (tmp_path / f".venv/bin/{name}").symlink_to(sys.executable)
 
 
 def test_the_setup_says_that_python_is_too_old(tmp_path):
