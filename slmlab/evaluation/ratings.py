@@ -39,10 +39,10 @@ def ratings(votes: pd.DataFrame, resamples: int = RESAMPLES) -> pd.DataFrame:
     A model with rating R wins against one with rating S with probability
     1 / (1 + 10^((S − R) / 400)), as in chess; the mean is 1000. A tie counts as half a win for
     each. So does a vote that both are bad, as in Chatbot Arena: it has no winner, and is counted
-    apart from the ties (``both_bad``). A weak prior, worth a tenth of a vote for each side of each
-    pair, keeps the rating of a model that always won finite (``choix``, alpha 0.1). The intervals
-    come from bootstrap samples of the votes. Votes by the same person are not independent, so many
-    votes of few people make the intervals too narrow.
+    apart from the ties (``both_bad``). A weak prior, worth a fifth of a vote for each side of each
+    pair of equals, keeps the rating of a model that always won finite (``choix``, alpha 0.1). The
+    intervals come from bootstrap samples of the votes. Votes by the same person are not
+    independent, so many votes of few people make the intervals too narrow.
 
     Args:
         votes: with the columns ``model_a``, ``model_b`` and ``winner`` (``a``, ``b``, ``tie``,

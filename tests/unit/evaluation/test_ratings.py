@@ -35,6 +35,9 @@ class TestRatings:
         swept = ratings(pd.DataFrame([vote("a", "b", "a")] * 5))
         assert np.isfinite(swept[["rating", "low", "high"]].to_numpy()).all()
         assert swept["model"][0] == "a"
+        # The prior, by hand: 5 votes and a fifth against a fifth.
+        ahead = swept["rating"][0] - swept["rating"][1]
+        assert 10 ** (ahead / 400) == pytest.approx(5.2 / 0.2)
         figure = plots.ratings(swept)
         assert "n = 5 votes" in figure._supxlabel.get_text()
 
