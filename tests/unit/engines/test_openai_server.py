@@ -73,3 +73,21 @@ def test_an_answer_that_breaks_off_is_not_a_whole_one():
 
 def test_an_answer_without_its_tokens_is_an_error():
     assert "does not report how many tokens" in ask(TEXT, END)[1][-1]["error"]
+
+
+def test_an_error_on_the_way_is_the_answers():
+    _, lines = ask(TEXT, {"error": {"message": "out of memory"}})
+    assert lines[-1] == {"error": "out of memory"}
+
+
+def test_the_same_model_elsewhere_is_another():
+    """Nobody says that its weights are the same, so no record is taken for one of it."""
+
+    def digest(host: str) -> str:
+        listed = {"data": [{"id": "m", "owned_by": "vllm"}]}
+        transport = httpx.MockTransport(lambda _: httpx.Response(200, json=listed))
+        with httpx.Client(transport=OpenAIServer(host, transport=transport)) as client:
+            (model,) = client.get(f"{host}/api/tags").json()["models"]
+        return model["digest"]
+
+    assert digest(HOST) == digest(HOST) != digest("http://other:8080/v1")

@@ -78,6 +78,12 @@ class TestState:
         log.write_text("llama.cpp: loading\n[supervisor] the server ended with status 1\n" + last)
         assert "status 1" in supervisor.log_tail(address)
 
+    def test_of_a_long_log_the_end_is_shown(self, ours):
+        address = f"http://127.0.0.1:{ours}"
+        lines = [f"line {number}" for number in range(40)]
+        (supervisor.folder_of(address) / "server.log").write_text("\n".join(lines))
+        assert supervisor.log_tail(address, lines=2) == "line 38\nline 39"
+
     @pytest.mark.parametrize("address", ["http://gpu-server", "https://localhost", "http://[::1]"])
     def test_a_server_elsewhere_on_the_same_port_is_another(self, address, ours):
         assert supervisor.state_at(f"{address}:{ours}") is None

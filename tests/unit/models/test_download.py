@@ -1,5 +1,6 @@
 """Downloads that cannot begin."""
 
+import httpx
 import pytest
 
 import slmlab
@@ -42,6 +43,27 @@ def test_what_an_interrupted_download_left_here_needs_no_room(wire, monkeypatch)
     monkeypatch.setattr(download, "_pull_once", lambda *_: None)
     slmlab.pull(["c:1b", "a:1b"], host=wire.url, quiet=True)
     assert asked == [600], "a:1b is here already"
+
+
+@pytest.mark.parametrize(
+    ("model", "registry"),
+    [
+        ("llama3.2:1b", "https://registry.ollama.ai"),
+        ("hub.example/library/llama3.2:1b", "https://hub.example"),
+        ("127.0.0.1:5000/library/llama3.2:1b", "http://127.0.0.1:5000"),
+        ("http://mirror:5000/library/llama3.2:1b", "http://mirror:5000"),
+    ],
+)
+def test_only_a_registry_here_or_one_that_says_so_is_asked_without_tls(model, registry):
+    assert download._registry(model) == registry
+
+
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [(httpx.ReadError("reset"), True), (httpx.InvalidURL("x"), False), (ModelError("x"), False)],
+)
+def test_a_connection_that_breaks_is_worth_another_try(error, again):
+    assert download._worth_another_try(error) is again
 
 
 def test_what_is_no_name_is_found_before_anything_is_asked():

@@ -62,6 +62,9 @@ class TestTables:
         assert results.comparable(frame)["ttft_s"].isna().tolist() == [True] * 2 + [False] * 4
         assert results.summary(frame.iloc[[0, 5]])["ttft_s"].tolist() == [0.5]
         assert frame["ttft_s"].notna().all()
+        cut = results.to_frame([replace(again, stop_reason="length")])
+        assert list(cut["flags"]) == ["answer cut, prompt cached"]
+        assert results.comparable(cut)["ttft_s"].isna().all()
 
     def test_what_is_not_known_of_a_prompt_is_not_counted_as_known(self):
         frame = results.to_frame(
