@@ -208,7 +208,7 @@ def compare(
 
     schedulers = {engine: scheduled(engine) for engine in engines}
     try:
-        with _finished_rows_kept(comparison), _executor(executor, threads) as pool:
+        with _finished_rows_kept(comparison, fresh), _executor(executor, threads) as pool:
             for batch in _batches(keyed, step) if until else [keyed]:
                 stopped = run(batch, pool)
                 if ask_again and not stopped:
@@ -230,15 +230,14 @@ def compare(
 
 
 @contextlib.contextmanager
-def _finished_rows_kept(comparison: Comparison) -> Iterator[None]:
+def _finished_rows_kept(comparison: Comparison, fresh: bool) -> Iterator[None]:
     """Give an error that ends a comparison the rows that are finished."""
     try:
         yield
     except KeyboardInterrupt as error:
-        raise Interrupted(
-            f"Stopped. {comparison.so_far()}; run the same compare(…) again to continue.",
-            comparison.frame(),
-        ) from error
+        # What is to be measured afresh begins again.
+        hint = "" if fresh else "; run the same compare(…) again to continue"
+        raise Interrupted(f"Stopped. {comparison.so_far()}{hint}.", comparison.frame()) from error
     except NoServerLeft as error:
         raise ServerGone(
             f"The server at {error.host} went away and did not come back within "

@@ -229,3 +229,12 @@ class TestCutAnswers:
             self.compare(wire, num_predict=2, ask_again=True, quiet=True, on_cell=stop)
         assert stopped.value.frame["text"].tolist() == ["one two"]
         assert stopped.value.frame["asked_again"].tolist() == [False]
+
+    @pytest.mark.parametrize("fresh", [False, True])
+    def test_to_go_on_is_promised_only_where_it_does(self, fresh, wire):
+        def stop(cell):
+            raise KeyboardInterrupt
+
+        with pytest.raises(Interrupted) as stopped:
+            self.compare(wire, quiet=True, on_cell=stop, fresh=fresh)
+        assert ("again to continue" in str(stopped.value)) is not fresh
