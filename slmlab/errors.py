@@ -113,7 +113,10 @@ class Unscorable(TaskError):
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`` Did you mean …?`` with the nearest of the known names, or nothing."""
     known = list(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    # Two names are not alike for ending in the tag that stands for none.
+    whole = {one.removesuffix(":latest"): one for one in reversed(known)}
+    near = difflib.get_close_matches(name.removesuffix(":latest"), whole, n=1, cutoff=0.6)
+    near = [whole[one] for one in near]
     # Model names have long tags; people remember the part before the colon.
     family = name.partition(":")[0].lower()
     near = near or [one for one in known if family and one.lower().startswith(family)]

@@ -23,6 +23,8 @@ def test_a_failed_generation_pickles_with_its_record():
     [
         ("smolm2:135m", "smollm2:135m-instruct-q4_1"),
         ("smolm2", "smollm2:135m-instruct-q4_1"),
+        ("smolm2:latest", "smollm2:135m-instruct-q4_1"),
+        ("all-minlm", "all-minilm:latest"),
         ("gema3", "gemma3:270m-pt-q4_K_M"),
         ("qwen2.5-coder:0.6b", "qwen2.5-coder:0.5b"),
         ("llama3.2:1b", None),
@@ -34,6 +36,7 @@ def test_a_misspelt_model_is_found_however_long_its_tag(name, meant):
         "gemma3:270m-pt-q4_K_M",
         "qwen2.5-coder:0.5b",
         "qwen2.5-coder:1.5b",
+        "all-minilm:latest",
     ]
     assert did_you_mean(name, known) == (f" Did you mean {meant!r}?" if meant else "")
 
