@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slmlab import paths
+from slmlab.engines.address import is_local
 from slmlab.engines.client import TIMEOUT, Session
 from slmlab.engines.server_errors import log_tail_text
 from slmlab.errors import Interrupted, PromptError, ResultsError, ServerGone
@@ -24,7 +25,7 @@ from slmlab.run.progress import Progress
 from slmlab.run.record import Generation
 from slmlab.run.scheduler import Inline, NoServerLeft, Scheduler
 from slmlab.run.servers import addresses, on_engines, unload_all
-from slmlab.run.store import RecordStore, key, machine_id
+from slmlab.run.store import RecordStore, key
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,7 +83,8 @@ def compare(
         quantization: tags such as ``q4_0``, appended to each model's name.
         repeats: how often each is run; repeat ``r`` has the seed ``seed + r`` on every model.
         timing: True: one request at a time, each model alone in memory, loaded and warmed up
-            first, so that times can be compared. False: as many requests at once as the server
+            first, so that times can be compared (not those of several servers on this machine,
+            which work at once). False: as many requests at once as the server
             runs (``OLLAMA_NUM_PARALLEL``; by default Ollama runs 1, the embedded engine 4), for
             when only the answers matter.
         think: let models that can think do so; off by default for all of them.
@@ -161,9 +163,12 @@ def compare(
     keys = [key_of_cell(cell) for cell in cells]
     keyed = list(zip(keys, cells, strict=True))
     records = RecordStore(Path(store).expanduser() if store else paths.results())
-    machine = machine_id() if timing else None
     longer = [key_of_cell(with_room(cell)) for cell in cells] if ask_again else []
-    stored = {} if fresh else records.find({*keys, *longer}, machine)
+    # While timing, servers on this machine work at once too, and share its processor.
+    sharing = {name: max(1, sum(map(is_local, there))) for name, there in engines.items()}
+    stored = (
+        {} if fresh else records.find({*keys, *longer}, {1, *sharing.values()} if timing else None)
+    )
     missing = _missing(keyed, stored)
     if missing:
         records.make_folder()
@@ -185,7 +190,7 @@ def compare(
             think=think,
             logprobs=logprobs,
             timeout=timeout,
-            in_flight=widths[engine],
+            in_flight=sharing[engine] if timing else widths[engine],
             patience=SERVER_COMES_BACK_WITHIN,
             on_text=on_text if executor is None and threads == 1 else None,
             session=session,

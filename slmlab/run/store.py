@@ -53,6 +53,11 @@ def machine_id() -> str:
     return ", ".join([cpu_name(), *gpu_names()])
 
 
+def _measured_on(in_flight: int) -> str:
+    """The machine, and how many requests it worked on at once, on which times depend as much."""
+    return machine_id() if in_flight == 1 else f"{machine_id()}, {in_flight} requests at once"
+
+
 @functools.cache
 def this_machine() -> dict[str, Any]:
     """What records say about the machine that wrote them: ``id``, ``name``, cpu, cores, gpu.
@@ -128,15 +133,18 @@ class RecordStore:
     folder: Path
     _file: Path | None = None
 
-    def find(self, keys: Collection[str], on: str | None = None) -> dict[str, Generation]:
+    def find(
+        self, keys: Collection[str], in_flight: Collection[int] | None = None
+    ) -> dict[str, Generation]:
         """The stored records with these keys, each once.
 
-        With ``on`` (see ``machine_id``) only those measured on that machine, one request at a time.
+        With ``in_flight`` only those measured on this machine, with so many requests at once.
 
         Raises:
             ResultsError: the folder cannot be read.
         """
         wanted, records = set(keys), {}
+        on = None if in_flight is None else {_measured_on(number) for number in in_flight}
         try:
             files = sorted(self.folder.glob("*.jsonl")) if wanted else []
             for file in files:
@@ -171,7 +179,7 @@ class RecordStore:
         Raises:
             ResultsError: the disk is full or read-only; earlier records are intact.
         """
-        on = machine_id() if record.in_flight == 1 else None
+        on = _measured_on(record.in_flight)
         # The key comes first, so that readers can skip a line without parsing it.
         line = f'{{"key":"{name}","on":{json.dumps(on)},"machine":{json.dumps(this_machine())},'
         line += '"asked_again":true,"record":' if asked_again else '"record":'
@@ -208,11 +216,11 @@ def append(path: str | Path, line: bytes) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def _parse(line: bytes, on: str | None) -> Generation | None:
+def _parse(line: bytes, on: Collection[str] | None) -> Generation | None:
     """The record in a line; None if it is incomplete, not a record, or measured elsewhere."""
     try:
         entry = json.loads(line)
-        if on is not None and entry["on"] != on:
+        if on is not None and entry["on"] not in on:
             return None
         known = {field.name for field in fields(Generation)}
         return Generation(**{k: v for k, v in entry["record"].items() if k in known})

@@ -51,7 +51,21 @@ class TestHosts:
         assert set(alone["host"]) == {two[0]}
         same(alone, threads)
         same(alone, dask)
-        assert set(dask["in_flight"]) == {1}
+        assert set(alone["in_flight"]) == {1}
+        assert set(dask["in_flight"]) == {2}  # they share this machine
+
+    def test_those_that_share_a_machine_are_not_alone_and_go_on(self, two, tmp_path):
+        """They slow each other down; what was measured so counts only for such a comparison."""
+        asked: list = []
+        ways = {"store": tmp_path / "store", "quiet": True, "on_cell": asked.append, **SHORT}
+        frame = slmlab.compare(SHALLOW, ["One", "Two"], hosts=two, **ways)
+        assert set(frame["in_flight"]) == {2}
+        assert all("not alone" in flags for flags in frame["flags"])
+        slmlab.compare(SHALLOW, ["One", "Two"], hosts=two, **ways)
+        assert len(asked) == 2
+        alone = slmlab.compare(SHALLOW, ["One", "Two"], hosts=two[0], **ways)
+        assert len(asked) == 4
+        assert set(alone["in_flight"]) == {1}
 
     def test_any_executor_does(self, two):
         with ThreadPoolExecutor(3) as pool:

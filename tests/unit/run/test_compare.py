@@ -103,7 +103,7 @@ class TestStop:
     def test_a_function_of_the_rows_says_when(self, wire, monkeypatch):
         found: list[int] = []
         monkeypatch.setattr(
-            RecordStore, "find", lambda self, keys, on=None: found.append(len(keys)) or {}
+            RecordStore, "find", lambda self, keys, in_flight=None: found.append(len(keys)) or {}
         )
         seen = []
 

@@ -11,7 +11,7 @@ import pytest
 
 from slmlab.errors import ResultsError
 from slmlab.run.options import full_options
-from slmlab.run.store import RecordStore, append, key, machine_id
+from slmlab.run.store import RecordStore, append, key
 from slmlab.run.target import Target
 from tests.support.paths import ROOT
 from tests.support.records import record
@@ -61,13 +61,16 @@ class TestStore:
         RecordStore(tmp_path).add(self.KEYS[1], record())
         assert set(RecordStore(tmp_path).find(self.KEYS)) == {self.KEYS[1]}
 
-    def test_times_count_only_where_they_were_measured(self, tmp_path):
+    def test_times_count_only_where_they_were_measured(self, tmp_path, monkeypatch):
         store = RecordStore(tmp_path)
         store.add(self.KEYS[0], record())
         store.add(self.KEYS[1], record(in_flight=4))
         assert set(store.find(self.KEYS)) == set(self.KEYS[:2])
-        assert set(store.find(self.KEYS, on=machine_id())) == {self.KEYS[0]}
-        assert store.find(self.KEYS, on="another machine") == {}
+        assert set(store.find(self.KEYS, in_flight={1})) == {self.KEYS[0]}
+        assert set(store.find(self.KEYS, in_flight={1, 4})) == set(self.KEYS[:2])
+        assert store.find(self.KEYS, in_flight={2}) == {}
+        monkeypatch.setattr("slmlab.run.store.machine_id", lambda: "another machine")
+        assert store.find(self.KEYS, in_flight={1, 4}) == {}
 
     def test_everything_that_can_change_an_answer_changes_the_key(self):
         target = Target("h", "m", "ollama", "1", "d", False, None)
