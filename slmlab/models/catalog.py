@@ -91,13 +91,33 @@ def table() -> pd.DataFrame:
     """
     import pandas as pd
 
-    rows = [
-        {"name": one["name"], "ollama_tag": one["ollama_tag"]}
-        | {fact: one["facts"].get(fact, (None, ""))[0] for fact in FACTS}
-        for one in _models()
-    ]
     # As objects, so that counts stay whole numbers beside None.
-    return pd.DataFrame(rows, dtype=object)
+    return pd.DataFrame([_row(one) for one in _models()], dtype=object)
+
+
+def _row(model: dict[str, Any]) -> dict[str, Any]:
+    facts = {fact: model["facts"].get(fact, (None, ""))[0] for fact in FACTS}
+    return {"name": model["name"], "ollama_tag": model["ollama_tag"]} | facts
+
+
+def of_tag(name: str) -> dict[str, Any] | None:
+    """The row of ``table()`` with the model of this name in Ollama's library; None without one.
+
+    Examples:
+        >>> slmlab.catalog.of_tag("llama3.2:1b")["name"]
+        'Llama 3.2 1B'
+    """
+    for one in _models():
+        if one["ollama_tag"] and inventory.is_among(
+            name, _names(one["ollama_tag"], "latest" in one)
+        ):
+            return _row(one)
+    return None
+
+
+def _names(tag: str, latest: bool) -> list[str]:
+    """The full names in Ollama's library of a model with this tag."""
+    return [tag, f"{tag.split(':')[0]}:latest"] if latest else [tag]
 
 
 def sources(name: str) -> dict[str, str]:
@@ -257,7 +277,7 @@ def _installed_as(tag: str | None, installed: list[str], latest: bool = False) -
     """The full name of an installed model of this tag, with or without a quantization."""
     if tag is None:
         return None
-    tags = [tag, f"{tag.split(':')[0]}:latest"] if latest else [tag]
+    tags = _names(tag, latest)
     exact = [name for name in installed if any(inventory.is_among(one, [name]) for one in tags)]
     # smollm2:135m is installed as smollm2:135m-instruct-q4_1, but llama3.2 not as llama3.2-vision.
     others = {one["ollama_tag"] for one in _models()}  # as deepseek-r1:8b-llama-distill-q4_K_M

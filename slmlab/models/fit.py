@@ -24,7 +24,7 @@ from slmlab.memory import (
     parallel_requests,
     room_for,
 )
-from slmlab.models import inventory
+from slmlab.models import catalog, inventory
 from slmlab.models.download import download_size
 
 
@@ -127,8 +127,9 @@ def will_it_fit(model: str, num_ctx: int = 4096, *, host: str | None = None) -> 
     """Whether a model fits into this machine's memory, and why.
 
     For an installed model this is computed from its architecture, as the server reports it; for
-    others a rule of thumb is applied to the size of the download in the package index or in its
-    registry, which is Ollama's library by default.
+    others from the size of the download in the package index or in its registry, which is Ollama's
+    library by default, and from the architecture in the catalogue. Where that has none, a rule of
+    thumb is applied, which knows nothing of ``num_ctx``.
 
     Args:
         model: a model's name.
@@ -167,6 +168,10 @@ def will_it_fit(model: str, num_ctx: int = 4096, *, host: str | None = None) -> 
         if size is None:
             raise
         weights = size
+        if row := catalog.of_tag(model):
+            shape = catalog.cache_shape(row)
+            parallel = parallel_requests(engine)
+            length = effective_context(num_ctx, row["context"])
     available, place = free_for(engine)
     if place == "memory":
         held = freed_by_unloading(sum(one.memory for one in resident), weights)

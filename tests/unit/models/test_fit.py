@@ -9,7 +9,7 @@ import pytest
 from slmlab.errors import ModelError
 from slmlab.kv_cache import CacheShape, kv_cache_bytes
 from slmlab.memory import GPU_CONTEXT
-from slmlab.models import fit
+from slmlab.models import catalog, fit
 from slmlab.models.inventory import InstalledModel, LoadedModel
 from tests.support.recording_server import SIZE, RecordingServer
 
@@ -116,3 +116,15 @@ def test_one_of_the_package_index_is_judged_by_its_file(server, monkeypatch):
         fit.will_it_fit("qwen2.5-coder:0.5b", host=server.url)
     monkeypatch.setattr(fit, "engine_of", lambda host: "embedded")
     assert fit.will_it_fit("qwen2.5-coder:0.5b", host=server.url).weights == 491_400_064
+
+
+@pytest.mark.parametrize("name", ["gemma3:1b", "llama3.2"])
+def test_one_of_the_catalogue_is_judged_as_the_catalogue_does(server, monkeypatch, name):
+    row = catalog.of_tag(name)
+    size = int(row["download_gb"] * 1e9)
+    monkeypatch.setattr(fit, "download_size", lambda model: size)
+    for num_ctx in (512, 4096, 10**7):
+        found = fit.will_it_fit(name, num_ctx, host=server.url)
+        assert found.needed == catalog.memory(row, num_ctx, found.parallel)
+        assert found.num_ctx == min(num_ctx, row["context"])
+    assert catalog.of_tag("nobody:1b") is None
