@@ -164,7 +164,7 @@ def compare(
     keyed = list(zip(keys, cells, strict=True))
     records = RecordStore(Path(store).expanduser() if store else paths.results())
     longer = [key_of_cell(with_room(cell)) for cell in cells] if ask_again else []
-    # While timing, servers on this machine work at once too, and share its processor.
+    # Servers on this machine work at once too, and share its processor.
     sharing = {name: max(1, sum(map(is_local, there))) for name, there in engines.items()}
     stored = (
         {} if fresh else records.find({*keys, *longer}, {1, *sharing.values()} if timing else None)
@@ -190,10 +190,11 @@ def compare(
             think=think,
             logprobs=logprobs,
             timeout=timeout,
-            in_flight=sharing[engine] if timing else widths[engine],
+            in_flight=widths[engine],
             patience=SERVER_COMES_BACK_WITHIN,
             on_text=on_text if executor is None and threads == 1 else None,
             session=session,
+            sharing=sharing[engine],
         )
         end = session.cancel if session else None
         return Scheduler(job, comparison, engines[engine], widths[engine], cancel=end)

@@ -44,11 +44,11 @@ class GenerationJob(Job[Cell, Loaded, Generation]):
         think: let models that can think do so.
         logprobs: how many alternatives of each token to record; 0: no probabilities.
         timeout: seconds without any data after which a generation fails.
-        in_flight: how many requests a server gets at once; while timing, how many servers on this
-            machine work at once.
+        in_flight: how many requests a server gets at once.
         patience: seconds to wait for a server that went away.
         on_text: called with each piece of text.
         session: the clients to use if another thread may cancel their requests.
+        sharing: how many of the servers are on this machine, where they work at once.
     """
 
     targets: Mapping[tuple[str, str], Target]
@@ -60,6 +60,7 @@ class GenerationJob(Job[Cell, Loaded, Generation]):
     logprobs: int = 0
     on_text: Callable[[str], None] | None = None
     session: Session | None = None
+    sharing: int = 1
 
     def __getstate__(self) -> dict[str, Any]:
         credentials = known_credentials(host for host, _ in self.targets)
@@ -114,9 +115,8 @@ class GenerationJob(Job[Cell, Loaded, Generation]):
             )
         except GenerationError as error:
             record, server_lost = error.record, error.lost
-        elsewhere = self.timing and not is_local(host)
-        in_flight = 1 if elsewhere else self.in_flight
-        return Attempt(replace(record, in_flight=in_flight), server_lost)
+        servers = self.sharing if is_local(host) else 1
+        return Attempt(replace(record, in_flight=self.in_flight * servers), server_lost)
 
     def comes_back(self, host: str) -> bool:
         """Wait for a server that went away; returns whether it answers again."""

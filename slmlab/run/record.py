@@ -41,8 +41,8 @@ class Generation:
     its cache all the same, as the beginning of the chat template, and which ``prompt_s`` does not
     cover (None: the server does not report it). ``gpu_share`` is the share of the model on a GPU,
     0 to 1 (None: unknown); ``in_flight`` how many requests the caller sent at once to this server,
-    or while timing to all servers on this machine, so 1 means that the model had the server or the
-    machine to itself; ``energy_j`` the joules that GPU and processor used, if they
+    or if it is on this machine, to all servers there, so 1 means that the model had it to itself;
+    ``energy_j`` the joules that GPU and processor used, if they
     report it (NVIDIA's GPUs count in steps of 20 to 100 ms, so add up many short answers);
     ``logprobs`` how probable each token was, if that was asked for (see ``slmlab.tokens``);
     ``tool_calls`` the calls of tools, each with ``name`` and ``arguments`` (None: it had no tools).

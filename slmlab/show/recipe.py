@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import slmlab
+from slmlab.engines.address import is_local
 from slmlab.run.cells import plain
 from slmlab.run.comparison import as_first_asked
 from slmlab.run.frames import key_of, need, prompt_keys, unfilled, without_system
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 PACKAGES = ("langchain-ollama", "langchain-core", "ollama", "xllamacpp", "scipy", "pandas")
 # The columns that the program is made from.
-NEEDED = ("model", "prompt", "prompt_id", "repeat", "in_flight", "think")
+NEEDED = ("model", "prompt", "prompt_id", "repeat", "in_flight", "think", "engine", "host")
 
 
 def recipe(frame: pd.DataFrame) -> str:
@@ -51,6 +53,13 @@ def recipe(frame: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def _several_at_once(rows: list[dict[str, Any]]) -> bool:
+    """Whether a server got several requests at once; servers on one machine get one each."""
+    here = {(row["engine"], row["host"]) for row in rows if is_local(row["host"])}
+    servers = Counter(engine for engine, _ in here)
+    return any(row["in_flight"] > max(1, servers[row["engine"]]) for row in rows)
+
+
 def _arguments(frame: pd.DataFrame, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The arguments of compare() besides models and prompts that are not the defaults."""
     found: dict[str, Any] = {}
@@ -61,7 +70,7 @@ def _arguments(frame: pd.DataFrame, rows: list[dict[str, Any]]) -> dict[str, Any
     repeats = max(int(row["repeat"]) for row in rows) + 1
     if repeats > 1:
         found["repeats"] = repeats
-    if any(row["in_flight"] > 1 for row in rows):
+    if _several_at_once(rows):
         found["timing"] = False
     if any(row["think"] for row in rows):
         found["think"] = True

@@ -56,15 +56,17 @@ class TestHosts:
 
     def test_those_that_share_a_machine_are_not_alone_and_go_on(self, two, tmp_path):
         """They slow each other down; what was measured so counts only for such a comparison."""
-        asked: list = []
+        prompts, asked = [f"The number after {n} is" for n in range(6)], []
         ways = {"store": tmp_path / "store", "quiet": True, "on_cell": asked.append, **SHORT}
-        frame = slmlab.compare(SHALLOW, ["One", "Two"], hosts=two, **ways)
+        frame = slmlab.compare(SHALLOW, prompts, hosts=two, **ways)
         assert set(frame["in_flight"]) == {2}
         assert all("not alone" in flags for flags in frame["flags"])
-        slmlab.compare(SHALLOW, ["One", "Two"], hosts=two, **ways)
-        assert len(asked) == 2
-        alone = slmlab.compare(SHALLOW, ["One", "Two"], hosts=two[0], **ways)
-        assert len(asked) == 4
+        slmlab.compare(SHALLOW, prompts, hosts=two, **ways)
+        assert len(asked) == 6
+        many = slmlab.compare(SHALLOW, prompts, hosts=two, fresh=True, timing=False, **ways)
+        assert set(many["in_flight"]) == {8}
+        alone = slmlab.compare(SHALLOW, prompts, hosts=two[0], **ways)
+        assert len(asked) == 18
         assert set(alone["in_flight"]) == {1}
 
     def test_any_executor_does(self, two):

@@ -107,6 +107,17 @@ def test_a_report_tells_settings(name, tmp_path):
     assert ("num_thread 1" in page) == (name == "every default changed")
 
 
+def test_servers_that_share_a_machine_got_one_request_each():
+    found = frame_of(["a"], TASKS, {}, in_flight=2)
+    here, there = (
+        [f"http://{address}:{1 + row % 2}" for row in range(len(found))]
+        for address in ("127.0.0.1", "192.168.0.7")
+    )
+    assert "timing" not in recipe(found.assign(host=here))
+    assert "timing=False" in recipe(found.assign(host=here[0]))
+    assert "timing=False" in recipe(found.assign(host=there))
+
+
 def test_scores_timing_and_thinking(monkeypatch):
     found = frame_of(["a", "b"], TASKS, {}, in_flight=4, think=True)
     scored = found.assign(score=[1.0, 0.0, 0.0, 1.0], judged=[0.0, 1.0, 2.0, 3.0])
